@@ -1,0 +1,124 @@
+"""Homeostasis: what bounds the update of one tensor.
+
+ALGORITHM, section 5 (Jiang et al., arXiv:2604.26297):
+
+  n = ‖u‖;                if n > R:  u ← u·R/(n + ε)
+  r = √(mean(u²) + ε);    u ← u·clip(1 + k·(τ·c - r), 0.5, 1.5)
+
+Since both only scale u, one reduction serves both: r follows from n.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from neuroplastic_optax import _numbers, _stage, _trees
+
+
+@dataclasses.dataclass(frozen=True)
+class Homeostasis(_stage.Stage):
+  """Bounds the norm of each tensor's update, and pulls its RMS to a target.
+
+  A pytree of its numbers. Every number may be a Python or NumPy number, a JAX
+  array or a tracer.
+
+  Attributes:
+    max_update_norm: R > 0, the largest norm of a tensor's update before the
+      RMS gain; None for no clip.
+    target_rms: τ ≥ 0, the root mean square that the gain pulls to; None for
+      no gain.
+    adaptation_rate: k ≥ 0, how hard it pulls.
+    target_rms_scale: c > 0 of each leaf: a pytree of numbers with the
+      structure of the params or a prefix of it, or a callable of the params
+      that returns one; None for 1 everywhere.
+
+  Raises:
+    TypeError: a value of the wrong type.
+    ValueError: a Python or NumPy number out of range.
+
+  Examples:
+    >>> import optax
+    >>> from neuroplastic_optax import Homeostasis, neuroplastic
+    >>> homeostasis = Homeostasis(max_update_norm=0.5, target_rms=None)
+    >>> tx = optax.chain(
+    ...   neuroplastic(homeostasis=homeostasis), optax.scale(-0.1)
+    ... )
+  """
+
+  max_update_norm: Any = _stage.number(
+    _numbers.POSITIVE, default=1.0, none='no norm clip'
+  )
+  target_rms: Any = _stage.number(default=0.02, none='no RMS gain')
+  adaptation_rate: Any = _stage.number(default=0.01)
+  target_rms_scale: Callable[[optax.Params], Any] | Any = None
+
+  trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    scale = self.target_rms_scale
+    if not _trees.is_callable_of_params(scale):
+      for path, leaf in jax.tree.leaves_with_path(scale):
+        name = 'Homeostasis.target_rms_scale' + jax.tree_util.keystr(path)
+        _numbers.check(name, leaf, _numbers.POSITIVE)
+
+  def scales(self, flat: _trees.Flat) -> list[Any]:
+    """The target RMS scale c of each leaf of a flattened tree."""
+    if self.target_rms_scale is None:
+      return [1.0] * len(flat.leaves)
+    return _trees.broadcast(
+      'Homeostasis.target_rms_scale', self.target_rms_scale, flat
+    )
+
+
+def clip_factor(
+  norm: jax.Array, max_norm: _numbers.Scalar, eps: _numbers.Scalar
+) -> jax.Array:
+  """R / (n + ε) where n > R, else 1."""
+  return jnp.where(norm > max_norm, max_norm / (norm + eps), 1.0)
+
+
+def rms_gain(
+  norm: jax.Array,
+  size: int,
+  target: _numbers.Scalar,
+  rate: _numbers.Scalar,
+  eps: _numbers.Scalar,
+) -> jax.Array:
+  """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
+  rms = jnp.hypot(norm / math.sqrt(size), jnp.sqrt(eps))
+  return jnp.clip(1 + rate * (target - rms), 0.5, 1.5)
+
+
+def factor(
+  norm: jax.Array,
+  size: int,
+  homeostasis: Homeostasis,
+  target_scale: _numbers.Scalar,
+  eps: _numbers.Scalar,
+) -> jax.Array:
+  """What homeostasis multiplies an update of norm n and N elements by.
+
+  Args:
+    norm: n = ‖u‖, a scalar.
+    size: N.
+    homeostasis: with its numbers cast.
+    target_scale: c.
+    eps: ε.
+
+  Returns:
+    A scalar of the norm's dtype.
+  """
+  scale = jnp.ones_like(norm)
+  if homeostasis.max_update_norm is not None:
+    scale = clip_factor(norm, homeostasis.max_update_norm, eps)
+  if homeostasis.target_rms is not None:
+    target = homeostasis.target_rms * target_scale
+    rate = homeostasis.adaptation_rate
+    scale *= rms_gain(norm * scale, size, target, rate, eps)
+  return scale

@@ -1,0 +1,144 @@
+"""Hyperparameters: what a number may be, and what it is at an update.
+
+A hyperparameter is a Python or NumPy number, a JAX array, a tracer or, where a
+schedule is allowed, a callable of the update count. Python and NumPy numbers
+are checked when the optimizer is built; arrays and tracers cannot be.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Scalar = float | jax.Array
+ScalarOrSchedule = optax.ScalarOrSchedule
+
+_PYTHON_NUMBER = (int, float, np.number, np.ndarray)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """The numbers that a hyperparameter may be."""
+
+  low: float
+  high: float = math.inf
+  low_open: bool = False
+  high_open: bool = True
+
+  def __contains__(self, value: float) -> bool:
+    above = value > self.low if self.low_open else value >= self.low
+    below = value < self.high if self.high_open else value <= self.high
+    return above and below  # False for nan too.
+
+  def __str__(self) -> str:
+    left = '(' if self.low_open else '['
+    right = ')' if self.high_open else ']'
+    return f'a number in {left}{self.low:g}, {self.high:g}{right}'
+
+
+REAL = Interval(-math.inf, low_open=True)
+NON_NEGATIVE = Interval(0.0)
+POSITIVE = Interval(0.0, low_open=True)
+DECAY = Interval(0.0, 1.0)
+
+
+def is_known(value: Any) -> bool:
+  """Whether `value` is a Python or NumPy number, known while tracing."""
+  return isinstance(value, _PYTHON_NUMBER) and not isinstance(value, bool)
+
+
+def check(
+  name: str,
+  value: Any,
+  allowed: Interval,
+  *,
+  schedule: bool = False,
+  none: str | None = None,
+) -> None:
+  """Checks one hyperparameter.
+
+  Args:
+    name: the argument's name, for the message.
+    value: what the user gave.
+    allowed: the numbers that it may be.
+    schedule: whether a callable of the update count will do too.
+    none: what `None` means, where `None` will do too.
+
+  Raises:
+    TypeError: `value` is of the wrong type.
+    ValueError: it is out of range or no scalar.
+  """
+  if (none and value is None) or (schedule and callable(value)):
+    return
+  wanted = str(allowed)
+  if schedule:
+    wanted += ' or a schedule (a callable of the update count)'
+  if none:
+    wanted += f' or None ({none})'
+  message = f'{name} must be {wanted}, got {value!r}.'
+  if isinstance(value, jax.Array):
+    real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
+      value.dtype, jnp.integer
+    )
+    if not real:
+      raise TypeError(message)
+    if value.ndim:
+      raise ValueError(message)
+    return
+  if not is_known(value):
+    raise TypeError(message)
+  if isinstance(value, (np.ndarray, np.generic)):
+    if value.dtype.kind not in 'iuf':
+      raise TypeError(message)
+    if value.ndim:
+      raise ValueError(message)
+  try:
+    number = float(value)
+  except OverflowError:
+    number = math.inf
+  if number not in allowed:
+    raise ValueError(message)
+
+
+def at(value: Any, count: jax.Array) -> Any:
+  """The value of a number or schedule at update `count`, from 0."""
+  return value(count) if callable(value) else value
+
+
+def cast(value: Any, dtype: Any, allowed: Interval = REAL) -> Scalar:
+  """A number, ready for arithmetic with arrays of `dtype`.
+
+  Python and NumPy numbers become Python floats, which never promote an array
+  and keep expressions such as 1 - β exact; arrays take `dtype`.
+
+  `optax.inject_hyperparams` rounds numbers to the dtype of the params. In
+  bfloat16 0.999 rounds to 1, and in float16 1e-8 to 0: an average that never
+  moves, a division by zero. What rounded onto an end that `allowed` leaves
+  open becomes the number next to it.
+
+  Args:
+    value: a number, no schedule.
+    dtype: a real dtype.
+    allowed: the numbers that it may be.
+
+  Returns:
+    A Python float or a scalar array of `dtype`.
+  """
+  tiny = float(jnp.finfo(dtype).tiny)
+  if is_known(value):
+    number = float(value)
+    return max(number, tiny) if allowed == POSITIVE else number
+  array = jnp.asarray(value)
+  if allowed == DECAY and jnp.issubdtype(array.dtype, jnp.floating):
+    array = jnp.minimum(array, 1 - jnp.finfo(array.dtype).epsneg)
+  array = array.astype(dtype)
+  return jnp.maximum(array, tiny) if allowed == POSITIVE else array
+
+
+def is_zero(value: Any) -> bool:
+  """Whether a number is known, while tracing, to be zero."""
+  return is_known(value) and float(value) == 0.0

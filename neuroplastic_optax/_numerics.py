@@ -1,0 +1,88 @@
+"""Dtypes: what is computed in what, and how it gets in and out.
+
+Arithmetic is in at least float32; what is stored keeps its own dtype.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def real_dtype(dtype: Any) -> Any:
+  """The dtype of |x|: the real part's of a complex one, else the same."""
+  return jnp.finfo(dtype).dtype
+
+
+def compute_dtype(tree: Any) -> Any:
+  """The real dtype to compute in: the widest of the leaves', ≥ float32."""
+  dtypes = [real_dtype(jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
+  return jnp.result_type(jnp.float32, *dtypes)
+
+
+def check_state_dtype(dtype: Any) -> Any:
+  """The dtype that `state_dtype` names.
+
+  Args:
+    dtype: the argument; None for that of the params.
+
+  Returns:
+    A dtype, or None.
+
+  Raises:
+    TypeError: it names no dtype.
+    ValueError: the dtype is not floating, or needs 64-bit mode.
+  """
+  if dtype is None:
+    return None
+  message = f'state_dtype must be a floating dtype or None, got {dtype!r}.'
+  try:
+    known = jnp.dtype(dtype)
+  except TypeError:
+    raise TypeError(message) from None
+  if not jnp.issubdtype(known, jnp.floating):
+    raise ValueError(message)
+  if jax.dtypes.canonicalize_dtype(known) != known:
+    raise ValueError(
+      f'state_dtype={known.name} needs 64-bit mode: call '
+      "jax.config.update('jax_enable_x64', True) first."
+    )
+  return known
+
+
+def moment_dtype(param_dtype: Any, dtype: Any) -> Any:
+  """The dtype of a moment that is complex where the param is."""
+  if dtype is None:
+    return param_dtype
+  if jnp.issubdtype(param_dtype, jnp.complexfloating):
+    return jnp.result_type(dtype, jnp.complex64)
+  return dtype
+
+
+def upcast(tree: Any, dtype: Any) -> Any:
+  """The tree in real dtype `dtype`, complex leaves in its complex twin."""
+
+  def cast(x: jax.Array) -> jax.Array:
+    complex_ = jnp.iscomplexobj(x)
+    return jnp.asarray(x).astype(
+      jnp.result_type(dtype, jnp.complex64) if complex_ else dtype
+    )
+
+  return jax.tree.map(cast, tree)
+
+
+def downcast(x: jax.Array, like: jax.Array) -> jax.Array:
+  """`x` in the dtype, and of the weak type, of `like`.
+
+  A finite number too large for that dtype becomes its largest, not infinite.
+  """
+  low, info = x, jnp.finfo(like.dtype)
+  if info.max < jnp.finfo(x.dtype).max:
+    bound = float(info.max)
+    low = jnp.where(jnp.isfinite(x), jnp.clip(x, -bound, bound), x)
+  low = low.astype(like.dtype)
+  if jax.typeof(like).weak_type:
+    # The only public operation that gives a weak type back: scattering into
+    # a weakly typed array.
+    low = jnp.zeros_like(like).at[...].set(low)
+  return low

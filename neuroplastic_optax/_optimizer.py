@@ -1,0 +1,160 @@
+"""The complete optimizer: direction, sign and learning rate."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import optax
+
+from neuroplastic_optax import (
+  _homeostasis,
+  _numbers,
+  _numerics,
+  _transform,
+  _trees,
+  modulations,
+)
+
+
+def _widen(tree: Any) -> Any:
+  return jax.tree.map(
+    lambda x: _numerics.upcast(x, _numerics.compute_dtype(x)), tree
+  )
+
+
+def _keep_dtypes(
+  inner: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Computes in at least float32, and gives updates their dtype back.
+
+  Optax multiplies an update by a learning rate as they are: a float32 array
+  times a bfloat16 update is float32, and a bfloat16 rate would round.
+  """
+
+  def update_fn(
+    updates: optax.Updates,
+    state: optax.OptState,
+    params: optax.Params | None = None,
+  ) -> tuple[optax.Updates, optax.OptState]:
+    wide, state = inner.update(_widen(updates), state, _widen(params))
+    return jax.tree.map(_numerics.downcast, wide, updates), state
+
+  return optax.GradientTransformation(inner.init, update_fn)
+
+
+def neuroplastic_optimizer(
+  learning_rate: optax.ScalarOrSchedule,
+  *,
+  base: optax.GradientTransformation | None = None,
+  modulation: modulations.Modulation = modulations.Direct(),
+  homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
+  gradient_only: bool = False,
+  activity_weight: jax.typing.ArrayLike = 0.4,
+  gradient_weight: jax.typing.ArrayLike = 0.4,
+  memory_weight: jax.typing.ArrayLike = 0.2,
+  activity_decay: jax.typing.ArrayLike = 0.95,
+  memory_b1: jax.typing.ArrayLike = 0.9,
+  memory_b2: jax.typing.ArrayLike = 0.99,
+  min_alpha: jax.typing.ArrayLike = 0.2,
+  max_alpha: jax.typing.ArrayLike = 2.0,
+  plasticity_scale: optax.ScalarOrSchedule = 1.0,
+  parameterwise: bool = True,
+  weight_decay: optax.ScalarOrSchedule = 0.0,
+  decoupled_weight_decay: bool = False,
+  weight_decay_mask: Any | Callable[[optax.Params], Any] | None = None,
+  state_dtype: jax.typing.DTypeLike | None = None,
+  eps: jax.typing.ArrayLike = 1e-8,
+) -> optax.GradientTransformationExtraArgs:
+  r"""The NeuroPlastic optimizer, complete with learning rate and sign.
+
+  It is :func:`neuroplastic`, which see for the equations and for every
+  argument not told of here, followed by a multiplication with
+  :math:`-\eta_t`. Updates keep their dtype, whatever the learning rate's.
+
+  Args:
+    learning_rate: η, a number or a schedule of the update count.
+    base: see `neuroplastic`, as for all that follows but two.
+    modulation: how α acts on the base's update.
+    homeostasis: what bounds the update of each tensor.
+    gradient_only: the ablation α = α_grad.
+    activity_weight: w_a ≥ 0.
+    gradient_weight: w_g ≥ 0.
+    memory_weight: w_m ≥ 0.
+    activity_decay: ρ in [0, 1).
+    memory_b1: β₁ in [0, 1).
+    memory_b2: β₂ in [0, 1).
+    min_alpha: α_min ≥ 0.
+    max_alpha: α_max ≥ α_min.
+    plasticity_scale: κ ≥ 0, or a schedule.
+    parameterwise: one α per element or per tensor.
+    weight_decay: λ ≥ 0, or a schedule. Coupled, it is added before
+      homeostasis; decoupled, after it, as `optax.adamw` does. Either way the
+      learning rate multiplies it.
+    decoupled_weight_decay: which of the two.
+    weight_decay_mask: which leaves decay.
+    state_dtype: floating dtype of the moments; None for that of the params.
+    eps: ε > 0.
+
+  Returns:
+    A gradient transformation, to be used as `optax.adam(1e-3)` is.
+
+  Raises:
+    TypeError: an argument of the wrong type.
+    ValueError: a Python or NumPy number out of range.
+
+  Examples:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import optax
+    >>> from neuroplastic_optax import neuroplastic_optimizer
+    >>> f = lambda x: jnp.sum(x**2)
+    >>> tx = neuroplastic_optimizer(learning_rate=0.1)
+    >>> params = jnp.array([1.0, 2.0, 3.0])
+    >>> state = tx.init(params)
+    >>> for _ in range(5):
+    ...   grads = jax.grad(f)(params)
+    ...   updates, state = tx.update(grads, state, params)
+    ...   params = optax.apply_updates(params, updates)
+    ...   print(f'{f(params):.2f}')
+    13.28
+    12.58
+    11.90
+    11.24
+    10.59
+
+  References:
+    Jiang et al., `NeuroPlastic: A Plasticity-Modulated Optimizer for
+    Biologically Inspired Learning Dynamics
+    <https://arxiv.org/abs/2604.26297>`_, 2026
+  """
+  _numbers.check('learning_rate', learning_rate, _numbers.REAL, schedule=True)
+  _transform.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  direction = _transform.neuroplastic(
+    base,
+    modulation=modulation,
+    homeostasis=homeostasis,
+    gradient_only=gradient_only,
+    activity_weight=activity_weight,
+    gradient_weight=gradient_weight,
+    memory_weight=memory_weight,
+    activity_decay=activity_decay,
+    memory_b1=memory_b1,
+    memory_b2=memory_b2,
+    min_alpha=min_alpha,
+    max_alpha=max_alpha,
+    plasticity_scale=plasticity_scale,
+    parameterwise=parameterwise,
+    weight_decay=0.0 if decoupled_weight_decay else weight_decay,
+    weight_decay_mask=None if decoupled_weight_decay else weight_decay_mask,
+    state_dtype=state_dtype,
+    eps=eps,
+  )
+  steps = [optax.scale_by_learning_rate(learning_rate)]
+  if decoupled_weight_decay:
+    _numbers.check(
+      'weight_decay', weight_decay, _numbers.NON_NEGATIVE, schedule=True
+    )
+    _trees.check_mask('weight_decay_mask', weight_decay_mask)
+    decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)
+    steps = [decay, *steps]
+  return optax.chain(direction, *map(_keep_dtypes, steps))

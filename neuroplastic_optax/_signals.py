@@ -1,0 +1,61 @@
+"""The three signals of plasticity: gradient, activity and memory.
+
+ALGORITHM, section 1 (Jiang et al., arXiv:2604.26297): three moments are
+updated first, the signals use the new values. None is bias-corrected.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from neuroplastic_optax import _numbers
+
+
+class Moments(NamedTuple):
+  """The moments of one tensor, at least float32."""
+
+  activity: jax.Array  # a, an average of |g|: real, as g in shape
+  mu: jax.Array  # m, an average of g: as g in shape, complex where g is
+  nu: jax.Array  # v, an average of |g|²: real, as g in shape
+
+
+def average(
+  old: jax.Array, new: jax.Array, decay: _numbers.Scalar
+) -> jax.Array:
+  """decay·old + (1 - decay)·new."""
+  return decay * old + (1 - decay) * new
+
+
+def square(x: jax.Array) -> jax.Array:
+  """|x|², held at the largest finite number where it would overflow."""
+  squares = jnp.square(x.real)
+  if jnp.iscomplexobj(x):
+    squares += jnp.square(x.imag)
+  return jnp.minimum(squares, jnp.finfo(squares.dtype).max)
+
+
+def update_moments(
+  gradient: jax.Array,
+  moments: Moments,
+  activity_decay: _numbers.Scalar,
+  memory_b1: _numbers.Scalar,
+  memory_b2: _numbers.Scalar,
+) -> Moments:
+  """a ← ρa + (1-ρ)|g|; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)|g|²."""
+  return Moments(
+    average(moments.activity, jnp.abs(gradient), activity_decay),
+    average(moments.mu, gradient, memory_b1),
+    average(moments.nu, square(gradient), memory_b2),
+  )
+
+
+def memory(mu: jax.Array, nu: jax.Array, eps: _numbers.Scalar) -> jax.Array:
+  """The memory signal |m| / (√v + ε), real, finite."""
+  signal = jnp.abs(mu) / (jnp.sqrt(nu) + eps)
+  return jnp.minimum(signal, jnp.finfo(signal.dtype).max)
+
+
+def normalizer(mean: jax.Array, eps: _numbers.Scalar) -> jax.Array:
+  """What makes a signal of that mean mean-normalised: ν(x) = x · this."""
+  return 1 / (mean + eps)

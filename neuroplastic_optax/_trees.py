@@ -1,0 +1,196 @@
+"""Tree plumbing: the only place that knows how leaves are found and aligned."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_is_none = lambda x: x is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+  """A tree taken apart; None, which updates may hold, counts as a leaf.
+
+  Attributes:
+    leaves: the leaves, None among them.
+    treedef: their structure.
+  """
+
+  leaves: list[Any]
+  treedef: jax.tree_util.PyTreeDef
+
+  @property
+  def tree(self) -> Any:
+    """The tree."""
+    return self.treedef.unflatten(self.leaves)
+
+  def path(self, index: int) -> str:
+    """The path of one leaf, as `['layer']['kernel']`."""
+    found = jax.tree.leaves_with_path(self.tree, is_leaf=_is_none)
+    return jax.tree_util.keystr(found[index][0])
+
+  def align(self, name: str, tree: Any) -> list[Any]:
+    """The parts of `tree` where this one has leaves.
+
+    Args:
+      name: what `tree` is, for the message.
+      tree: a tree of this structure; None for nothing at all.
+
+    Returns:
+      A list as long as `leaves`.
+
+    Raises:
+      ValueError: the structures differ.
+    """
+    if tree is None:
+      return [None] * len(self.leaves)
+    try:
+      return self.treedef.flatten_up_to(tree)
+    except ValueError as e:
+      raise ValueError(
+        f'{name} must have the structure of the updates: {e}'
+      ) from None
+
+  def unflatten(self, leaves: Sequence[Any]) -> Any:
+    """The tree of this structure with these leaves."""
+    return self.treedef.unflatten(leaves)
+
+
+def flatten(tree: Any) -> Flat:
+  """Takes a tree apart, with None as a leaf."""
+  return Flat(*jax.tree.flatten(tree, is_leaf=_is_none))
+
+
+def is_callable_of_params(tree: Any) -> bool:
+  """Whether `tree` is to be called, told as `optax.masked` tells it.
+
+  A pytree may itself be callable, as a module is.
+  """
+  found = [callable(leaf) for leaf in jax.tree.leaves(tree)]
+  return bool(found) and all(found)
+
+
+def broadcast(
+  name: str, prefix: Any | Callable[[Any], Any], flat: Flat
+) -> list[Any]:
+  """A value for every leaf, from a pytree (prefix) or a callable.
+
+  Args:
+    name: the argument's name, for the message.
+    prefix: a pytree with the structure of the params or a prefix of it, or a
+      callable that returns one, given the params.
+    flat: the params, or updates that stand for them.
+
+  Returns:
+    A list as long as `flat.leaves`.
+
+  Raises:
+    ValueError: `prefix` is no prefix of the tree.
+  """
+  if not flat.leaves:
+    # Nothing to align: an empty tree, or the placeholder that
+    # `optax.tree.map_params` passes for the params.
+    return []
+  tree = flat.tree
+  if is_callable_of_params(prefix):
+    prefix = prefix(tree)
+  try:
+    full = jax.tree.map(
+      lambda value, part: jax.tree.map(
+        lambda _: _Leaf(value), part, is_leaf=_is_none
+      ),
+      prefix,
+      tree,
+      is_leaf=_is_none,
+    )
+  except (ValueError, TypeError) as e:
+    raise ValueError(
+      f'{name} must be a pytree with the structure of the params or a prefix '
+      f'of it, or a callable of the params: {e}'
+    ) from None
+  return [leaf.value for leaf in jax.tree.leaves(full)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+  """Holds a value, whatever it is, as one leaf."""
+
+  value: Any
+
+
+def mask(
+  name: str, mask_: Any | Callable[[Any], Any], flat: Flat
+) -> list[bool]:
+  """Which leaves a mask takes.
+
+  Args:
+    name: the argument's name, for the message.
+    mask_: as in `optax.masked`; None for all.
+    flat: the params, or updates that stand for them.
+
+  Returns:
+    A Python bool for every leaf.
+
+  Raises:
+    TypeError: a leaf of the mask is no bool.
+    ValueError: it is no prefix of the tree.
+  """
+  if mask_ is None:
+    return [True] * len(flat.leaves)
+  values = broadcast(name, mask_, flat)
+  for value, leaf in zip(values, flat.leaves, strict=True):
+    if leaf is not None and not isinstance(value, (bool, np.bool_)):
+      raise TypeError(
+        f'the leaves of {name} must be Python bools, known before the update '
+        f'is compiled, got {value!r}.'
+      )
+  return [bool(value) for value in values]
+
+
+def check_mask(name: str, mask_: Any) -> None:
+  """Refuses what can only be a mask by mistake.
+
+  `optax.inject_hyperparams` takes every callable for a schedule; a mask
+  function called with a count returns a scalar, which as a mask would quietly
+  take all leaves or none.
+
+  Args:
+    name: the argument's name, for the message.
+    mask_: a pytree of bools, a callable of the params, or None.
+
+  Raises:
+    TypeError: `mask_` is a scalar.
+  """
+  scalar = jax.tree_util.all_leaves([mask_]) and not callable(mask_)
+  if scalar and mask_ is not None:
+    raise TypeError(
+      f'{name} must be a pytree of bools or a callable of the params, got '
+      f'the scalar {mask_!r}. Under optax.inject_hyperparams, which takes a '
+      f"callable for a schedule, pass static_args='{name}'."
+    )
+
+
+def check_inexact(name: str, flat: Flat) -> None:
+  """Refuses leaves that are neither floating nor complex.
+
+  Args:
+    name: what the tree is, for the message.
+    flat: the tree.
+
+  Raises:
+    TypeError: naming the first such leaf.
+  """
+  for i, leaf in enumerate(flat.leaves):
+    if leaf is None:
+      continue
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+      raise TypeError(
+        f'neuroplastic takes floating or complex {name}, got '
+        f'{name}{flat.path(i)} of dtype {dtype}. Leave such leaves out with '
+        'optax.masked or optax.partition.'
+      )
