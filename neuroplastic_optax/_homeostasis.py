@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers, _stage, _trees
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _stage
+from neuroplastic_optax import _trees
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,14 +6,12 @@ from typing import Any, Literal
 import jax
 import optax
 
-from neuroplastic_optax import (
-  _homeostasis,
-  _numbers,
-  _numerics,
-  _transform,
-  _trees,
-  modulations,
-)
+from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _numerics
+from neuroplastic_optax import _transform
+from neuroplastic_optax import _trees
+from neuroplastic_optax import modulations
 
 
 def _widen(tree: Any) -> Any:

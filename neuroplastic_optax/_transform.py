@@ -12,17 +12,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import (
-  _coefficient,
-  _homeostasis,
-  _numbers,
-  _numerics,
-  _reductions,
-  _signals,
-  _stage,
-  _trees,
-  modulations,
-)
+from neuroplastic_optax import _coefficient
+from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _numerics
+from neuroplastic_optax import _reductions
+from neuroplastic_optax import _signals
+from neuroplastic_optax import _stage
+from neuroplastic_optax import _trees
+from neuroplastic_optax import modulations
 
 Mask = Any | Callable[[optax.Params], Any]
 

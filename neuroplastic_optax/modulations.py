@@ -22,7 +22,8 @@ import dataclasses
 
 import jax
 
-from neuroplastic_optax import _reductions, _stage
+from neuroplastic_optax import _reductions
+from neuroplastic_optax import _stage
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The pictures that a run makes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from experiments.records import History
+
+# Okabe and Ito's palette, told apart by the colour-blind too; the line styles
+# tell arms apart in black and white.
+_COLOURS = (
+  '#0072B2',
+  '#D55E00',
+  '#009E73',
+  '#CC79A7',
+  '#E69F00',
+  '#56B4E9',
+  '#000000',
+)
+_STYLES = ('-', '--', '-.', ':')
+
+
+def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
+  """Draws accuracy and loss over epochs, mean and spread of each arm.
+
+  Args:
+    histories: by arm.
+    path: the PNG to write; it appears whole.
+    title: what stands above.
+  """
+  figure = Figure(figsize=(10, 4.2), layout='constrained')
+  left, right = figure.subplots(1, 2)
+  for index, (arm, history) in enumerate(histories.items()):
+    colour = _COLOURS[index % len(_COLOURS)]
+    style = _STYLES[index % len(_STYLES)]
+    _band(left, 100 * history['test_accuracy'], arm, colour, style)
+    _band(right, history['train_loss'], arm, colour, style)
+  left.set_ylabel('test accuracy (%)')
+  right.set_ylabel('training loss (nats)')
+  right.set_yscale('log')
+  for axes in (left, right):
+    axes.set_xlabel('epoch')
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+  left.legend(title='mean ± sd over seeds', loc='lower right')
+  figure.suptitle(title)
+  temporary = path.with_name(f'.{path.name}.tmp')
+  figure.savefig(temporary, format='png', dpi=120)
+  temporary.replace(path)
+
+
+def _band(
+  axes: Axes, values: np.ndarray, label: str, colour: str, style: str
+) -> None:
+  """The mean over the replicas that stayed finite, and their sd around it."""
+  values = values[np.all(np.isfinite(values), axis=1)]
+  if not len(values):
+    return
+  epochs = 1 + np.arange(values.shape[1])
+  mean = values.mean(0)
+  axes.plot(epochs, mean, style, color=colour, label=label, marker='.')
+  if len(values) > 1:
+    sd = values.std(0, ddof=1)
+    axes.fill_between(
+      epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0
+    )

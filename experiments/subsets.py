@@ -1,0 +1,81 @@
+"""Training sets made smaller or noisier; the test set is never touched."""
+
+import jax
+from jax.typing import ArrayLike
+import numpy as np
+
+
+def stratified_subset(
+  labels: ArrayLike, fraction: float, key: jax.Array
+) -> np.ndarray:
+  """Chooses the same fraction of every class at random.
+
+  A class of n examples gives max(1, round(fraction · n)), whatever the key,
+  so that the subsets of all seeds have equal sizes. Subsets are nested: with
+  the same key, a smaller fraction's is part of a larger one's.
+
+  Args:
+    labels: integer [n].
+    fraction: how much to keep, in (0, 1]; 1 keeps everything.
+    key: a typed JAX key.
+
+  Returns:
+    int32, the indices of the examples to keep, ascending.
+
+  Raises:
+    ValueError: if `fraction` is not in (0, 1].
+  """
+  if not 0 < fraction <= 1:
+    raise ValueError(f'fraction must be in (0, 1], got {fraction}')
+  labels = np.asarray(labels)
+  # One order for all fractions, from which each takes the first: nested.
+  order = np.asarray(jax.random.permutation(key, len(labels)))
+  kept = []
+  for label in np.unique(labels):
+    members = order[labels[order] == label]
+    kept.append(members[: max(1, round(fraction * len(members)))])
+  return np.sort(np.concatenate(kept)).astype(np.int32)
+
+
+def symmetric_label_noise(
+  labels: ArrayLike, noise: float, num_classes: int, key: jax.Array
+) -> np.ndarray:
+  """Replaces an exact share of the labels by wrong ones.
+
+  Of the two definitions in use this is the one without self-flips: of n labels
+  exactly round(noise · n), chosen at random over all classes, become one of the
+  other `num_classes` − 1 labels, each as likely as the others. (The other draws
+  from all classes, so that only noise · (1 − 1 / num_classes) turn wrong.)
+  With the same key, what is wrong at a lower noise is wrong in the same way at
+  a higher one.
+
+  Args:
+    labels: integer [n], in [0, num_classes).
+    noise: the share of wrong labels, in [0, 1).
+    num_classes: how many classes there are, at least 2.
+    key: a typed JAX key.
+
+  Returns:
+    int32 [n], the noisy labels.
+
+  Raises:
+    ValueError: if an argument is out of its range.
+  """
+  if not 0 <= noise < 1:
+    raise ValueError(f'noise must be in [0, 1), got {noise}')
+  if num_classes < 2:
+    raise ValueError(f'num_classes must be at least 2, got {num_classes}')
+  labels = np.asarray(labels, np.int32)
+  if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+    raise ValueError(
+      f'labels must be in [0, {num_classes}), got '
+      f'[{labels.min()}, {labels.max()}]'
+    )
+  order_key, shift_key = jax.random.split(key)
+  order = np.asarray(jax.random.permutation(order_key, len(labels)))
+  # A shift of 1 to num_classes − 1 around the classes never comes back.
+  shifts = jax.random.randint(shift_key, (len(labels),), 1, num_classes)
+  wrong = order[: round(noise * len(labels))]
+  noisy = labels.copy()
+  noisy[wrong] = (labels[wrong] + np.asarray(shifts)[wrong]) % num_classes
+  return noisy
