@@ -178,13 +178,12 @@ class Trainer:
 
     def init(replica: Replicas) -> TrainState:
       model = self._model(_key(replica.seed, _INIT))
-      split = nnx.split(model, nnx.Param, nnx.BatchStat)
-      params, batch_stats = split[1], split[2]
+      params = nnx.state(model, nnx.Param)
       optimizer = self.make_optimizer(replica.learning_rate)
       return TrainState(
         step=jnp.zeros([], jnp.int32),
         params=params,
-        batch_stats=batch_stats,
+        batch_stats=nnx.state(model, nnx.BatchStat),
         opt_state=optimizer.init(params),
       )
 
