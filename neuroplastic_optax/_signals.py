@@ -51,9 +51,24 @@ def update_moments(
 
 
 def memory(mu: jax.Array, nu: jax.Array, eps: _numbers.Scalar) -> jax.Array:
-  """The memory signal |m| / (√v + ε), real, finite."""
-  signal = jnp.abs(mu) / (jnp.sqrt(nu) + eps)
-  return jnp.minimum(signal, jnp.finfo(signal.dtype).max)
+  """The memory signal |m| / (√v + ε), real.
+
+  It is held below 2¹⁰⁰, where its mean could overflow: that far it gets only
+  if v vanished, as when it is stored in float16.
+  """
+  # A floor of the divisor: a minimum of the ratio would be one more pass over
+  # the tensor on CPUs, where XLA fuses nothing that follows a division.
+  magnitude = jnp.abs(mu)
+  return magnitude / jnp.maximum(jnp.sqrt(nu) + eps, magnitude * 2.0**-100)
+
+
+def absolute(x: jax.Array) -> jax.Array:
+  """|x|, in a form that is to be summed.
+
+  XLA shares equal expressions: a sum over `jnp.abs(x)`, which the moments use
+  too, would first write |x| to memory on CPUs. max(x, -x) fuses into the sum.
+  """
+  return jnp.abs(x) if jnp.iscomplexobj(x) else jnp.maximum(x, -x)
 
 
 def normalizer(mean: jax.Array, eps: _numbers.Scalar) -> jax.Array:

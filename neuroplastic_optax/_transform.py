@@ -123,8 +123,7 @@ def _coefficients(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """(α, α_grad, mean |g|) of one tensor."""
 
-  def signal(value: jax.Array) -> _coefficient.Signal:
-    mean = reductions.mean(value)
+  def signal(value: jax.Array, mean: jax.Array) -> _coefficient.Signal:
     return _coefficient.Signal(
       value, mean, _signals.normalizer(mean, settings.eps)
     )
@@ -135,12 +134,15 @@ def _coefficients(
   def clipped(x: jax.Array) -> jax.Array:
     return _coefficient.clipped(x, settings.min_alpha, settings.max_alpha)
 
-  magnitude = signal(jnp.abs(gradient))
+  magnitude = signal(
+    jnp.abs(gradient), reductions.mean(_signals.absolute(gradient))
+  )
   alpha_gradient = clipped(normalized(magnitude))
   if moments is None:
     return alpha_gradient, alpha_gradient, magnitude.mean
-  activity = signal(moments.activity)
-  memory = signal(_signals.memory(moments.mu, moments.nu, settings.eps))
+  activity = signal(moments.activity, reductions.mean(moments.activity))
+  raw_memory = _signals.memory(moments.mu, moments.nu, settings.eps)
+  memory = signal(raw_memory, reductions.mean(raw_memory))
   alpha_full = clipped(
     normalized(activity, settings.activity_weight)
     + normalized(magnitude, settings.gradient_weight)
