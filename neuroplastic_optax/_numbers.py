@@ -142,3 +142,12 @@ def cast(value: Any, dtype: Any, allowed: Interval = REAL) -> Scalar:
 def is_zero(value: Any) -> bool:
   """Whether a number is known, while tracing, to be zero."""
   return is_known(value) and float(value) == 0.0
+
+
+def check_order(low_name: str, low: Any, high_name: str, high: Any) -> None:
+  """Refuses bounds that are known to be the wrong way round."""
+  if is_known(low) and is_known(high) and low > high:
+    raise ValueError(
+      f'{low_name} must be at most {high_name}, got {low_name}={low!r} and '
+      f'{high_name}={high!r}.'
+    )

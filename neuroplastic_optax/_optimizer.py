@@ -6,9 +6,11 @@ from typing import Any, Literal
 import jax
 import optax
 
+from neuroplastic_optax import _controller
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _numerics
+from neuroplastic_optax import _settings
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
@@ -46,6 +48,7 @@ def neuroplastic_optimizer(
   base: optax.GradientTransformation | None = None,
   modulation: modulations.Modulation = modulations.Direct(),
   homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
+  controller: _controller.LearningRateController | None = None,
   gradient_only: bool = False,
   activity_weight: jax.typing.ArrayLike = 0.4,
   gradient_weight: jax.typing.ArrayLike = 0.4,
@@ -60,7 +63,10 @@ def neuroplastic_optimizer(
   weight_decay: optax.ScalarOrSchedule = 0.0,
   decoupled_weight_decay: bool = False,
   weight_decay_mask: Any | Callable[[optax.Params], Any] | None = None,
+  stacked_axes: Any = None,
+  axis_name: Any = None,
   state_dtype: jax.typing.DTypeLike | None = None,
+  diagnostics: Literal['global', 'per_leaf'] | None = None,
   eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   r"""The NeuroPlastic optimizer, complete with learning rate and sign.
@@ -74,6 +80,8 @@ def neuroplastic_optimizer(
     base: see `neuroplastic`, as for all that follows but two.
     modulation: how α acts on the base's update.
     homeostasis: what bounds the update of each tensor.
+    controller: a multiplier of the direction, from what α says; not of a
+      decoupled decay.
     gradient_only: the ablation α = α_grad.
     activity_weight: w_a ≥ 0.
     gradient_weight: w_g ≥ 0.
@@ -90,7 +98,10 @@ def neuroplastic_optimizer(
       learning rate multiplies it.
     decoupled_weight_decay: which of the two.
     weight_decay_mask: which leaves decay.
+    stacked_axes: how many leading axes of a leaf index independent tensors.
+    axis_name: over which mesh axes leaves are split inside `shard_map`.
     state_dtype: floating dtype of the moments; None for that of the params.
+    diagnostics: "global" or "per_leaf" to keep statistics of the last update.
     eps: ε > 0.
 
   Returns:
@@ -126,11 +137,12 @@ def neuroplastic_optimizer(
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
   _numbers.check('learning_rate', learning_rate, _numbers.REAL, schedule=True)
-  _transform.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  _settings.check_switch('decoupled_weight_decay', decoupled_weight_decay)
   direction = _transform.neuroplastic(
     base,
     modulation=modulation,
     homeostasis=homeostasis,
+    controller=controller,
     gradient_only=gradient_only,
     activity_weight=activity_weight,
     gradient_weight=gradient_weight,
@@ -144,7 +156,10 @@ def neuroplastic_optimizer(
     parameterwise=parameterwise,
     weight_decay=0.0 if decoupled_weight_decay else weight_decay,
     weight_decay_mask=None if decoupled_weight_decay else weight_decay_mask,
+    stacked_axes=stacked_axes,
+    axis_name=axis_name,
     state_dtype=state_dtype,
+    diagnostics=diagnostics,
     eps=eps,
   )
   steps = [optax.scale_by_learning_rate(learning_rate)]

@@ -24,9 +24,24 @@ class Reductions:
   def sum(self, x: jax.Array) -> jax.Array:
     """Σ x, a scalar of x's dtype."""
     # `jnp.sum` over all axes: a `ravel` first would gather a sharded array.
-    total = jnp.sum(x)
+    return self.total(jnp.sum(x))
+
+  def total(self, part: jax.Array) -> jax.Array:
+    """The sum over all devices of what each found in its part."""
+    if self.axis_name is None:
+      return part
+    return jax.lax.psum(part, self.axis_name)
+
+  def min(self, x: jax.Array) -> jax.Array:
+    """The smallest element, a scalar."""
+    low = jnp.min(x)
+    return low if self.axis_name is None else jax.lax.pmin(low, self.axis_name)
+
+  def max(self, x: jax.Array) -> jax.Array:
+    """The largest element, a scalar."""
+    high = jnp.max(x)
     return (
-      total if self.axis_name is None else jax.lax.psum(total, self.axis_name)
+      high if self.axis_name is None else jax.lax.pmax(high, self.axis_name)
     )
 
   def size(self, x: jax.Array) -> int:
@@ -39,23 +54,12 @@ class Reductions:
     """Σ x / n, a scalar of x's dtype."""
     return self.sum(x) / self.size(x)
 
-  def norm(self, x: jax.Array, scale: jax.Array) -> jax.Array:
-    """The 2-norm of `x`.
-
-    Args:
-      x: the tensor, real or complex, at least float32.
-      scale: a power of two, as from `norm_scale`. The squares are those of
-        x / scale, so that they neither overflow nor vanish; a power of two
-        makes that exact.
-
-    Returns:
-      A real scalar.
-    """
-    x = x * (1 / scale)
-    squares = jnp.square(x.real)
-    if jnp.iscomplexobj(x):
-      squares += jnp.square(x.imag)
-    return jnp.sqrt(self.sum(squares)) * scale
+  def dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The real part of Σ x̄ y, a real scalar."""
+    products = x.real * y.real
+    if jnp.iscomplexobj(x) or jnp.iscomplexobj(y):
+      products += x.imag * y.imag
+    return self.sum(products)
 
 
 def norm_scale(magnitude: jax.Array) -> jax.Array:

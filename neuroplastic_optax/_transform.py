@@ -1,203 +1,33 @@
-"""The transformation that assembles the stages.
+"""The transformation that assembles the stages over the tree of params.
 
-The flow, per parameter tensor: signals → α → modulation → decay → homeostasis.
+The flow, per parameter tensor: signals → α → modulation → decay → homeostasis
+→ controller.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _coefficient
+from neuroplastic_optax import _controller
+from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _momentum
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _numerics
 from neuroplastic_optax import _reductions
+from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _slices
+from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
+from neuroplastic_optax._state import NeuroplasticState
 
 Mask = Any | Callable[[optax.Params], Any]
-
-
-class NeuroplasticState(NamedTuple):
-  """The state of `neuroplastic`.
-
-  Attributes:
-    count: updates so far, shape (), dtype int32.
-    activity: a, the average of |g|: a tree like the params, real, of
-      `state_dtype`; None in gradient-only mode.
-    memory_mu: m, the average of g: likewise, but complex where the params are.
-    memory_nu: v, the average of |g|²: likewise, real.
-    base: the state of the base transformation.
-    diagnostics: the last update's statistics, None when they are off.
-  """
-
-  count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
-  activity: optax.Updates | None
-  memory_mu: optax.Updates | None
-  memory_nu: optax.Updates | None
-  base: optax.OptState
-  diagnostics: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings(_stage.Stage):
-  """The numbers and switches that are `neuroplastic`'s own."""
-
-  label: ClassVar[str] = ''
-
-  gradient_only: bool
-  parameterwise: bool
-  activity_weight: Any = _stage.number()
-  gradient_weight: Any = _stage.number()
-  memory_weight: Any = _stage.number()
-  activity_decay: Any = _stage.number(_numbers.DECAY)
-  memory_b1: Any = _stage.number(_numbers.DECAY)
-  memory_b2: Any = _stage.number(_numbers.DECAY)
-  min_alpha: Any = _stage.number()
-  max_alpha: Any = _stage.number()
-  plasticity_scale: Any = _stage.number(schedule=True)
-  weight_decay: Any = _stage.number(schedule=True)
-  eps: Any = _stage.number(_numbers.POSITIVE)
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    for name in ('gradient_only', 'parameterwise'):
-      check_switch(name, getattr(self, name))
-    weights = self.activity_weight, self.gradient_weight, self.memory_weight
-    if all(map(_numbers.is_zero, weights)):
-      raise ValueError(
-        'activity_weight, gradient_weight and memory_weight must not all be '
-        f'0, got {weights!r}.'
-      )
-    low, high = self.min_alpha, self.max_alpha
-    if _numbers.is_known(low) and _numbers.is_known(high) and low > high:
-      raise ValueError(
-        f'min_alpha must be at most max_alpha, got min_alpha={low!r} and '
-        f'max_alpha={high!r}.'
-      )
-
-
-class _Rule(NamedTuple):
-  """All that one update does to a tensor."""
-
-  settings: _Settings
-  modulation: modulations.Modulation
-  homeostasis: _homeostasis.Homeostasis | None
-
-  def at(self, count: jax.Array) -> '_Rule':
-    """This rule at update `count`: schedules replaced by their values."""
-    return self._map(lambda stage: stage.at(count))
-
-  def cast(self, dtype: Any) -> '_Rule':
-    """This rule with its numbers ready for arithmetic in `dtype`."""
-    return self._map(lambda stage: stage.cast(dtype))
-
-  def _map(self, function: Callable[[Any], Any]) -> '_Rule':
-    return _Rule._make(
-      None if stage is None else function(stage) for stage in self
-    )
-
-
-class _Tensor(NamedTuple):
-  """One parameter tensor at one update."""
-
-  gradient: jax.Array
-  base_update: jax.Array
-  param: jax.Array | None  # None where decay does not need it.
-  moments: _signals.Moments | None  # None in gradient-only mode.
-  target_rms_scale: Any
-
-
-def _coefficients(
-  gradient: jax.Array,
-  moments: _signals.Moments | None,
-  settings: _Settings,
-  reductions: _reductions.Reductions,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """(α, α_grad, mean |g|) of one tensor."""
-
-  def signal(value: jax.Array, mean: jax.Array) -> _coefficient.Signal:
-    return _coefficient.Signal(
-      value, mean, _signals.normalizer(mean, settings.eps)
-    )
-
-  def normalized(x: _coefficient.Signal, weight: Any = 1.0) -> jax.Array:
-    return x.normalized(weight, parameterwise=settings.parameterwise)
-
-  def clipped(x: jax.Array) -> jax.Array:
-    return _coefficient.clipped(x, settings.min_alpha, settings.max_alpha)
-
-  magnitude = signal(
-    jnp.abs(gradient), reductions.mean(_signals.absolute(gradient))
-  )
-  alpha_gradient = clipped(normalized(magnitude))
-  if moments is None:
-    return alpha_gradient, alpha_gradient, magnitude.mean
-  activity = signal(moments.activity, reductions.mean(moments.activity))
-  raw_memory = _signals.memory(moments.mu, moments.nu, settings.eps)
-  memory = signal(raw_memory, reductions.mean(raw_memory))
-  alpha_full = clipped(
-    normalized(activity, settings.activity_weight)
-    + normalized(magnitude, settings.gradient_weight)
-    + normalized(memory, settings.memory_weight)
-  )
-  alpha = _coefficient.extrapolate(
-    alpha_gradient, alpha_full, settings.plasticity_scale
-  )
-  return alpha, alpha_gradient, magnitude.mean
-
-
-def _update_tensor(
-  tensor: _Tensor, rule: _Rule, reductions: _reductions.Reductions
-) -> tuple[jax.Array, _signals.Moments | None]:
-  """The update and the new moments of one tensor, each in its own dtype."""
-  gradient, base_update = tensor.gradient, tensor.base_update
-  if not gradient.size:
-    return base_update, tensor.moments
-  dtype = _numerics.compute_dtype((gradient, base_update, tensor.moments))
-  settings, modulation, homeostasis = rule.cast(dtype)
-  g, b = _numerics.upcast((gradient, base_update), dtype)
-  moments = None
-  if tensor.moments is not None:
-    moments = _signals.update_moments(
-      g,
-      _numerics.upcast(tensor.moments, dtype),
-      settings.activity_decay,
-      settings.memory_b1,
-      settings.memory_b2,
-    )
-  alpha, alpha_gradient, magnitude = _coefficients(
-    g, moments, settings, reductions
-  )
-  view = modulations.Tensor(
-    base_update=b,
-    gradient=g,
-    alpha=alpha,
-    alpha_gradient=alpha_gradient,
-    reductions=reductions,
-    norm_scale=_reductions.norm_scale(magnitude),
-  )
-  u = modulation.modulate(view)
-  if tensor.param is not None:
-    u = u + settings.weight_decay * _numerics.upcast(tensor.param, dtype)
-  if homeostasis is not None:
-    u = u * _homeostasis.factor(
-      view.norm(u),
-      reductions.size(u),
-      homeostasis,
-      _numbers.cast(tensor.target_rms_scale, dtype),
-      settings.eps,
-    )
-  if moments is not None:
-    moments = jax.tree.map(_numerics.downcast, moments, tensor.moments)
-  return _numerics.downcast(u, base_update), moments
 
 
 def _zero_moments(params: optax.Params, state_dtype: Any) -> tuple[Any, ...]:
@@ -221,6 +51,7 @@ def neuroplastic(
   *,
   modulation: modulations.Modulation = modulations.Direct(),
   homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
+  controller: _controller.LearningRateController | None = None,
   gradient_only: bool = False,
   activity_weight: jax.typing.ArrayLike = 0.4,
   gradient_weight: jax.typing.ArrayLike = 0.4,
@@ -234,7 +65,10 @@ def neuroplastic(
   parameterwise: bool = True,
   weight_decay: optax.ScalarOrSchedule = 0.0,
   weight_decay_mask: Mask | None = None,
+  stacked_axes: Any = None,
+  axis_name: Any = None,
   state_dtype: jax.typing.DTypeLike | None = None,
+  diagnostics: Literal['global', 'per_leaf'] | None = None,
   eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Modulates a base update by the plasticity of each parameter.
@@ -275,6 +109,7 @@ def neuroplastic(
     homeostasis: what bounds the update of each tensor; None for off. "auto":
       as published without a base; off over a base, whose updates' norms,
       about √n for Adam, a clip at norm 1 would strangle.
+    controller: a multiplier of the result, from what α says; None for off.
     gradient_only: the ablation α = α_grad. The state then holds no moments.
     activity_weight: w_a ≥ 0.
     gradient_weight: w_g ≥ 0.
@@ -291,12 +126,23 @@ def neuroplastic(
       added before homeostasis.
     weight_decay_mask: which leaves decay, as in `optax.add_decayed_weights`:
       a pytree of bools (prefixes allowed) or a callable of the params.
+    stacked_axes: how many leading axes of a leaf index independent tensors, as
+      in scanned layers: an integer, a pytree (prefix) of integers, or a
+      callable `(path, leaf) -> int`; None for 0. All statistics, norms and
+      limits are then per slice.
+    axis_name: the mesh axis name or names over which leaves are split inside
+      `shard_map` or `pmap`: one for all leaves, or a pytree (prefix) of names,
+      or a callable `(path, leaf) -> name`, None where a leaf is replicated.
+      Statistics are then those of the whole tensors. Not needed under `jit`.
     state_dtype: floating dtype of the moments; None for that of the params.
+    diagnostics: "global" or "per_leaf" to keep statistics of the last update
+      in the state, for `get_diagnostics`; None for off, which costs nothing.
     eps: ε > 0.
 
   Returns:
     A gradient transformation with a `NeuroplasticState`. Its `update` needs
-    the params where weight decay is not a constant 0, or the base needs them.
+    the params where weight decay is not a constant 0, for
+    `modulations.TrustRatio`, and where the base needs them.
 
   Raises:
     TypeError: an argument of the wrong type; at `init` or `update`, a leaf
@@ -329,7 +175,7 @@ def neuroplastic(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  settings = _Settings(
+  settings = _settings.Settings(
     gradient_only=gradient_only,
     parameterwise=parameterwise,
     activity_weight=activity_weight,
@@ -344,23 +190,59 @@ def neuroplastic(
     weight_decay=weight_decay,
     eps=eps,
   )
-  rule = _Rule(
+  rule = _settings.Rule(
     settings,
-    _check_modulation(modulation),
+    _check_type('modulation', modulation, modulations.Modulation, 'Direct()'),
     _resolve_homeostasis(homeostasis, base),
   )
+  if controller is not None:
+    _check_type(
+      'controller',
+      controller,
+      _controller.LearningRateController,
+      'LearningRateController() or None',
+    )
+  if diagnostics is not None and diagnostics not in _diagnostics.MODES:
+    raise ValueError(
+      f'diagnostics must be "global", "per_leaf" or None, got {diagnostics!r}.'
+    )
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
+  _slices.check_stacked_axes(stacked_axes)
+  _slices.check_axis_name(axis_name)
   state_dtype = _numerics.check_state_dtype(state_dtype)
   inner = optax.with_extra_args_support(_check_base(base))
-  reductions = _reductions.Reductions()
   decays = not _numbers.is_zero(weight_decay)
+  find_momentum = getattr(modulation, 'momentum', None)
+
+  def plan(flat: _trees.Flat) -> list[_Plan]:
+    """What is to be done to each leaf; `flat` is of params, or like them."""
+    count = len(flat.leaves)
+    decay = [False] * count
+    if decays:
+      decay = _trees.mask('weight_decay_mask', weight_decay_mask, flat)
+    labels: Any = [None] * count
+    if controller is not None:
+      labels = controller.labels(flat)
+    scales: Any = [None] * count
+    if rule.homeostasis is not None:
+      scales = rule.homeostasis.scales(flat)
+    columns = (
+      rule.modulation.in_scope(flat),
+      decay,
+      labels,
+      scales,
+      _slices.stacked(stacked_axes, flat),
+      _slices.axis_names(axis_name, flat),
+    )
+    return [_Plan(*row) for row in zip(*columns, strict=True)]
 
   def init_fn(params: optax.Params) -> NeuroplasticState:
     flat = _trees.flatten(params)
     _trees.check_inexact('params', flat)
-    _trees.mask('weight_decay_mask', weight_decay_mask, flat)
-    if rule.homeostasis is not None:
-      rule.homeostasis.scales(flat)
+    plans = plan(flat)
+    base_state = inner.init(params)
+    if modulation.uses_momentum and find_momentum is None:
+      _momentum.check(base_state, flat, [each.modulate for each in plans])
     moments: tuple[Any, ...] = (None, None, None)
     if not gradient_only:
       moments = _zero_moments(params, state_dtype)
@@ -370,8 +252,10 @@ def neuroplastic(
       activity=activity,
       memory_mu=memory_mu,
       memory_nu=memory_nu,
-      base=inner.init(params),
-      diagnostics=None,
+      base=base_state,
+      diagnostics=_diagnostics.initial(
+        diagnostics, flat, [each.stacked_axes for each in plans]
+      ),
     )
 
   def update_fn(
@@ -380,9 +264,10 @@ def neuroplastic(
     params: optax.Params | None = None,
     **extra_args: Any,
   ) -> tuple[optax.Updates, NeuroplasticState]:
-    if decays and params is None:
+    if params is None and (decays or modulation.uses_parameter):
+      why = 'weight_decay' if decays else f'{type(modulation).__name__}'
       raise ValueError(
-        'neuroplastic with weight_decay needs the params: call '
+        f'neuroplastic with {why} needs the params: call '
         'update(updates, state, params).'
       )
     flat = _trees.flatten(updates)
@@ -395,70 +280,133 @@ def neuroplastic(
     like = flat
     if params is not None:
       like = _trees.Flat(flat.align('params', params), flat.treedef)
-    decaying = [False] * len(flat.leaves)
-    if decays:
-      decaying = _trees.mask('weight_decay_mask', weight_decay_mask, like)
-    scales: list[Any] = [None] * len(flat.leaves)
-    if rule.homeostasis is not None:
-      scales = rule.homeostasis.scales(like)
+    plans = plan(like)
+    momenta: list[Any] = [None] * len(flat.leaves)
+    if modulation.uses_momentum:
+      if find_momentum is not None:
+        found = find_momentum(base_state)
+        momenta = flat.align('what momentum= returned', found)
+      else:
+        momenta = _momentum.momentum(
+          inner, state.base, base_state, flat, extra_args
+        )
+    uses_params = decays or modulation.uses_parameter or diagnostics
     now = rule.at(state.count)
 
-    new_updates, new_moments = [], []
-    for g, b, p, decay, scale, *old in zip(
+    outputs = []
+    for each, g, b, p, m, *moments in zip(
+      plans,
       flat.leaves,
       flat.align('the updates of the base', base_updates),
-      like.leaves,
-      decaying,
-      scales,
+      like.leaves if params is not None else [None] * len(flat.leaves),
+      momenta,
       flat.align('state.activity', state.activity),
       flat.align('state.memory_mu', state.memory_mu),
       flat.align('state.memory_nu', state.memory_nu),
       strict=True,
     ):
-      u: Any = b
-      new: _signals.Moments | None = _signals.Moments(*old)
-      if g is not None:
-        tensor = _Tensor(
-          gradient=jnp.asarray(g),
-          base_update=jnp.asarray(b),
-          param=jnp.asarray(p) if decay else None,
-          moments=None if gradient_only else new,
-          target_rms_scale=scale,
-        )
-        u, new = _update_tensor(tensor, now, reductions)
-      new_updates.append(u)
-      new_moments.append(new)
+      old = None if gradient_only else _signals.Moments(*moments)
+      if g is None or not jnp.size(g):
+        outputs.append(_tensor.Outputs(b, old, None, None))
+        continue
+      inputs = _tensor.Inputs(
+        gradient=jnp.asarray(g),
+        base_update=jnp.asarray(b),
+        param=jnp.asarray(p) if uses_params and p is not None else None,
+        momentum=m if each.modulate else None,
+        moments=old,
+      )
+      outputs.append(each.update(inputs, now, bool(diagnostics)))
+
+    outputs = _control(controller, plans, outputs)
 
     def moment(name: str) -> Any:
       if gradient_only:
         return None
-      return flat.unflatten([getattr(new, name) for new in new_moments])
+      return flat.unflatten([getattr(each.moments, name) for each in outputs])
 
+    kept = None
+    if diagnostics:
+      kept = _diagnostics.collect(
+        diagnostics,
+        flat,
+        [each.stacked_axes for each in plans],
+        [each.statistics for each in outputs],
+        (settings.min_alpha, settings.max_alpha),
+      )
+    new_updates = [
+      each.update
+      if each.update is None
+      else _numerics.downcast(each.update, jnp.asarray(b))
+      for each, b in zip(
+        outputs, flat.align('updates', base_updates), strict=True
+      )
+    ]
     return flat.unflatten(new_updates), NeuroplasticState(
       count=optax.safe_increment(state.count),
       activity=moment('activity'),
       memory_mu=moment('mu'),
       memory_nu=moment('nu'),
       base=base_state,
-      diagnostics=None,
+      diagnostics=kept,
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def check_switch(name: str, value: Any) -> None:
-  """Refuses what is no Python bool, by name."""
-  if not isinstance(value, bool):
-    raise TypeError(f'{name} must be True or False, got {value!r}.')
+class _Plan(NamedTuple):
+  """What is to be done to one leaf; static but for the scale."""
 
+  modulate: bool
+  decay: bool
+  label: Any  # Its group for the controller, None outside the scope.
+  target_rms_scale: Any
+  stacked_axes: int
+  axis_name: tuple[str, ...] | None
 
-def _check_modulation(modulation: Any) -> modulations.Modulation:
-  if not isinstance(modulation, modulations.Modulation):
-    raise TypeError(
-      'modulation must be one of neuroplastic_optax.modulations, such as '
-      f'Direct(), got {modulation!r}.'
+  def update(
+    self, inputs: _tensor.Inputs, rule: _settings.Rule, diagnose: bool
+  ) -> _tensor.Outputs:
+    """Updates the leaf, slice by slice where it is stacked."""
+    switches = _tensor.Switches(
+      modulate=self.modulate,
+      decay=self.decay,
+      control=self.label is not None,
+      diagnose=diagnose,
     )
-  return modulation
+    one = functools.partial(
+      _tensor.update,
+      rule=rule,
+      switches=switches,
+      target_rms_scale=self.target_rms_scale,
+      reductions=_reductions.Reductions(self.axis_name),
+    )
+    return _slices.over_slices(one, self.stacked_axes)(inputs)
+
+
+def _control(
+  controller: _controller.LearningRateController | None,
+  plans: list[_Plan],
+  outputs: list[_tensor.Outputs],
+) -> list[_tensor.Outputs]:
+  """The outputs, with every update multiplied as the controller says."""
+  if controller is None:
+    return outputs
+  multipliers = controller.multipliers(
+    [each.signal for each in outputs], [plan.label for plan in plans]
+  )
+  return [
+    each if multiplier is None else each.multiplied(multiplier)
+    for each, multiplier in zip(outputs, multipliers, strict=True)
+  ]
+
+
+def _check_type(name: str, value: Any, kind: type, example: str) -> Any:
+  if not isinstance(value, kind):
+    raise TypeError(
+      f'{name} must be a {kind.__name__}, such as {example}, got {value!r}.'
+    )
+  return value
 
 
 def _resolve_homeostasis(

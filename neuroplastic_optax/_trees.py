@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 _is_none = lambda x: x is None
 
@@ -32,6 +33,13 @@ class Flat:
     """The path of one leaf, as `['layer']['kernel']`."""
     found = jax.tree.leaves_with_path(self.tree, is_leaf=_is_none)
     return jax.tree_util.keystr(found[index][0])
+
+  def map_with_path(self, function: Callable[[Any, Any], Any]) -> list[Any]:
+    """`function(path, leaf)` of every leaf; None for None."""
+    found = jax.tree.leaves_with_path(self.tree, is_leaf=_is_none)
+    return [
+      None if leaf is None else function(path, leaf) for path, leaf in found
+    ]
 
   def align(self, name: str, tree: Any) -> list[Any]:
     """The parts of `tree` where this one has leaves.
@@ -95,24 +103,33 @@ def broadcast(
     # Nothing to align: an empty tree, or the placeholder that
     # `optax.tree.map_params` passes for the params.
     return []
-  tree = flat.tree
   if is_callable_of_params(prefix):
-    prefix = prefix(tree)
+    prefix = prefix(flat.tree)
   try:
-    full = jax.tree.map(
-      lambda value, part: jax.tree.map(
-        lambda _: _Leaf(value), part, is_leaf=_is_none
-      ),
-      prefix,
-      tree,
-      is_leaf=_is_none,
-    )
+    return spread(prefix, flat)
   except (ValueError, TypeError) as e:
     raise ValueError(
       f'{name} must be a pytree with the structure of the params or a prefix '
       f'of it, or a callable of the params: {e}'
     ) from None
-  return [leaf.value for leaf in jax.tree.leaves(full)]
+
+
+def spread(
+  prefix: Any, flat: Flat, is_leaf: Callable[[Any], bool] = _is_none
+) -> list[Any]:
+  """The leaves of a prefix of a tree, each as often as it has leaves there.
+
+  What stands in for a masked part of the params, `optax.MaskedNode`, gives
+  None.
+  """
+  stop = lambda x: is_leaf(x) or isinstance(x, optax.MaskedNode)
+
+  def fill(value: Any, part: Any) -> Any:
+    held = _Leaf(None if isinstance(value, optax.MaskedNode) else value)
+    return jax.tree.map(lambda _: held, part, is_leaf=_is_none)
+
+  full = jax.tree.map(fill, prefix, flat.tree, is_leaf=stop)
+  return [held.value for held in jax.tree.leaves(full)]
 
 
 @dataclasses.dataclass(frozen=True)

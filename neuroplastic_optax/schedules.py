@@ -5,6 +5,10 @@ as in Optax. With `steps_per_epoch` updates an epoch, update `count` is in epoch
 e = count // steps_per_epoch + 1, compared in integers.
 """
 
+from collections.abc import Callable
+import math
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -63,5 +67,141 @@ def epoch_warmup(
     done = jnp.minimum(epoch(count, steps_per_epoch) - 1, warmup_epochs)
     gate = done / warmup_epochs if warmup_epochs else 1.0
     return jnp.asarray(scale * gate)
+
+  return schedule
+
+
+_PHASES: dict[str, Callable[[jax.Array, int], jax.Array | bool]] = {
+  'early': lambda e, epochs: 10 * e <= 3 * epochs,
+  'middle': lambda e, epochs: (10 * e > 3 * epochs) & (10 * e < 7 * epochs),
+  'late': lambda e, epochs: 10 * e >= 7 * epochs,
+  'full': lambda e, epochs: True,
+}
+
+
+def phase(
+  value: jax.typing.ArrayLike,
+  name: Literal['early', 'middle', 'late', 'full'],
+  steps_per_epoch: int,
+  epochs: int,
+) -> optax.Schedule:
+  """A value in one phase of training, 0 in the others.
+
+  With progress = e/epochs: early ≤ 0.3, middle between, late ≥ 0.7, full
+  always. Source: Jiang et al., arXiv:2604.26297.
+
+  Args:
+    value: the value ≥ 0.
+    name: the phase.
+    steps_per_epoch: updates an epoch, ≥ 1.
+    epochs: epochs in all, ≥ 1.
+
+  Returns:
+    A schedule of the update count.
+
+  Raises:
+    TypeError: an argument of the wrong type.
+    ValueError: an argument out of range.
+
+  Examples:
+    >>> from neuroplastic_optax import modulations, schedules
+    >>> late = schedules.phase(0.15, 'late', steps_per_epoch=10, epochs=10)
+    >>> [round(float(late(count)), 2) for count in (0, 59, 60, 99)]
+    [0.0, 0.0, 0.15, 0.15]
+    >>> rule = modulations.Gain(strength=late)
+  """
+  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  if name not in _PHASES:
+    raise ValueError(f'name must be one of {", ".join(_PHASES)}, got {name!r}.')
+  _check_count('steps_per_epoch', steps_per_epoch, 1)
+  _check_count('epochs', epochs, 1)
+
+  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+    return jnp.where(
+      _PHASES[name](epoch(count, steps_per_epoch), epochs), value, 0.0
+    )
+
+  return schedule
+
+
+def late_ramp(
+  value: jax.typing.ArrayLike,
+  steps_per_epoch: int,
+  epochs: int,
+  start: float = 0.3,
+) -> optax.Schedule:
+  """0 up to a progress of `start`, then linear to the value at the end.
+
+  value · clip((e/epochs - start) / (1 - start), 0, 1). Source: Jiang et al.,
+  arXiv:2604.26297.
+
+  Args:
+    value: the value ≥ 0 in the last epoch.
+    steps_per_epoch: updates an epoch, ≥ 1.
+    epochs: epochs in all, ≥ 1.
+    start: in [0, 1).
+
+  Returns:
+    A schedule of the update count.
+
+  Raises:
+    TypeError: an argument of the wrong type.
+    ValueError: an argument out of range.
+
+  Examples:
+    >>> from neuroplastic_optax import modulations, schedules
+    >>> ramp = schedules.late_ramp(0.7, steps_per_epoch=10, epochs=10)
+    >>> [round(float(ramp(count)), 2) for count in (0, 29, 30, 99)]
+    [0.0, 0.0, 0.1, 0.7]
+    >>> rule = modulations.Orthogonal(strength=ramp)
+  """
+  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _check_count('steps_per_epoch', steps_per_epoch, 1)
+  _check_count('epochs', epochs, 1)
+  _numbers.check('start', start, _numbers.DECAY)
+
+  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+    done = epoch(count, steps_per_epoch) - start * epochs
+    # The margin is less than an epoch: what rounds at the start stays 0.
+    done = jnp.where(done < 1e-3, 0.0, done)
+    gate = jnp.minimum(done / (epochs * (1 - start)), 1.0)
+    return jnp.asarray(value * gate)
+
+  return schedule
+
+
+def cosine_ramp(
+  value: jax.typing.ArrayLike, steps_per_epoch: int, epochs: int
+) -> optax.Schedule:
+  """A cosine from 0 to the value at the end: value · ½(1 - cos π·e/epochs).
+
+  Source: Jiang et al., arXiv:2604.26297.
+
+  Args:
+    value: the value ≥ 0 in the last epoch.
+    steps_per_epoch: updates an epoch, ≥ 1.
+    epochs: epochs in all, ≥ 1.
+
+  Returns:
+    A schedule of the update count.
+
+  Raises:
+    TypeError: an argument of the wrong type.
+    ValueError: an argument out of range.
+
+  Examples:
+    >>> from neuroplastic_optax import modulations, schedules
+    >>> ramp = schedules.cosine_ramp(0.7, steps_per_epoch=10, epochs=10)
+    >>> [round(float(ramp(count)), 2) for count in (0, 40, 99, 999)]
+    [0.02, 0.35, 0.7, 0.7]
+    >>> rule = modulations.Orthogonal(strength=ramp)
+  """
+  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _check_count('steps_per_epoch', steps_per_epoch, 1)
+  _check_count('epochs', epochs, 1)
+
+  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+    progress = jnp.minimum(epoch(count, steps_per_epoch), epochs) / epochs
+    return jnp.asarray(value * 0.5 * (1 - jnp.cos(math.pi * progress)))
 
   return schedule

@@ -1,0 +1,306 @@
+"""Diagnostics: what the last update did, computed on the device.
+
+Each tensor gives a few sums, extremes and a histogram; the statistics that
+people look at follow from those, of one tensor or pooled over all elements.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _reductions
+from neuroplastic_optax import _trees
+from neuroplastic_optax._state import NeuroplasticState
+
+BINS = 64
+MODES = ('global', 'per_leaf')
+Mode = Literal['global', 'per_leaf']
+
+
+class Statistics(NamedTuple):
+  """Of one tensor at one update; scalars but for the histogram.
+
+  With stacked axes each has their sizes as leading shape.
+  """
+
+  alpha_mean: jax.Array
+  alpha_std: jax.Array
+  alpha_median: jax.Array
+  alpha_min: jax.Array
+  alpha_max: jax.Array
+  alpha_fraction_near_min: jax.Array
+  alpha_fraction_near_max: jax.Array
+  alpha_histogram: jax.Array  # int32 [BINS]
+  gradient_norm: jax.Array
+  parameter_norm: jax.Array
+  modulation_norm: jax.Array
+  raw_update_norm: jax.Array
+  update_norm: jax.Array
+  controller_multiplier: jax.Array
+
+
+def zeros(shape: tuple[int, ...] = ()) -> Statistics:
+  """The statistics before the first update, and of an empty tensor."""
+  scalars = {name: jnp.zeros(shape) for name in Statistics._fields}
+  scalars['alpha_histogram'] = jnp.zeros((*shape, BINS), jnp.int32)
+  return Statistics(**scalars)
+
+
+def histogram(
+  alpha: jax.Array,
+  low: _numbers.Scalar,
+  high: _numbers.Scalar,
+  reductions: _reductions.Reductions,
+) -> jax.Array:
+  """Counts of α in `BINS` equal bins over [low, high], int32 [BINS].
+
+  Values outside are counted in the end bins.
+  """
+  width = (high - low) / BINS
+  position = (alpha - low) / jnp.where(width > 0, width, 1.0)
+  index = jnp.clip(position, 0, BINS - 1).astype(jnp.int32)
+  counts = jax.lax.platform_dependent(
+    index, tpu=_count_by_comparing, default=_count_by_scattering
+  )
+  return reductions.total(counts)
+
+
+def _count_by_scattering(index: jax.Array) -> jax.Array:
+  return jnp.zeros(BINS, jnp.int32).at[index].add(1)
+
+
+def _count_by_comparing(index: jax.Array) -> jax.Array:
+  """Where a scatter would go one element at a time."""
+  axes = tuple(range(index.ndim))
+  return jnp.sum(
+    index[..., None] == jnp.arange(BINS), axis=axes, dtype=jnp.int32
+  )
+
+
+def median(
+  counts: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
+) -> jax.Array:
+  """The median of a histogram, linear within its bin."""
+  cumulative = jnp.cumsum(counts.astype(jnp.float32))
+  half = cumulative[-1] / 2
+  b = jnp.minimum(jnp.searchsorted(cumulative, half), BINS - 1)
+  inside = half - (cumulative[b] - counts[b])
+  fraction = inside / jnp.maximum(counts[b], 1)
+  return low + (high - low) * (b + fraction) / BINS
+
+
+def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
+  """The statistics of all elements of several tensors together.
+
+  Args:
+    each: of every tensor; those of a stacked one have a leading shape.
+    bounds: α_min and α_max.
+
+  Returns:
+    Scalars. The controller's multiplier is the mean over tensors (slices), all
+    others are over elements.
+  """
+  if not each:
+    return zeros()
+  histograms = jnp.concatenate(
+    [s.alpha_histogram.reshape(-1, BINS) for s in each]
+  )
+  n = jnp.sum(histograms, axis=1).astype(jnp.float32)
+  column = {
+    name: _flat([getattr(s, name) for s in each])
+    for name in Statistics._fields
+    if name != 'alpha_histogram'
+  }
+  share = n / jnp.sum(n)
+  mean = jnp.sum(share * column['alpha_mean'])
+  spread = column['alpha_std'] ** 2 + (column['alpha_mean'] - mean) ** 2
+  counts = jnp.sum(histograms, axis=0)
+  low, high = (_numbers.cast(bound, jnp.float32) for bound in bounds)
+  norms = {
+    name: _pooled_norm(column[name])
+    for name in Statistics._fields
+    if name.endswith('_norm')
+  }
+  return Statistics(
+    alpha_mean=mean,
+    alpha_std=jnp.sqrt(jnp.sum(share * spread)),
+    alpha_median=median(counts, low, high),
+    alpha_min=jnp.min(column['alpha_min']),
+    alpha_max=jnp.max(column['alpha_max']),
+    alpha_fraction_near_min=jnp.sum(share * column['alpha_fraction_near_min']),
+    alpha_fraction_near_max=jnp.sum(share * column['alpha_fraction_near_max']),
+    alpha_histogram=counts,
+    controller_multiplier=jnp.mean(column['controller_multiplier']),
+    **norms,
+  )
+
+
+def _flat(values: Sequence[jax.Array]) -> jax.Array:
+  return jnp.concatenate([jnp.ravel(value) for value in values])
+
+
+def _pooled_norm(norms: jax.Array) -> jax.Array:
+  """The norm of all tensors together, where squares might overflow."""
+  largest = jnp.max(norms)
+  scale = jnp.where(largest > 0, largest, 1.0)
+  return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))
+
+
+class PerLeaf:
+  """The statistics of every leaf, and the structure of the params.
+
+  The structure is static: in the state, a tree like the params would pass for
+  one of their copies, to be sharded or masked as they are.
+  """
+
+  def __init__(
+    self, statistics: tuple[Statistics | None, ...], treedef: Any
+  ) -> None:
+    self.statistics = statistics
+    self.treedef = treedef
+
+  def trees(self) -> dict[str, Any]:
+    """By name, a tree like the params."""
+    return {
+      name: self.treedef.unflatten(
+        [
+          None if each is None else _array(getattr(each, name))
+          for each in self.statistics
+        ]
+      )
+      for name in Statistics._fields
+    }
+
+
+jax.tree_util.register_pytree_with_keys(
+  PerLeaf,
+  lambda x: (
+    ((jax.tree_util.GetAttrKey('statistics'), x.statistics),),
+    x.treedef,
+  ),
+  lambda treedef, children: PerLeaf(*children, treedef),
+)
+
+
+def initial(
+  mode: Mode | None, flat: _trees.Flat, stacked_axes: Sequence[int]
+) -> Any:
+  """What the state holds before the first update: zeros."""
+  if mode is None:
+    return None
+  if mode == 'global':
+    return zeros()
+  return _per_leaf(flat, stacked_axes, [None] * len(flat.leaves))
+
+
+def collect(
+  mode: Mode,
+  flat: _trees.Flat,
+  stacked_axes: Sequence[int],
+  statistics: Sequence[Statistics | None],
+  bounds: Sequence[Any],
+) -> Any:
+  """What the state holds after an update.
+
+  Args:
+    mode: 'global' or 'per_leaf'.
+    flat: the updates.
+    stacked_axes: of each leaf.
+    statistics: of each leaf; None of None and of empty leaves.
+    bounds: α_min and α_max.
+
+  Returns:
+    A `Statistics` or a `PerLeaf`.
+  """
+  if mode == 'global':
+    return pool([each for each in statistics if each is not None], bounds)
+  return _per_leaf(flat, stacked_axes, statistics)
+
+
+def _per_leaf(
+  flat: _trees.Flat,
+  stacked_axes: Sequence[int],
+  statistics: Sequence[Statistics | None],
+) -> Any:
+  if not flat.leaves:
+    # One leaf: so `optax.tree.map_params`, which has a placeholder for the
+    # params, finds no structure that it could miss in the true state.
+    return jnp.zeros([])
+  filled = [
+    zeros(jnp.shape(leaf)[:axes]) if each is None and leaf is not None else each
+    for leaf, axes, each in zip(
+      flat.leaves, stacked_axes, statistics, strict=True
+    )
+  ]
+  return PerLeaf(tuple(filled), flat.treedef)
+
+
+def get_diagnostics(opt_state: optax.OptState) -> dict[str, Any]:
+  """What the last update did.
+
+  Works on any state that holds a `NeuroplasticState`: of `chain`, `masked`,
+  `inject_hyperparams` and so on, and on an `nnx.Optimizer`. Under `jit` too.
+
+  Args:
+    opt_state: the state of an optimizer built with `diagnostics="global"` or
+      `"per_leaf"`.
+
+  Returns:
+    By name, a float32 scalar over all elements of all leaves ("global"), or a
+    tree like the params, with the leading shape of stacked axes ("per_leaf"):
+
+    - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: of α;
+      `alpha_median`: from the histogram.
+    - `alpha_fraction_near_min`, `alpha_fraction_near_max`: the fraction of
+      elements whose α is within 5 % of the range of a bound, or beyond it.
+    - `alpha_histogram`: int32 [64], counts in equal bins over
+      [min_alpha, max_alpha]; values outside are in the end bins.
+    - `gradient_norm`, `parameter_norm`: ‖g‖ and ‖θ‖ (NaN where the params
+      were not passed).
+    - `modulation_norm`: ‖u - b‖ before decay; `raw_update_norm`: ‖u‖ before
+      homeostasis; `update_norm`: as emitted.
+    - `controller_multiplier`: the mean over leaves.
+
+    All are zero before the first update.
+
+  Raises:
+    ValueError: there is no such state, or more than one, or its diagnostics
+      are off.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import get_diagnostics, neuroplastic_optimizer
+    >>> tx = neuroplastic_optimizer(0.1, diagnostics='global')
+    >>> params = jnp.array([1.0, 2.0, 3.0])
+    >>> _, state = tx.update(2 * params, tx.init(params), params)
+    >>> f'{get_diagnostics(state)["alpha_max"]:.2f}'
+    '1.40'
+  """
+  is_ours = lambda x: isinstance(x, NeuroplasticState)
+  found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_ours) if is_ours(x)]
+  if len(found) != 1:
+    raise ValueError(
+      f'opt_state must hold one NeuroplasticState, it holds {len(found)}. '
+      'Pass the state of a neuroplastic transformation, or the part of a '
+      'larger state that holds the one that is wanted.'
+    )
+  kept = found[0].diagnostics
+  if kept is None:
+    raise ValueError(
+      'the diagnostics of this optimizer are off: build it with '
+      'diagnostics="global" or diagnostics="per_leaf".'
+    )
+  if isinstance(kept, PerLeaf):
+    return kept.trees()
+  if not isinstance(kept, Statistics):
+    return {name: {} for name in Statistics._fields}  # No leaves.
+  return {name: _array(value) for name, value in kept._asdict().items()}
+
+
+def _array(value: Any) -> jax.Array:
+  """The array in a leaf, which `nnx.Optimizer` wraps in a variable."""
+  return jax.tree.leaves(value)[0]

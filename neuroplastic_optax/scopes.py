@@ -1,0 +1,228 @@
+"""Scopes: which leaves a rule or the controller acts on.
+
+A scope is a callable of the params that returns a pytree of bools; `thirds`
+returns numbers, for `Homeostasis.target_rms_scale`. Paths are written with
+slashes, as in `block1/conv/kernel`.
+
+The published scopes go by the order of the model's leaves. JAX sorts the keys
+of dictionaries, so that order has to be given, as a list of path prefixes.
+Within a prefix, and everywhere without a list, leaves are in natural order:
+`layer2` before `layer10`.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import math
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from neuroplastic_optax import _numbers
+
+Scope = Callable[[optax.Params], Any]
+
+
+def _path(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def matching(regex: str) -> Scope:
+  """The leaves whose path has a match of a regular expression in it.
+
+  Args:
+    regex: as for `re.search`.
+
+  Returns:
+    A callable of the params that returns a pytree of bools.
+
+  Raises:
+    TypeError: `regex` is no string.
+    ValueError: it is no regular expression.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import scopes
+    >>> params = {'dense': {'bias': jnp.zeros(2), 'kernel': jnp.zeros((2, 2))}}
+    >>> scopes.matching('kernel$')(params)
+    {'dense': {'bias': False, 'kernel': True}}
+  """
+  if not isinstance(regex, str):
+    raise TypeError(f'regex must be a string, got {regex!r}.')
+  try:
+    pattern = re.compile(regex)
+  except re.error as e:
+    raise ValueError(
+      f'regex must be a regular expression, got {regex!r}: {e}.'
+    ) from None
+
+  def scope(params: optax.Params) -> Any:
+    return jax.tree.map_with_path(
+      lambda path, _: pattern.search(_path(path)) is not None, params
+    )
+
+  return scope
+
+
+def convolutional(
+  params: optax.Params | None = None, *, stacked_axes: int = 0
+) -> Any:
+  """The kernels of convolutions: the leaves of rank 4.
+
+  It is a scope as it stands; call it without params to say how many leading
+  axes are stacked.
+
+  Args:
+    params: the params.
+    stacked_axes: how many leading axes of a leaf do not count.
+
+  Returns:
+    A pytree of bools; without params, a callable of them.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import modulations, scopes
+    >>> scopes.convolutional([jnp.zeros((3, 3, 8, 8)), jnp.zeros(8)])
+    [True, False]
+    >>> rule = modulations.Gain(scope=scopes.convolutional)
+    >>> rule = modulations.Gain(scope=scopes.convolutional(stacked_axes=1))
+  """
+  if params is None:
+    return functools.partial(convolutional, stacked_axes=stacked_axes)
+  return jax.tree.map(lambda leaf: jnp.ndim(leaf) - stacked_axes == 4, params)
+
+
+def classifier(order: Sequence[str] | None = None) -> Scope:
+  """The last two leaves.
+
+  Args:
+    order: path prefixes in the model's order; None for natural order.
+
+  Returns:
+    A callable of the params that returns a pytree of bools.
+
+  Raises:
+    TypeError: `order` is no sequence of strings.
+    ValueError: when called, if a leaf has none of the prefixes.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import scopes
+    >>> params = {'head': [jnp.zeros(3), jnp.zeros(3)], 'stem': jnp.zeros(3)}
+    >>> scopes.classifier(order=['stem', 'head'])(params)
+    {'head': [True, True], 'stem': False}
+  """
+  return _by_rank(order, lambda rank, count: rank >= count - 2)
+
+
+def early_blocks(order: Sequence[str] | None = None) -> Scope:
+  """Of the n leaves before the classifier's two, the first ⌈n/2⌉.
+
+  Args:
+    order: see `classifier`.
+
+  Returns:
+    A callable of the params that returns a pytree of bools.
+  """
+  return _by_rank(order, lambda rank, count: rank < math.ceil(_body(count) / 2))
+
+
+def late_blocks(order: Sequence[str] | None = None) -> Scope:
+  """Of the n leaves before the classifier's two, those from ⌊n/2⌋ on.
+
+  Args:
+    order: see `classifier`.
+
+  Returns:
+    A callable of the params that returns a pytree of bools.
+  """
+  return _by_rank(
+    order, lambda rank, count: _body(count) // 2 <= rank < _body(count)
+  )
+
+
+def thirds(
+  early: jax.typing.ArrayLike,
+  middle: jax.typing.ArrayLike,
+  late: jax.typing.ArrayLike,
+  order: Sequence[str] | None = None,
+) -> Scope:
+  """A number for each third of the N leaves, cut at ⌈N/3⌉ and ⌈2N/3⌉.
+
+  Args:
+    early: > 0, for the leaves of the first third.
+    middle: > 0, for those of the second.
+    late: > 0, for those of the last.
+    order: see `classifier`.
+
+  Returns:
+    A callable of the params that returns a pytree of the numbers.
+
+  Raises:
+    TypeError: a number of the wrong type.
+    ValueError: a number out of range.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import Homeostasis, scopes
+    >>> scale = scopes.thirds(0.5, 1.0, 2.0)
+    >>> scale([jnp.zeros(3)] * 4)
+    [0.5, 0.5, 1.0, 2.0]
+    >>> homeostasis = Homeostasis(target_rms_scale=scale)
+  """
+  for name, value in (('early', early), ('middle', middle), ('late', late)):
+    _numbers.check(name, value, _numbers.POSITIVE)
+
+  def pick(rank: int, count: int) -> Any:
+    if rank < math.ceil(count / 3):
+      return early
+    return middle if rank < math.ceil(2 * count / 3) else late
+
+  return _by_rank(order, pick)
+
+
+def _body(count: int) -> int:
+  """How many leaves come before the classifier's."""
+  return max(count - 2, 0)
+
+
+def _by_rank(
+  order: Sequence[str] | None, value: Callable[[int, int], Any]
+) -> Scope:
+  """A callable of the params: for each leaf, `value(rank, count)`."""
+  if isinstance(order, str) or not all(
+    isinstance(prefix, str) for prefix in order or ()
+  ):
+    raise TypeError(
+      f'order must be a list of path prefixes or None, got {order!r}.'
+    )
+
+  def scope(params: optax.Params) -> Any:
+    paths, treedef = jax.tree.flatten_with_path(params)
+    names = [_path(path) for path, _ in paths]
+    ordered = sorted(names, key=lambda name: _place(name, order))
+    rank = {name: i for i, name in enumerate(ordered)}
+    return jax.tree.unflatten(
+      treedef, [value(rank[n], len(names)) for n in names]
+    )
+
+  return scope
+
+
+def _place(name: str, order: Sequence[str] | None) -> tuple[Any, ...]:
+  """What to sort a path by: its prefix's place, then its natural order."""
+  natural = tuple(
+    tuple((0, int(s), '') if s.isdigit() else (1, 0, s) for s in split if s)
+    for split in (re.split(r'(\d+)', part) for part in name.split('/'))
+  )
+  if order is None:
+    return natural
+  for place, prefix in enumerate(order):
+    if name == prefix or name.startswith(prefix.rstrip('/') + '/'):
+      return (place, natural)
+  raise ValueError(
+    f'order must have a prefix for every leaf, got {list(order)!r}, '
+    f'of which none starts {name!r}.'
+  )
