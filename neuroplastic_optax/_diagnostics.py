@@ -182,7 +182,7 @@ jax.tree_util.register_pytree_with_keys(
     ((jax.tree_util.GetAttrKey('statistics'), x.statistics),),
     x.treedef,
   ),
-  lambda treedef, children: PerLeaf(*children, treedef),
+  lambda treedef, children: PerLeaf(next(iter(children)), treedef),
 )
 
 
