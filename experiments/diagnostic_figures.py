@@ -1,0 +1,146 @@
+"""The picture of an arm's diagnostics: what α did, epoch by epoch."""
+
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from experiments import run_directory
+from experiments.diagnostics import Diagnostics
+from experiments.diagnostics import HISTOGRAM
+
+# Colour maps that are read the same by the colour-blind, and in grey.
+_MAP = 'cividis'
+_MANY = 12  # More layers than this are not told apart by a legend.
+
+
+def draw(
+  diagnostics: Diagnostics,
+  bounds: tuple[float, float],
+  path: Path,
+  title: str,
+) -> None:
+  """Draws six panels over epochs: means over seeds, of each epoch's last step.
+
+  Args:
+    diagnostics: of one arm.
+    bounds: α_min and α_max, the range of the histogram.
+    path: the PNG to write; it appears whole.
+    title: what stands above.
+  """
+  figure = Figure(figsize=(15, 8.4), layout='constrained')
+  axes = figure.subplots(2, 3)
+  values = {name: x.mean(axis=0) for name, x in diagnostics.values.items()}
+  _distribution(axes[0, 0], values[HISTOGRAM].sum(axis=1), bounds)
+  _per_layer(
+    axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α of a layer'
+  )
+  _clipped(axes[0, 2], values)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    ratio = values['update_norm'] / values['gradient_norm']
+    step = values['update_norm'] / values['parameter_norm']
+  _per_layer(
+    axes[1, 0], ratio, diagnostics.leaves, 'update norm / gradient norm',
+    log=True,
+  )
+  _per_layer(
+    axes[1, 1], step, diagnostics.leaves, 'update norm / parameter norm',
+    log=True,
+  )
+  _per_layer(
+    axes[1, 2],
+    values['controller_multiplier'],
+    diagnostics.leaves,
+    'controller multiplier',
+  )
+  axes[1, 2].ticklabel_format(axis='y', useOffset=False)
+  for each in axes.flat:
+    each.set_xlabel('epoch')
+    each.xaxis.set_major_locator(MaxNLocator(integer=True))
+  figure.suptitle(title)
+  temporary = run_directory.temporary_of(path)
+  figure.savefig(temporary, format='png', dpi=110)
+  temporary.replace(path)
+
+
+def _distribution(
+  axes: Axes, counts: np.ndarray, bounds: tuple[float, float]
+) -> None:
+  """A heat map: the share of all elements in each bin of α, a column an epoch."""
+  share = 100 * counts / counts.sum(axis=1, keepdims=True)
+  low, high = bounds
+  image = axes.imshow(
+    share.T,
+    origin='lower',
+    aspect='auto',
+    cmap=_MAP,
+    norm='log',
+    extent=(0.5, len(counts) + 0.5, low, high),
+    interpolation='nearest',
+  )
+  axes.set_facecolor('white')  # Empty bins.
+  axes.set_ylabel('α (ends: beyond the bounds too)')
+  axes.set_title('distribution of α, all layers')
+  axes.figure.colorbar(image, ax=axes, label='elements in the bin (%)')
+
+
+def _per_layer(
+  axes: Axes,
+  values: np.ndarray,
+  leaves: list[str],
+  label: str,
+  *,
+  log: bool = False,
+) -> None:
+  """A line for each layer, or a heat map where there are too many."""
+  epochs = 1 + np.arange(len(values))
+  axes.set_title(f'{label}, by layer')
+  if len(leaves) > _MANY:
+    image = axes.imshow(
+      values.T,
+      aspect='auto',
+      cmap=_MAP,
+      norm='log' if log else None,
+      extent=(0.5, len(values) + 0.5, len(leaves) - 0.5, -0.5),
+      interpolation='nearest',
+    )
+    axes.figure.colorbar(image, ax=axes, label=label)
+    axes.set_yticks(range(len(leaves)), leaves, fontsize=5)
+    return
+  styles = ('-', '--', '-.', ':')
+  colours = colormaps[_MAP](np.linspace(0, 0.85, max(len(leaves), 1)))
+  for i, leaf in enumerate(leaves):
+    axes.plot(
+      epochs,
+      values[:, i],
+      styles[i % len(styles)],
+      color=colours[i],
+      marker='.',
+      label=leaf,
+    )
+  axes.set_ylabel(label)
+  if log:
+    axes.set_yscale('log')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)
+
+
+def _clipped(axes: Axes, values: dict[str, np.ndarray]) -> None:
+  """The share of all elements near each bound, or beyond it."""
+  weights = values[HISTOGRAM].sum(axis=2)
+  weights = weights / weights.sum(axis=1, keepdims=True)
+  epochs = 1 + np.arange(len(weights))
+  for name, colour, style, label in (
+    ('alpha_fraction_near_min', '#0072B2', '-', 'near or below min_alpha'),
+    ('alpha_fraction_near_max', '#D55E00', '--', 'near or above max_alpha'),
+  ):
+    share = 100 * (weights * values[name]).sum(axis=1)
+    axes.plot(epochs, share, style, color=colour, marker='.', label=label)
+  axes.set_ylabel('elements (%)')
+  axes.set_ylim(bottom=0)
+  axes.set_title('α at its bounds (within 5 % of the range)')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)

@@ -1,0 +1,101 @@
+"""What the optimizer's diagnostics say of each epoch's last update.
+
+They are read from the state after the epoch's program has ended: nothing waits
+for them within it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from experiments import run_directory
+from neuroplastic_optax import get_diagnostics
+
+HISTOGRAM = 'alpha_histogram'
+
+
+class Diagnostics:
+  """The diagnostics of one arm so far.
+
+  Attributes:
+    leaves: the paths of the params, as in `hidden1/kernel`.
+    values: by name, an array [replicas, epochs, leaves], of the histogram
+      [replicas, epochs, leaves, bins].
+  """
+
+  def __init__(
+    self, leaves: Sequence[str] = (), values: Mapping[str, np.ndarray] = {}  # noqa: B006
+  ) -> None:
+    self.leaves = list(leaves)
+    self.values = dict(values)
+
+  @property
+  def epochs(self) -> int:
+    """How many epochs are recorded."""
+    return self.values[HISTOGRAM].shape[1] if self.values else 0
+
+  def append(self, opt_state: optax.OptState) -> None:
+    """Adds an epoch, from a state with a leading axis of replicas."""
+    found = get_diagnostics(opt_state)
+    paths = jax.tree.leaves_with_path(found[HISTOGRAM])
+    self.leaves = [
+      jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths
+    ]
+    for name, tree in jax.device_get(found).items():
+      column = np.stack(jax.tree.leaves(tree), axis=1)[:, None]
+      old = self.values.get(name)
+      self.values[name] = (
+        column if old is None else np.concatenate([old, column], axis=1)
+      )
+
+  def to_json(self) -> dict[str, Any]:
+    """As lists, from which `from_json` makes the same to the last bit."""
+    values = {name: value.tolist() for name, value in self.values.items()}
+    return {'leaves': self.leaves, 'values': values}
+
+  @classmethod
+  def from_json(cls, saved: Mapping[str, Any]) -> 'Diagnostics':
+    """The inverse of `to_json`."""
+    values = {name: np.asarray(x) for name, x in saved['values'].items()}
+    return cls(saved['leaves'], values)
+
+  def rows(
+    self, arm: str, seeds: Sequence[int], steps_per_epoch: int
+  ) -> Iterator[dict[str, Any]]:
+    """One row for each seed, epoch and leaf; the histogram is a list."""
+    for replica, seed in enumerate(seeds):
+      for epoch in range(self.epochs):
+        for i, leaf in enumerate(self.leaves):
+          row: dict[str, Any] = dict(
+            arm=arm,
+            seed=seed,
+            epoch=epoch + 1,
+            step=(epoch + 1) * steps_per_epoch,
+            leaf=leaf,
+          )
+          for name, value in self.values.items():
+            row[name] = value[replica, epoch, i].tolist()
+          yield row
+
+
+def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes `diagnostics.csv`, without histograms, and `diagnostics.jsonl`."""
+  if not rows:
+    return
+  table = io.StringIO()
+  names = [name for name in rows[0] if name != HISTOGRAM]
+  writer = csv.DictWriter(
+    table, names, extrasaction='ignore', lineterminator='\n'
+  )
+  writer.writeheader()
+  writer.writerows(rows)
+  run_directory.write_text(workdir / 'diagnostics.csv', table.getvalue())
+  lines = ''.join(json.dumps(row) + '\n' for row in rows)
+  run_directory.write_text(workdir / 'diagnostics.jsonl', lines)
