@@ -17,6 +17,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 import optax
@@ -213,14 +214,15 @@ class Trainer:
     self, state: TrainState, replica: Replicas, *, pixels: Pixels
   ) -> tuple[TrainState, Metrics]:
     count = len(replica.indices)
-    steps = count // self.batch_size
-    epoch = state.step // math.ceil(count / self.batch_size)
+    size = min(count, self.batch_size)
+    steps = count // size
+    epoch = state.step // math.ceil(count / size)
     order_key = jax.random.fold_in(_key(replica.seed, _ORDER), epoch)
     order = jax.random.permutation(order_key, count)
     step = functools.partial(self._step, replica=replica, pixels=pixels)
 
-    whole = steps * self.batch_size
-    batches = order[:whole].reshape(steps, self.batch_size)
+    whole = steps * size
+    batches = order[:whole].reshape(steps, size)
     state, sums = jax.lax.scan(step, state, batches)
     loss, correct = jax.tree.map(jnp.sum, sums)
     if whole < count:
@@ -293,14 +295,22 @@ class Trainer:
 
     def on_device(args: Any, shared: Any) -> Any:
       count = len(jax.tree.leaves(args)[0])
-      lanes = self.lanes or count
-      one = lambda xs: function(*xs, **shared)
+      lanes = min(count, self.lanes or count)
+
+      def one(xs: Any) -> Any:
+        # Nothing inside is moved out of the loop, or fused with what is there,
+        # so that a replica comes out the same to the last bit however many
+        # others a device has.
+        xs, others = jax.lax.optimization_barrier((xs, shared))
+        return jax.lax.optimization_barrier(function(*xs, **others))
+
       # Not a vmap over one replica: batched products of matrices are slower.
       return jax.lax.map(one, args, batch_size=None if lanes == 1 else lanes)
 
     def mapped(*args: Any, **shared: Any) -> Any:
       count = len(jax.tree.leaves(args)[0])
-      devices = math.gcd(count, jax.device_count())
+      # As few devices as take no longer than all of them would.
+      devices = math.ceil(count / math.ceil(count / jax.device_count()))
       if devices == 1:
         return on_device(args, shared)
       mesh = jax.make_mesh(
@@ -310,13 +320,23 @@ class Trainer:
         devices=jax.devices()[:devices],
       )
       split, whole = PartitionSpec('replica'), PartitionSpec()
-      return jax.shard_map(
+      on_devices = jax.shard_map(
         on_device,
         mesh=mesh,
         in_specs=(split, whole),
         out_specs=split,
         # What is replicated inside is not to be proved: nothing is reduced.
         check_vma=False,
-      )(args, shared)
+      )
+      if count % devices == 0:
+        return on_devices(args, shared)
+      # Every device gets as many; where they do not go round, some are trained
+      # twice. The state between epochs is then replicated.
+      padded = math.ceil(count / devices) * devices
+      args = jax.tree.map(lambda x: x[jnp.arange(padded) % count], args)
+      return jax.lax.with_sharding_constraint(
+        jax.tree.map(lambda x: x[:count], on_devices(args, shared)),
+        NamedSharding(mesh, whole),
+      )
 
     return mapped

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from experiments import run_directory
 from experiments.records import History
 
 # Okabe and Ito's palette, told apart by the colour-blind too; the line styles
@@ -37,8 +38,11 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
   for index, (arm, history) in enumerate(histories.items()):
     colour = _COLOURS[index % len(_COLOURS)]
     style = _STYLES[index % len(_STYLES)]
-    _band(left, 100 * history['test_accuracy'], arm, colour, style)
-    _band(right, history['train_loss'], arm, colour, style)
+    finite = ~history.diverged()
+    accuracy = 100 * history['test_accuracy'][finite]
+    # An arm without a finite seed keeps its place in the legend.
+    _band(left, accuracy, arm, colour, style)
+    _band(right, history['train_loss'][finite], arm, colour, style)
   left.set_ylabel('test accuracy (%)')
   right.set_ylabel('training loss (nats)')
   right.set_yscale('log')
@@ -48,7 +52,7 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
   left.legend(title='mean ± sd over seeds', loc='lower right')
   figure.suptitle(title)
-  temporary = path.with_name(f'.{path.name}.tmp')
+  temporary = run_directory.temporary_of(path)
   figure.savefig(temporary, format='png', dpi=120)
   temporary.replace(path)
 
@@ -56,12 +60,9 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
 def _band(
   axes: Axes, values: np.ndarray, label: str, colour: str, style: str
 ) -> None:
-  """The mean over the replicas that stayed finite, and their sd around it."""
-  values = values[np.all(np.isfinite(values), axis=1)]
-  if not len(values):
-    return
+  """The mean over replicas, and their sd around it."""
   epochs = 1 + np.arange(values.shape[1])
-  mean = values.mean(0)
+  mean = values.mean(0) if len(values) else np.full(len(epochs), np.nan)
   axes.plot(epochs, mean, style, color=colour, label=label, marker='.')
   if len(values) > 1:
     sd = values.std(0, ddof=1)

@@ -46,7 +46,9 @@ class History:
 
   def diverged(self) -> np.ndarray:
     """Which replicas have met a loss that is not finite."""
-    return ~np.all(np.isfinite(self['train_loss']), axis=1)
+    # The last update of an epoch is met by the test loss alone.
+    losses = np.hstack([self['train_loss'], self['test_loss']])
+    return ~np.all(np.isfinite(losses), axis=1)
 
   def to_json(self) -> dict[str, Any]:
     """As lists, from which `from_json` makes the same to the last bit."""

@@ -1,7 +1,7 @@
 """The run directory: whose it is, what run it holds, and how files get there.
 
 Every file appears whole or not at all, and nothing is deleted that a run of
-ours did not write.
+ours did not write: a directory is ours if its `config.json` says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,11 @@ from typing import Any
 
 CONFIG = 'config.json'
 _LOCK = '.lock'
-# All that a run writes, so that --overwrite removes this and no more.
+# Stands in the configuration beside the settings. Others have a `config.json`
+# too, and `checkpoints`, which are not to be taken for ours.
+_PROGRAM = {'program': 'neuroplastic_optax/experiments.train'}
+# All else that a run writes, so that --overwrite removes this and no more.
 _OURS = (
-  CONFIG,
   'checkpoints',
   'curves.png',
   'metrics.csv',
@@ -31,9 +33,14 @@ class RunDirectoryError(Exception):
   """The directory cannot be used; the message says what to do."""
 
 
+def temporary_of(path: Path) -> Path:
+  """Where a file is written, to be renamed once it is complete."""
+  return path.with_name(f'.{path.name}.tmp')
+
+
 def write_text(path: Path, text: str) -> None:
   """Writes a file so that a reader, or a crash, sees all of it or nothing."""
-  temporary = path.with_name(f'.{path.name}.tmp')
+  temporary = temporary_of(path)
   with temporary.open('w') as file:
     file.write(text)
     file.flush()
@@ -64,56 +71,86 @@ def opened(
   Raises:
     RunDirectoryError: the directory is in use, or holds something else.
   """
-  if path.exists() and not path.is_dir():
-    raise RunDirectoryError(f'--workdir={path} is not a directory.')
-  names = [p.name for p in path.iterdir()] if path.exists() else []
-  strangers = [name for name in names if not _is_ours(name)]
-  if strangers and CONFIG not in names:
-    raise RunDirectoryError(
-      f'--workdir={path} holds files but no run ({strangers[0]!r}, …); name an '
-      'empty or a new directory.'
-    )
-  path.mkdir(parents=True, exist_ok=True)
-  with (path / _LOCK).open('w') as lock:
+  with contextlib.ExitStack() as stack:
     try:
+      _refuse_foreign(path)
+      path.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context((path / _LOCK).open('a'))
       # The kernel lets go of it when the process dies, however it dies.
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      going_on = _claim(path, settings, resume=resume, overwrite=overwrite)
     except BlockingIOError:
       raise RunDirectoryError(
         f'--workdir={path} is in use by another process; wait for it, or name '
         'another directory.'
       ) from None
-    yield _claim(path, dict(settings), resume=resume, overwrite=overwrite)
+    except OSError as e:
+      raise RunDirectoryError(
+        f'--workdir={path} cannot be used: {e.strerror}.'
+      ) from e
+    yield going_on
 
 
-def _is_ours(name: str) -> bool:
-  return name in (*_OURS, _LOCK) or (name[:1] == '.' and name[-4:] == '.tmp')
+def _refuse_foreign(path: Path) -> None:
+  """Raises an error, and changes nothing, if the directory is not for us."""
+  if path.exists() and not path.is_dir():
+    raise RunDirectoryError(f'--workdir={path} is not a directory.')
+  if '[' in str(path.absolute()):
+    raise RunDirectoryError(
+      f'--workdir={path.absolute()} has a [ in its name, where Orbax does not '
+      'find its checkpoints again; name another directory.'
+    )
+  if not path.exists() or _read_config(path) is not None:
+    return
+  # What is left where a process was killed before it could say whose it is.
+  harmless = {_LOCK, temporary_of(path / CONFIG).name}
+  if strangers := sorted({p.name for p in path.iterdir()} - harmless):
+    raise RunDirectoryError(
+      f'--workdir={path} holds files but no run ({strangers[0]!r}, …); name an '
+      'empty or a new directory.'
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+  """The settings of the run in a directory.
+
+  Args:
+    path: the directory.
+
+  Returns:
+    The settings; empty for a run that is being deleted, None for no run.
+  """
+  try:
+    found = json.loads((path / CONFIG).read_text())
+  except (FileNotFoundError, NotADirectoryError, ValueError):
+    return None
+  if not isinstance(found, dict) or not found.items() >= _PROGRAM.items():
+    return None
+  return {key: found[key] for key in found if key not in _PROGRAM}
 
 
 def _claim(
-  path: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool
+  path: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> bool:
-  file = path / CONFIG
-  text = json.dumps(settings, indent=2) + '\n'
-  if overwrite:
+  text = json.dumps({**_PROGRAM, **settings}, indent=2) + '\n'
+  found = _read_config(path)
+  if found and overwrite:
     # First of all, so that what a crash leaves of the rest is no run.
-    file.unlink(missing_ok=True)
-  if not file.exists():
-    for name in _OURS:
-      target = path / name
-      if target.is_dir():
-        shutil.rmtree(target)
-      else:
-        target.unlink(missing_ok=True)
-    write_text(file, text)
+    write_text(path / CONFIG, json.dumps(_PROGRAM) + '\n')
+    found = {}
+  if not found:
+    if found is not None:
+      for name in _OURS:
+        _delete(path / name)
+        _delete(temporary_of(path / name))
+    write_text(path / CONFIG, text)
     return False
-  found = json.loads(file.read_text())
-  settings = json.loads(text)
-  if found != settings:
+  wanted = {key: json.loads(text)[key] for key in settings}
+  if found != wanted:
     different = [
-      f'{key}: {found.get(key)!r} there, {settings.get(key)!r} here'
-      for key in sorted({*found, *settings})
-      if found.get(key) != settings.get(key)
+      f'{key}: {found.get(key)!r} there, {wanted.get(key)!r} here'
+      for key in sorted({*found, *wanted})
+      if found.get(key) != wanted.get(key)
     ]
     raise RunDirectoryError(
       f'--workdir={path} holds a run with other settings '
@@ -126,3 +163,10 @@ def _claim(
       'it, or pass --overwrite to delete it and start again.'
     )
   return True
+
+
+def _delete(path: Path) -> None:
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)

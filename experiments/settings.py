@@ -76,6 +76,11 @@ def resolve(config: Mapping[str, Any]) -> Settings:
       raise ValueError(
         f'config.{name} is not a setting; there are {", ".join(sorted(known))}.'
       )
+  if missing := sorted(known - config.keys()):
+    raise ValueError(
+      f'config.{missing[0]} is missing; start from the get_config of '
+      'experiments.configs.default.'
+    )
   name = str(config['dataset'])
   _choice('dataset', name.partition(':')[0], datasets.NAMES)
   for field, default in (_DEFAULTS.get(name) or _DEFAULTS['']).items():
@@ -85,7 +90,9 @@ def resolve(config: Mapping[str, Any]) -> Settings:
   for arm in arms:
     _choice('arms', arm, tuple(optimizers.ARMS))
   if len(set(arms)) != len(arms) or not arms:
-    raise ValueError(f'config.arms must be distinct names, got {arms}.')
+    raise ValueError(
+      f'config.arms must be names, each once, got {config["arms"]!r}.'
+    )
   config['arms'] = arms
   config['learning_rate'] = _rates(config['learning_rate'], arms)
   _choice('model', config['model'], tuple(models.MODELS))
@@ -103,10 +110,16 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     lanes=0,
     checkpoint_every=1,
   ).items():
-    if config[field] < low:
+    value = config[field]
+    if type(value) is not int or value < low:
       raise ValueError(
-        f'config.{field} must be an integer ≥ {low}, got {config[field]}.'
+        f'config.{field} must be an integer ≥ {low}, got {value!r}.'
       )
+  value = config['tensorboard']
+  if not isinstance(value, bool):
+    raise ValueError(
+      f'config.tensorboard must be True or False, got {value!r}.'
+    )
   if config['seed'] + config['seeds'] > 2**32:
     raise ValueError(
       'config.seed + config.seeds must be at most 2³², got '
@@ -126,19 +139,23 @@ def _choice(field: str, value: Any, allowed: Sequence[str]) -> None:
 
 def _number(
   field: str,
-  value: float,
+  value: Any,
   low: float,
   high: float,
   *,
   low_open: bool = False,
   high_open: bool = False,
 ) -> None:
-  above = value > low if low_open else value >= low
-  below = value < high if high_open else value <= high
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  number = value if is_number else math.nan
+  above = number > low if low_open else number >= low
+  below = number < high if high_open else number <= high
   if not (above and below):
     interval = f'{"(" if low_open else "["}{low:g}, {high:g}'
     interval += ')' if high_open else ']'
-    raise ValueError(f'config.{field} must be in {interval}, got {value!r}.')
+    raise ValueError(
+      f'config.{field} must be a number in {interval}, got {value!r}.'
+    )
 
 
 def _sequence(value: Any) -> list[Any]:
@@ -146,7 +163,7 @@ def _sequence(value: Any) -> list[Any]:
   if isinstance(value, str):
     text = value.strip()
     if text.startswith(('(', '[')):
-      return list(ast.literal_eval(text))
+      return _sequence(ast.literal_eval(text))
     return [part.strip() for part in text.split(',') if part.strip()]
   if isinstance(value, Sequence):
     return list(value)
@@ -168,10 +185,10 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
     f'{len(arms)} arms, comma-separated, got {value!r}.'
   )
   try:
-    rates = [float(rate) for rate in _sequence(value)]
+    rates = [] if value is None else [float(x) for x in _sequence(value)]
   except (SyntaxError, TypeError, ValueError):
     raise ValueError(message) from None
-  if value is None or not rates:
+  if not rates:
     return tuple(optimizers.ARMS[arm].learning_rate for arm in arms)
   if len(rates) == 1:
     rates *= len(arms)

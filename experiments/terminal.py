@@ -55,13 +55,17 @@ def progress(
 
 
 def _epoch_text(history: History) -> str:
-  loss = history['train_loss'][:, -1]
-  accuracy = history['test_accuracy'][:, -1]
-  return (
+  diverged = history.diverged()
+  seconds = f'{history["train_seconds"][0, -1]:.2f} s'
+  if diverged.all():
+    return f'all diverged, {seconds}'
+  loss = history['train_loss'][~diverged, -1]
+  accuracy = history['test_accuracy'][~diverged, -1]
+  text = (
     f'train loss {np.mean(loss):.4f}, '
-    f'test accuracy {percent(np.mean(accuracy), _sd(accuracy))}, '
-    f'{history["train_seconds"][0, -1]:.2f} s'
+    f'test accuracy {percent(np.mean(accuracy), _sd(accuracy))}, {seconds}'
   )
+  return text + (f', {diverged.sum()} diverged' if diverged.any() else '')
 
 
 def _sd(values: np.ndarray) -> float | None:

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 import signal
 import sys
@@ -46,6 +47,9 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config',
   str(Path(__file__).with_name('configs') / 'default.py'),
   'The configuration; override a field by --config.field=value.',
+  # Unknown fields are refused by `settings`, in a sentence.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir',
@@ -72,7 +76,13 @@ class Terminator:
 
   def __init__(self) -> None:
     self.requested = False
-    signal.signal(signal.SIGTERM, self._handle)
+
+  def __enter__(self) -> 'Terminator':
+    self._before = signal.signal(signal.SIGTERM, self._handle)
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    signal.signal(signal.SIGTERM, self._before)
 
   def _handle(self, *_: Any) -> None:
     self.requested = True
@@ -106,6 +116,8 @@ class Run:
       warmup_epochs=settings.warmup_epochs,
       weight_decay=settings.weight_decay,
     )
+    # A model may refuse the shape of the images: now, not after hours.
+    jax.eval_shape(self.trainer(settings.arms[0]).init, self.replicas)
 
   def trainer(self, arm: str) -> engine.Trainer:
     """The engine, set up for one arm."""
@@ -197,6 +209,8 @@ def train_arm(
     evaluate = jax.jit(trainer.evaluate).lower(state, pixels).compile()
     compile_seconds = time.perf_counter() - start
     console.print(f'{arm}: compiled in {compile_seconds:.1f} s')
+    if terminator.requested:
+      raise StoppedError(f'{arm}, epoch {done} of {settings.epochs}')
 
     with contextlib.ExitStack() as stack:
       show = stack.enter_context(
@@ -222,15 +236,16 @@ def train_arm(
           train_seconds=clock[1] - clock[0],
           test_seconds=clock[2] - clock[1],
         )
+        # Asked once: what arrives while this is saved stops the next epoch.
+        stop = terminator.requested
         last = epoch == settings.epochs
-        due = last or epoch % settings.checkpoint_every == 0
-        if due or terminator.requested:
+        if stop or last or epoch % settings.checkpoint_every == 0:
           saved.save(epoch, state, history)
         run.record(arm, history)
         show(history)
         if settings.tensorboard:
           board.add(history)
-        if terminator.requested:
+        if stop:
           raise StoppedError(f'{arm}, epoch {epoch} of {settings.epochs}')
     return compile_seconds
 
@@ -258,21 +273,25 @@ def train(
     What `results.json` says.
 
   Raises:
+    ValueError: the data set or the model cannot be what the settings say.
     DatasetNotPreparedError: the data set is not on disk.
     RunDirectoryError: the directory cannot be used.
     StoppedError: the process was asked to end; what it had is saved.
   """
-  terminator = Terminator()
-  identity = dataclasses.asdict(settings)
-  with run_directory.opened(
-    workdir, identity, resume=resume, overwrite=overwrite
+  # Before the directory is touched: here wrong settings show.
+  run = Run(
+    settings, datasets.load(settings.dataset, data_dir=data_dir), workdir
+  )
+  with (
+    Terminator() as terminator,
+    run_directory.opened(
+      workdir, dataclasses.asdict(settings), resume=resume, overwrite=overwrite
+    ),
   ):
     console.print(
       f'{settings.dataset}, {settings.model}: {settings.epochs} epochs, batch '
-      f'{settings.batch_size}, {settings.seeds} seeds → {workdir}'
-    )
-    run = Run(
-      settings, datasets.load(settings.dataset, data_dir=data_dir), workdir
+      f'{settings.batch_size}, {settings.seeds} seeds → {workdir}',
+      soft_wrap=True,
     )
     compile_seconds = {}
     pixels = engine.to_device(run.dataset)
@@ -284,7 +303,9 @@ def train(
     figures.curves(run.histories, workdir / 'curves.png', title)
     results = run.results()
     console.print(terminal.results_table(results, compile_seconds, title))
-    console.print(f'metrics, results and curves.png are in {workdir}')
+    console.print(
+      f'metrics, results and curves.png are in {workdir}', soft_wrap=True
+    )
   return results
 
 
@@ -299,16 +320,19 @@ def default_workdir(settings: settings_lib.Settings) -> Path:
 def main(argv: Sequence[str]) -> None:
   """The program."""
   if len(argv) > 1:
-    raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
+    sys.exit(f'error: unexpected arguments: {" ".join(argv[1:])}')
   if not flags.FLAGS['verbosity'].present:
     # Orbax tells of every file at the level that absl shows by default.
     logging.set_verbosity(logging.WARNING)
   try:
     settings = settings_lib.resolve(_CONFIG.value)
+    workdir = _WORKDIR.value or default_workdir(settings)
     train(
       settings,
-      Path(_WORKDIR.value or default_workdir(settings)),
-      Console(highlight=False),
+      # The shell leaves the ~ of --workdir=~/x as it is.
+      Path(os.path.expanduser(workdir)),
+      # Paths are no markup, whatever they hold.
+      Console(highlight=False, markup=False, emoji=False),
       data_dir=_DATA_DIR.value,
       resume=_RESUME.value,
       overwrite=_OVERWRITE.value,
@@ -322,7 +346,24 @@ def main(argv: Sequence[str]) -> None:
   except StoppedError as e:
     print(f'stopped and saved: {e}. The same command goes on.', file=sys.stderr)
     sys.exit(128 + signal.SIGTERM)
+  except KeyboardInterrupt:
+    print(
+      '\ninterrupted. The same command goes on from the last checkpoint.',
+      file=sys.stderr,
+    )
+    sys.exit(128 + signal.SIGINT)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the flags; a configuration that cannot be read is one sentence."""
+  try:
+    rest = app.parse_flags_with_usage(list(argv))
+    dict(_CONFIG.value)
+    return rest
+  except OSError as e:
+    # The last line is the reason, the others what ml_collections tried.
+    sys.exit(f'error: --config: {str(e).splitlines()[-1].strip()}')
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

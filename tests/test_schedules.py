@@ -1,0 +1,142 @@
+"""Schedules count updates, in integers."""
+
+from fractions import Fraction
+import re
+
+import hypothesis
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import schedules
+
+LAST = np.iinfo(np.int32).max
+
+steps = st.integers(1, 10_000)
+epochs = st.integers(0, 1000)
+
+
+def _gate(epoch, warmup_epochs):
+  """clip((e - 1) / warmup_epochs, 0, 1), as published, for e = 1, 2, …."""
+  if not warmup_epochs:
+    return Fraction(1)
+  return min(max(Fraction(epoch - 1, warmup_epochs), 0), 1)
+
+
+@hypothesis.settings(max_examples=200)
+@hypothesis.given(
+  steps_per_epoch=steps,
+  warmup_epochs=epochs,
+  scale=st.just(0.0) | st.floats(1e-3, 100),
+  data=st.data(),
+)
+def test_epoch_warmup_is_the_published_gate(
+  steps_per_epoch, warmup_epochs, scale, data
+):
+  schedule = schedules.epoch_warmup(scale, warmup_epochs, steps_per_epoch)
+  # Any count, above all where an epoch begins and the warm-up ends.
+  boundary = data.draw(st.integers(0, warmup_epochs + 2)) * steps_per_epoch
+  near = [boundary + offset for offset in (-1, 0, 1)]
+  anywhere = data.draw(st.integers(0, LAST))
+  for count in [*near, anywhere, 0, LAST]:
+    if not 0 <= count <= LAST:
+      continue
+    epoch = count // steps_per_epoch + 1
+    expected = scale * float(_gate(epoch, warmup_epochs))
+    actual = schedule(jnp.asarray(count, jnp.int32))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    # No rounding may keep the gate from opening, or open it early.
+    if epoch == 1 and warmup_epochs:
+      assert actual == 0
+    if epoch > warmup_epochs:
+      assert actual == np.float32(scale)
+
+
+@pytest.mark.parametrize('compiled', [False, True], ids=['eager', 'jit'])
+def test_every_count_of_a_training(compiled):
+  schedule = schedules.epoch_warmup(2.0, 3, 5)
+  schedule = jax.jit(schedule) if compiled else schedule
+  actual = [float(schedule(jnp.asarray(count))) for count in range(25)]
+  third = float(np.float32(2 / 3))
+  expected = [0.0, third, 2 * third, 2.0, 2.0]
+  np.testing.assert_allclose(actual, np.repeat(expected, 5), rtol=1e-6)
+
+
+def test_counts_of_all_kinds():
+  schedule = schedules.epoch_warmup(2.0, 2, 10)
+  for count in (15, np.int64(15), np.asarray(15), jnp.uint8(15)):
+    assert schedule(count) == 1.0
+    assert jnp.shape(schedule(count)) == ()
+
+
+def test_large_counts_are_not_rounded():
+  # float32 cannot tell this count from the one before.
+  steps_per_epoch = 2**24 + 1
+  schedule = schedules.epoch_warmup(1.0, 1, steps_per_epoch)
+  assert schedule(jnp.int32(steps_per_epoch - 1)) == 0.0
+  assert schedule(jnp.int32(steps_per_epoch)) == 1.0
+
+
+def test_no_warmup_is_the_scale():
+  schedule = schedules.epoch_warmup(2.0, 0, 10)
+  assert [schedule(count) for count in (0, 1, 10, LAST)] == [2.0] * 4
+
+
+def test_the_scale_may_be_traced():
+  kappa = lambda scale: schedules.epoch_warmup(scale, 2, 10)(15)
+  scales = jnp.array([0.0, 1.0, 2.0])
+  np.testing.assert_array_equal(jax.vmap(kappa)(scales), scales / 2)
+
+
+def test_the_optimizer_follows_the_schedule():
+  # Four updates an epoch, and half the scale in the second.
+  gradients = list(np.random.default_rng(0).normal(size=(12, 6)))
+  gradients = [jnp.asarray(g, 'float32') for g in gradients]
+  kappas = [0.0] * 4 + [1.0] * 4 + [2.0] * 4
+
+  def updates(scale_at):
+    state = neuroplastic().init(gradients[0])
+    for t, gradient in enumerate(gradients):
+      tx = neuroplastic(plasticity_scale=scale_at(t))
+      update, state = tx.update(gradient, state)
+      yield update
+
+  schedule = schedules.epoch_warmup(2.0, 2, 4)
+  actual = updates(lambda _: schedule)
+  expected = updates(lambda t: kappas[t])
+  np.testing.assert_array_equal(list(actual), list(expected))
+
+
+WARMUP = dict(scale=2.0, warmup_epochs=2, steps_per_epoch=10)
+BAD = [
+  ('scale', -1.0, ValueError, 'a number in [0, inf)'),
+  ('scale', np.nan, ValueError, 'a number in [0, inf)'),
+  ('scale', np.ones(2), ValueError, 'a number in [0, inf)'),
+  ('scale', '2', TypeError, 'a number in [0, inf)'),
+  ('scale', None, TypeError, 'a number in [0, inf)'),
+  ('warmup_epochs', -1, ValueError, 'an integer ≥ 0'),
+  ('warmup_epochs', 2.0, TypeError, 'an integer ≥ 0'),
+  ('warmup_epochs', True, TypeError, 'an integer ≥ 0'),
+  ('warmup_epochs', None, TypeError, 'an integer ≥ 0'),
+  ('steps_per_epoch', 0, ValueError, 'an integer ≥ 1'),
+  ('steps_per_epoch', -10, ValueError, 'an integer ≥ 1'),
+  ('steps_per_epoch', 10.0, TypeError, 'an integer ≥ 1'),
+  ('steps_per_epoch', '10', TypeError, 'an integer ≥ 1'),
+]
+
+
+@pytest.mark.parametrize(('name', 'value', 'error', 'allowed'), BAD)
+def test_bad_arguments_are_refused(name, value, error, allowed):
+  message = f'{name} must be {allowed}, got {value!r}'
+  with pytest.raises(error, match=re.escape(message)):
+    schedules.epoch_warmup(**WARMUP | {name: value})
+
+
+@pytest.mark.parametrize('name', ['warmup_epochs', 'steps_per_epoch'])
+def test_numpy_integers_are_integers(name):
+  value = np.int64(WARMUP[name])
+  schedule = schedules.epoch_warmup(**WARMUP | {name: value})
+  assert schedule(15) == schedules.epoch_warmup(**WARMUP)(15)
