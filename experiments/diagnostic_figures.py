@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -11,10 +10,12 @@ import numpy as np
 from experiments import run_directory
 from experiments.diagnostics import Diagnostics
 from experiments.diagnostics import HISTOGRAM
+from experiments.figures import COLOURS
+from experiments.figures import STYLES
 
 # Colour maps that are read the same by the colour-blind, and in grey.
 _MAP = 'cividis'
-_MANY = 12  # More layers than this are not told apart by a legend.
+_MANY = 8  # More layers than this a legend does not tell apart.
 
 
 def draw(
@@ -35,19 +36,23 @@ def draw(
   axes = figure.subplots(2, 3)
   values = {name: x.mean(axis=0) for name, x in diagnostics.values.items()}
   _distribution(axes[0, 0], values[HISTOGRAM].sum(axis=1), bounds)
-  _per_layer(
-    axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α of a layer'
-  )
+  _per_layer(axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α')
   _clipped(axes[0, 2], values)
   with np.errstate(divide='ignore', invalid='ignore'):
     ratio = values['update_norm'] / values['gradient_norm']
     step = values['update_norm'] / values['parameter_norm']
   _per_layer(
-    axes[1, 0], ratio, diagnostics.leaves, 'update norm / gradient norm',
+    axes[1, 0],
+    ratio,
+    diagnostics.leaves,
+    'update norm / gradient norm',
     log=True,
   )
   _per_layer(
-    axes[1, 1], step, diagnostics.leaves, 'update norm / parameter norm',
+    axes[1, 1],
+    step,
+    diagnostics.leaves,
+    'update norm / parameter norm',
     log=True,
   )
   _per_layer(
@@ -61,6 +66,7 @@ def draw(
     each.set_xlabel('epoch')
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
   figure.suptitle(title)
+  path.parent.mkdir(exist_ok=True)
   temporary = run_directory.temporary_of(path)
   figure.savefig(temporary, format='png', dpi=110)
   temporary.replace(path)
@@ -69,7 +75,7 @@ def draw(
 def _distribution(
   axes: Axes, counts: np.ndarray, bounds: tuple[float, float]
 ) -> None:
-  """A heat map: the share of all elements in each bin of α, a column an epoch."""
+  """A heat map: the share of all elements in each bin of α, by epoch."""
   share = 100 * counts / counts.sum(axis=1, keepdims=True)
   low, high = bounds
   image = axes.imshow(
@@ -110,14 +116,12 @@ def _per_layer(
     axes.figure.colorbar(image, ax=axes, label=label)
     axes.set_yticks(range(len(leaves)), leaves, fontsize=5)
     return
-  styles = ('-', '--', '-.', ':')
-  colours = colormaps[_MAP](np.linspace(0, 0.85, max(len(leaves), 1)))
   for i, leaf in enumerate(leaves):
     axes.plot(
       epochs,
       values[:, i],
-      styles[i % len(styles)],
-      color=colours[i],
+      STYLES[i % len(STYLES)],
+      color=COLOURS[i % len(COLOURS)],
       marker='.',
       label=leaf,
     )
@@ -134,8 +138,8 @@ def _clipped(axes: Axes, values: dict[str, np.ndarray]) -> None:
   weights = weights / weights.sum(axis=1, keepdims=True)
   epochs = 1 + np.arange(len(weights))
   for name, colour, style, label in (
-    ('alpha_fraction_near_min', '#0072B2', '-', 'near or below min_alpha'),
-    ('alpha_fraction_near_max', '#D55E00', '--', 'near or above max_alpha'),
+    ('alpha_fraction_near_min', COLOURS[0], '-', 'near or below min_alpha'),
+    ('alpha_fraction_near_max', COLOURS[1], '--', 'near or above max_alpha'),
   ):
     share = 100 * (weights * values[name]).sum(axis=1)
     axes.plot(epochs, share, style, color=colour, marker='.', label=label)

@@ -13,10 +13,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from experiments import run_directory
-from neuroplastic_optax import get_diagnostics
 
 HISTOGRAM = 'alpha_histogram'
 
@@ -30,24 +28,19 @@ class Diagnostics:
       [replicas, epochs, leaves, bins].
   """
 
-  def __init__(
-    self, leaves: Sequence[str] = (), values: Mapping[str, np.ndarray] = {}  # noqa: B006
-  ) -> None:
-    self.leaves = list(leaves)
-    self.values = dict(values)
+  def __init__(self) -> None:
+    self.leaves: list[str] = []
+    self.values: dict[str, np.ndarray] = {}
 
   @property
   def epochs(self) -> int:
     """How many epochs are recorded."""
     return self.values[HISTOGRAM].shape[1] if self.values else 0
 
-  def append(self, opt_state: optax.OptState) -> None:
-    """Adds an epoch, from a state with a leading axis of replicas."""
-    found = get_diagnostics(opt_state)
+  def append(self, found: Mapping[str, Any]) -> None:
+    """Adds an epoch: what `get_diagnostics` gave, with an axis of replicas."""
     paths = jax.tree.leaves_with_path(found[HISTOGRAM])
-    self.leaves = [
-      jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths
-    ]
+    self.leaves = [_name(path) for path, _ in paths]
     for name, tree in jax.device_get(found).items():
       column = np.stack(jax.tree.leaves(tree), axis=1)[:, None]
       old = self.values.get(name)
@@ -63,8 +56,10 @@ class Diagnostics:
   @classmethod
   def from_json(cls, saved: Mapping[str, Any]) -> 'Diagnostics':
     """The inverse of `to_json`."""
-    values = {name: np.asarray(x) for name, x in saved['values'].items()}
-    return cls(saved['leaves'], values)
+    new = cls()
+    new.leaves = list(saved['leaves'])
+    new.values = {name: np.asarray(x) for name, x in saved['values'].items()}
+    return new
 
   def rows(
     self, arm: str, seeds: Sequence[int], steps_per_epoch: int
@@ -83,6 +78,12 @@ class Diagnostics:
           for name, value in self.values.items():
             row[name] = value[replica, epoch, i].tolist()
           yield row
+
+
+def _name(path: Any) -> str:
+  """The path of a leaf, without the `value` of NNX's variables."""
+  name = jax.tree_util.keystr(path, simple=True, separator='/')
+  return name.removesuffix('/value')
 
 
 def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -25,6 +25,8 @@ import optax
 from experiments import augmentation
 from experiments import subsets
 from experiments.datasets import Dataset
+from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import NeuroplasticState
 
 # The streams of a seed; a number must not change or be used again.
 _INIT, _ORDER, _DROPOUT, _AUGMENT, _SUBSET, _NOISE = range(6)
@@ -84,10 +86,18 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-  """Of one pass over a data set, each float32 of shape (r,)."""
+  """Of one pass over a data set.
+
+  Attributes:
+    loss: mean, float32 [r].
+    accuracy: float32 [r].
+    diagnostics: of the last update, from `get_diagnostics`, with a leading
+      axis of replicas; None where there are none.
+  """
 
   loss: jax.Array
   accuracy: jax.Array
+  diagnostics: dict[str, Any] | None = None
 
 
 def make_replicas(
@@ -130,6 +140,22 @@ def _key(seed: jax.typing.ArrayLike, stream: int) -> jax.Array:
   return jax.random.fold_in(jax.random.key(seed), stream)
 
 
+def _take_diagnostics(state: TrainState) -> tuple[TrainState, Any]:
+  """The state without diagnostics, and those, None where there were none."""
+  is_ours = lambda x: isinstance(x, NeuroplasticState)
+  ours = [
+    x for x in jax.tree.leaves(state.opt_state, is_leaf=is_ours) if is_ours(x)
+  ]
+  if not ours or ours[0].diagnostics is None:
+    return state, None
+  opt_state = jax.tree.map(
+    lambda x: x._replace(diagnostics=None) if is_ours(x) else x,
+    state.opt_state,
+    is_leaf=is_ours,
+  )
+  return state._replace(opt_state=opt_state), get_diagnostics(state.opt_state)
+
+
 def to_device(dataset: Dataset) -> Pixels:
   """The data set, put on the device."""
   return Pixels(
@@ -147,6 +173,9 @@ class Trainer:
     dataset: the data set.
     make_model: a class of `experiments.models`.
     make_optimizer: the optimizer, from a replica's learning rate.
+    make_diagnosed: the same, with diagnostics; None for none. It makes the last
+      update of an epoch, so that diagnostics cost what one update of theirs
+      does.
     batch_size: examples an update; the last one of an epoch has what is left.
     lanes: how many replicas run at once on a device; the others wait. None
       for all.
@@ -158,6 +187,7 @@ class Trainer:
   make_optimizer: MakeOptimizer
   batch_size: int
   lanes: int | None = None
+  make_diagnosed: MakeOptimizer | None = None
   eval_batch_size: int = 1000
 
   @functools.cached_property
@@ -215,20 +245,20 @@ class Trainer:
   ) -> tuple[TrainState, Metrics]:
     count = len(replica.indices)
     size = min(count, self.batch_size)
-    steps = count // size
     epoch = state.step // math.ceil(count / size)
     order_key = jax.random.fold_in(_key(replica.seed, _ORDER), epoch)
     order = jax.random.permutation(order_key, count)
     step = functools.partial(self._step, replica=replica, pixels=pixels)
 
+    # The last update stands apart: its batch may be smaller.
+    steps = math.ceil(count / size) - 1
     whole = steps * size
     batches = order[:whole].reshape(steps, size)
     state, sums = jax.lax.scan(step, state, batches)
-    loss, correct = jax.tree.map(jnp.sum, sums)
-    if whole < count:
-      state, (last_loss, last_correct) = step(state, order[whole:])
-      loss, correct = loss + last_loss, correct + last_correct
-    return state, Metrics(loss / count, correct / count)
+    state, last = step(state, order[whole:], diagnose=True)
+    loss, correct = (jnp.sum(x) + y for x, y in zip(sums, last, strict=True))
+    state, diagnostics = _take_diagnostics(state)
+    return state, Metrics(loss / count, correct / count, diagnostics)
 
   def _step(
     self,
@@ -237,6 +267,7 @@ class Trainer:
     *,
     replica: Replicas,
     pixels: Pixels,
+    diagnose: bool = False,
   ) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
     draw = lambda stream: jax.random.fold_in(
       _key(replica.seed, stream), state.step
@@ -257,7 +288,10 @@ class Trainer:
     (loss, (batch_stats, correct)), gradient = jax.value_and_grad(
       loss_fn, has_aux=True
     )(state.params)
-    optimizer = self.make_optimizer(replica.learning_rate)
+    make_optimizer = self.make_optimizer
+    if diagnose and self.make_diagnosed:
+      make_optimizer = self.make_diagnosed
+    optimizer = make_optimizer(replica.learning_rate)
     updates, opt_state = optimizer.update(
       gradient, state.opt_state, state.params
     )

@@ -13,7 +13,7 @@ from experiments.records import History
 
 # Okabe and Ito's palette, told apart by the colour-blind too; the line styles
 # tell arms apart in black and white.
-_COLOURS = (
+COLOURS = (
   '#0072B2',
   '#D55E00',
   '#009E73',
@@ -22,7 +22,7 @@ _COLOURS = (
   '#56B4E9',
   '#000000',
 )
-_STYLES = ('-', '--', '-.', ':')
+STYLES = ('-', '--', '-.', ':')
 
 
 def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
@@ -36,8 +36,8 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
   figure = Figure(figsize=(10, 4.2), layout='constrained')
   left, right = figure.subplots(1, 2)
   for index, (arm, history) in enumerate(histories.items()):
-    colour = _COLOURS[index % len(_COLOURS)]
-    style = _STYLES[index % len(_STYLES)]
+    colour = COLOURS[index % len(COLOURS)]
+    style = STYLES[index % len(STYLES)]
     finite = ~history.diverged()
     accuracy = 100 * history['test_accuracy'][finite]
     # An arm without a finite seed keeps its place in the legend.

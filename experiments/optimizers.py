@@ -7,9 +7,12 @@ arm is one decorated function.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any, Literal
 
 import optax
 
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
 from neuroplastic_optax import schedules
 
@@ -24,6 +27,7 @@ class Setting:
     plasticity_scale: κ after the warm-up.
     warmup_epochs: how many epochs the warm-up of κ takes.
     weight_decay: λ of the arms that are not defined by one of their own.
+    diagnostics: what the arms that can are to keep of their last update.
   """
 
   steps_per_epoch: int
@@ -31,6 +35,7 @@ class Setting:
   plasticity_scale: float
   warmup_epochs: int
   weight_decay: float
+  diagnostics: Literal['per_leaf'] | None = None
 
 
 Build = Callable[
@@ -45,39 +50,37 @@ class Arm:
   Attributes:
     learning_rate: what it uses when the run does not say.
     build: makes the transformation.
+    alpha_range: α_min and α_max, if it has an α and keeps diagnostics of it.
   """
 
   learning_rate: float
   build: Build
+  alpha_range: tuple[float, float] | None
 
 
 ARMS: dict[str, Arm] = {}
 SCHEDULES = ('constant', 'cosine')
 
 
-def _arm(learning_rate: float) -> Callable[[Build], Build]:
+def _arm(
+  learning_rate: float, alpha_range: tuple[float, float] | None = None
+) -> Callable[[Build], Build]:
   def register(build: Build) -> Build:
-    ARMS[build.__name__] = Arm(learning_rate, build)
+    ARMS[build.__name__] = Arm(learning_rate, build, alpha_range)
     return build
 
   return register
 
 
-@_arm(learning_rate=0.1)
+@_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
 def full(
   learning_rate: optax.ScalarOrSchedule, setting: Setting
 ) -> optax.GradientTransformationExtraArgs:
   """NeuroPlastic as published: clip range [0.2, 2], κ after a warm-up."""
-  return neuroplastic_optimizer(
-    learning_rate,
-    plasticity_scale=schedules.epoch_warmup(
-      setting.plasticity_scale, setting.warmup_epochs, setting.steps_per_epoch
-    ),
-    weight_decay=setting.weight_decay,
-  )
+  return _plastic(learning_rate, setting)
 
 
-@_arm(learning_rate=0.1)
+@_arm(learning_rate=0.1, alpha_range=(0.5, 1.5))
 def gradient_only(
   learning_rate: optax.ScalarOrSchedule, setting: Setting
 ) -> optax.GradientTransformationExtraArgs:
@@ -88,6 +91,86 @@ def gradient_only(
     min_alpha=0.5,
     max_alpha=1.5,
     weight_decay=setting.weight_decay,
+    diagnostics=setting.diagnostics,
+  )
+
+
+@_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
+def controlled(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """The full arm with the learning-rate controller over all leaves."""
+  return _plastic(learning_rate, setting, controller=LearningRateController())
+
+
+@_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
+def bounded(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """The bounded residual."""
+  rule = modulations.Gain(strength=1.0, max_ratio=0.5)
+  return _plastic(learning_rate, setting, modulation=rule)
+
+
+@_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
+def orthogonal(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """The orthogonal residual."""
+  return _plastic(learning_rate, setting, modulation=modulations.Orthogonal())
+
+
+@_arm(learning_rate=1e-3, alpha_range=(0.2, 2.0))
+def gain_adam(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """A gain over Adam, without homeostasis."""
+  return _over_adam(learning_rate, setting, modulations.Gain())
+
+
+@_arm(learning_rate=1e-3, alpha_range=(0.2, 2.0))
+def momentum_adam(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """Plasticity on Adam's momentum, without homeostasis."""
+  return _over_adam(learning_rate, setting, modulations.Momentum())
+
+
+@_arm(learning_rate=1e-3, alpha_range=(0.2, 2.0))
+def trust_ratio_adam(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """The trust ratio over Adam, without homeostasis."""
+  return _over_adam(learning_rate, setting, modulations.TrustRatio())
+
+
+def _plastic(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting, **kwargs: Any
+) -> optax.GradientTransformationExtraArgs:
+  """The full arm, with something of its design changed."""
+  return neuroplastic_optimizer(
+    learning_rate,
+    plasticity_scale=schedules.epoch_warmup(
+      setting.plasticity_scale, setting.warmup_epochs, setting.steps_per_epoch
+    ),
+    weight_decay=setting.weight_decay,
+    diagnostics=setting.diagnostics,
+    **kwargs,
+  )
+
+
+def _over_adam(
+  learning_rate: optax.ScalarOrSchedule,
+  setting: Setting,
+  rule: modulations.Modulation,
+) -> optax.GradientTransformationExtraArgs:
+  """A rule over Adam; as with AdamW, the decay is decoupled."""
+  return _plastic(
+    learning_rate,
+    setting,
+    base=optax.scale_by_adam(),
+    modulation=rule,
+    decoupled_weight_decay=True,
   )
 
 

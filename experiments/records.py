@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments import run_directory
+from experiments.diagnostics import Diagnostics
 
 # Of every replica and epoch. Losses are mean cross-entropies in nats,
 # accuracies fractions; the seconds are those of all replicas together.
@@ -29,6 +30,7 @@ class History:
 
   def __init__(self, replicas: int) -> None:
     self._values = {name: np.empty((replicas, 0)) for name in METRICS}
+    self.diagnostics = Diagnostics()
 
   @property
   def epochs(self) -> int:
@@ -52,13 +54,15 @@ class History:
 
   def to_json(self) -> dict[str, Any]:
     """As lists, from which `from_json` makes the same to the last bit."""
-    return {name: value.tolist() for name, value in self._values.items()}
+    values = {name: value.tolist() for name, value in self._values.items()}
+    return {**values, 'diagnostics': self.diagnostics.to_json()}
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> 'History':
     """The inverse of `to_json`."""
     history = cls(0)
     history._values = {name: np.asarray(values[name]) for name in METRICS}
+    history.diagnostics = Diagnostics.from_json(values['diagnostics'])
     return history
 
 

@@ -22,6 +22,9 @@ _PROGRAM = {'program': 'neuroplastic_optax/experiments.train'}
 _OURS = (
   'checkpoints',
   'curves.png',
+  'diagnostics',
+  'diagnostics.csv',
+  'diagnostics.jsonl',
   'metrics.csv',
   'metrics.jsonl',
   'results.json',

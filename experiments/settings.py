@@ -45,6 +45,7 @@ class Settings:
   lanes: int  # 0 for all at once.
   checkpoint_every: int
   tensorboard: bool
+  diagnostics: bool
 
   @property
   def seed_list(self) -> list[int]:
@@ -115,11 +116,11 @@ def resolve(config: Mapping[str, Any]) -> Settings:
       raise ValueError(
         f'config.{field} must be an integer ≥ {low}, got {value!r}.'
       )
-  value = config['tensorboard']
-  if not isinstance(value, bool):
-    raise ValueError(
-      f'config.tensorboard must be True or False, got {value!r}.'
-    )
+  for field in ('tensorboard', 'diagnostics'):
+    if not isinstance(config[field], bool):
+      raise ValueError(
+        f'config.{field} must be True or False, got {config[field]!r}.'
+      )
   if config['seed'] + config['seeds'] > 2**32:
     raise ValueError(
       'config.seed + config.seeds must be at most 2³², got '

@@ -13,6 +13,7 @@ its last checkpoint and ends as if it had never been killed.
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -33,6 +34,8 @@ from rich.console import Console
 
 from experiments import checkpoints
 from experiments import datasets
+from experiments import diagnostic_figures
+from experiments import diagnostics
 from experiments import engine
 from experiments import events
 from experiments import figures
@@ -123,17 +126,25 @@ class Run:
     """The engine, set up for one arm."""
 
     def make_optimizer(
-      learning_rate: jax.Array,
+      learning_rate: jax.Array, setting: optimizers.Setting = self.setting
     ) -> optax.GradientTransformationExtraArgs:
       schedule = optimizers.learning_rate_schedule(
-        self.settings.schedule, learning_rate, self.setting
+        self.settings.schedule, learning_rate, setting
       )
-      return optimizers.ARMS[arm].build(schedule, self.setting)
+      return optimizers.ARMS[arm].build(schedule, setting)
+
+    diagnosed = dataclasses.replace(self.setting, diagnostics='per_leaf')
+    diagnoses = self.settings.diagnostics and optimizers.ARMS[arm].alpha_range
 
     return engine.Trainer(
       dataset=self.dataset,
       make_model=models.MODELS[self.settings.model],
       make_optimizer=make_optimizer,
+      make_diagnosed=(
+        functools.partial(make_optimizer, setting=diagnosed)
+        if diagnoses
+        else None
+      ),
       batch_size=self.settings.batch_size,
       lanes=self.settings.lanes or None,
     )
@@ -159,6 +170,16 @@ class Run:
       )
     ]
     records.write(self.workdir, rows, self.results())
+    diagnostics.write(
+      self.workdir,
+      [
+        row
+        for name, known in self.histories.items()
+        for row in known.diagnostics.rows(
+          name, self.settings.seed_list, self.setting.steps_per_epoch
+        )
+      ],
+    )
 
 
 def train_arm(
@@ -236,6 +257,8 @@ def train_arm(
           train_seconds=clock[1] - clock[0],
           test_seconds=clock[2] - clock[1],
         )
+        if train.diagnostics is not None:
+          history.diagnostics.append(train.diagnostics)
         # Asked once: what arrives while this is saved stops the next epoch.
         stop = terminator.requested
         last = epoch == settings.epochs
@@ -301,10 +324,19 @@ def train(
         compile_seconds[arm] = seconds
     title = f'{settings.dataset}, {settings.model}, {settings.epochs} epochs'
     figures.curves(run.histories, workdir / 'curves.png', title)
+    pictures = ['curves.png']
+    for arm, history in run.histories.items():
+      bounds = optimizers.ARMS[arm].alpha_range
+      if bounds and history.diagnostics.epochs:
+        pictures.append(f'diagnostics/{arm}.png')
+        diagnostic_figures.draw(
+          history.diagnostics, bounds, workdir / pictures[-1], f'{arm}: {title}'
+        )
     results = run.results()
     console.print(terminal.results_table(results, compile_seconds, title))
     console.print(
-      f'metrics, results and curves.png are in {workdir}', soft_wrap=True
+      f'metrics, results, {", ".join(pictures)} are in {workdir}',
+      soft_wrap=True,
     )
   return results
 

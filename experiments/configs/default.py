@@ -46,6 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Epochs from one checkpoint to the next.
   config.checkpoint_every = 1
+  # Record and draw what α did, at the last update of each epoch, for the arms
+  # that can tell.
+  config.diagnostics = True
   # Also write TensorBoard events.
   config.tensorboard = False
   return config

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments import datasets, prepare
+from experiments import datasets
+from experiments import prepare
 from experiments.datasets import published
 
 DEBIAN = pathlib.Path(published.SOURCES['fashion_mnist'].system_dir)
