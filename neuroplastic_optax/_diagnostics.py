@@ -5,6 +5,7 @@ people look at follow from those, of one tensor or pooled over all elements.
 """
 
 from collections.abc import Sequence
+import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -70,7 +71,14 @@ def histogram(
 
 
 def _count_by_scattering(index: jax.Array) -> jax.Array:
-  return jnp.zeros(BINS, jnp.int32).at[index].add(1)
+  # On a mesh of explicit axes JAX wants to be told that counts are replicated.
+  mesh = jax.typeof(index).sharding.mesh
+  replicated = None
+  if mesh.are_all_axes_explicit:
+    replicated = jax.sharding.NamedSharding(mesh, jax.P())
+  return (
+    jnp.zeros(BINS, jnp.int32).at[index].add(1, out_sharding=replicated)
+  )
 
 
 def _count_by_comparing(index: jax.Array) -> jax.Array:
@@ -150,6 +158,7 @@ def _pooled_norm(norms: jax.Array) -> jax.Array:
   return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))
 
 
+@dataclasses.dataclass(frozen=True)
 class PerLeaf:
   """The statistics of every leaf, and the structure of the params.
 
@@ -157,11 +166,8 @@ class PerLeaf:
   one of their copies, to be sharded or masked as they are.
   """
 
-  def __init__(
-    self, statistics: tuple[Statistics | None, ...], treedef: Any
-  ) -> None:
-    self.statistics = statistics
-    self.treedef = treedef
+  statistics: tuple[Statistics | None, ...]
+  treedef: Any
 
   def trees(self) -> dict[str, Any]:
     """By name, a tree like the params."""

@@ -64,6 +64,38 @@ def direct(alpha, b):
   return alpha * b
 
 
+def limit(delta, b, max_ratio):
+  n, bound = norm(delta), max_ratio * norm(b)
+  return delta * bound / (n + 1e-12) if n > bound else delta
+
+
+def gain(alpha, b, strength, max_ratio):
+  return b + limit(strength * (alpha - 1) * b, b, max_ratio)
+
+
+def momentum(alpha, b, m_hat, strength, max_ratio):
+  return b + limit(strength * (alpha - 1) * m_hat, b, max_ratio)
+
+
+def trust_ratio(alpha, b, theta, strength, max_ratio):
+  trust = np.clip(norm(theta) / (norm(b) + 1e-12), 0.5, 1.5) - 1
+  return b + limit(strength * (alpha - 1) * trust * b, b, max_ratio)
+
+
+def orthogonal(alpha, alpha_gradient, b, strength, max_ratio, match, eps):
+  square = norm(b) ** 2
+  if square <= eps:
+    return b
+  p = (alpha - alpha_gradient) * b
+  q = p - np.sum(np.real(np.conj(b) * p)) / (square + eps) * b
+  if match and norm(q) > eps:
+    q = q * norm(b) / (norm(q) + eps)
+  delta = strength * q
+  if norm(delta) > max_ratio * norm(b):
+    delta = delta * max_ratio * norm(b) / (norm(delta) + eps)
+  return b + delta
+
+
 def sgd_momentum(b, g, decay=0.9):
   return decay * b + g
 
@@ -97,6 +129,19 @@ def clip_norm(u, max_norm, eps):
 def pull_rms(u, target, rate, eps):
   r = np.sqrt(np.mean(np.abs(u) ** 2) + eps)
   return u * np.clip(1 + rate * (target - r), 0.5, 1.5)
+
+
+# 6. The learning-rate controller.
+
+
+def log_ratio(alpha, alpha_gradient, eps):
+  ratio = np.maximum(alpha, eps) / np.maximum(alpha_gradient, eps)
+  logs = np.log(ratio)
+  return np.mean(np.where(np.isfinite(logs), logs, 0.0))
+
+
+def multiplier(signals, gain_, low, high):
+  return np.clip(1 + gain_ * np.mean(signals), low, high)
 
 
 # All together.
@@ -145,12 +190,18 @@ class Reference:
     self.memory_mu = [np.zeros_like(p) for p in params]
     self.memory_nu = [np.zeros(np.shape(p)) for p in params]
 
+  def alpha_gradient(self, g: np.ndarray) -> np.ndarray:
+    """α_grad of a tensor."""
+    h = self.h
+    bounds = h.min_alpha, h.max_alpha, h.parameterwise
+    return clip(normalize(np.abs(g), h.eps), *bounds)
+
   def alpha(self, i: int, g: np.ndarray) -> np.ndarray:
     """α of tensor i, after its moments were updated."""
     h = self.h
     a, m, v = self.activity[i], self.memory_mu[i], self.memory_nu[i]
     bounds = h.min_alpha, h.max_alpha, h.parameterwise
-    alpha_gradient = clip(normalize(np.abs(g), h.eps), *bounds)
+    alpha_gradient = self.alpha_gradient(g)
     if h.gradient_only:
       return alpha_gradient
     weights = h.activity_weight, h.gradient_weight, h.memory_weight
@@ -175,8 +226,13 @@ class Reference:
     gradients: Sequence[np.ndarray],
     params: Sequence[np.ndarray],
     base_updates: Sequence[np.ndarray] | None = None,
+    rule: Callable[..., np.ndarray] | None = None,
   ) -> list[np.ndarray]:
-    """The directions of one update; without a base its updates are g."""
+    """The directions of one update; without a base its updates are g.
+
+    `rule(i, b, alpha, alpha_gradient)` gives the modulated update of tensor i;
+    without one the rule is direct.
+    """
     h = self.h
     directions = []
     for i, (g, theta) in enumerate(zip(gradients, params, strict=True)):
@@ -184,7 +240,10 @@ class Reference:
       self.memory_mu[i] = memory_mu(self.memory_mu[i], g, h.memory_b1)
       self.memory_nu[i] = memory_nu(self.memory_nu[i], g, h.memory_b2)
       b = g if base_updates is None else base_updates[i]
-      u = direct(self.alpha(i, g), b)
+      alpha = self.alpha(i, g)
+      u = direct(alpha, b)
+      if rule is not None:
+        u = rule(i, b, alpha, self.alpha_gradient(g))
       if h.weight_decay_mask is None or h.weight_decay_mask[i]:
         u = couple(u, theta, at(h.weight_decay, self.count))
       directions.append(self.regulate(i, u))

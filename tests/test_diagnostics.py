@@ -1,0 +1,223 @@
+"""Diagnostics: the right numbers, wherever the state is."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import neuroplastic_optimizer
+from tests import reference
+
+RNG = np.random.default_rng(0)
+PARAMS = {
+  'a': jnp.asarray(RNG.standard_normal((6, 7)), jnp.float32),
+  'b': jnp.asarray(RNG.standard_normal(5), jnp.float32),
+}
+GRADIENT = jax.tree.map(lambda p: 3 * p**2 - 0.5, PARAMS)
+
+
+def _last(tx, params=PARAMS, gradient=GRADIENT, updates=3):
+  state = tx.init(params)
+  update = jax.jit(tx.update)
+  for _ in range(updates):
+    u, state = update(gradient, state, params)
+  return u, state
+
+
+def _expected(alpha, g, p, u, raw):
+  low, high = 0.2, 2.0
+  counts = np.histogram(np.clip(alpha, low, high), 64, (low, high))[0]
+  return {
+    'alpha_mean': alpha.mean(),
+    'alpha_std': alpha.std(),
+    'alpha_min': alpha.min(),
+    'alpha_max': alpha.max(),
+    'alpha_fraction_near_min': np.mean(alpha <= low + 0.09),
+    'alpha_fraction_near_max': np.mean(alpha >= high - 0.09),
+    'alpha_histogram': counts,
+    'gradient_norm': np.linalg.norm(g),
+    'parameter_norm': np.linalg.norm(p),
+    'modulation_norm': np.linalg.norm(alpha * g - g),
+    'raw_update_norm': np.linalg.norm(raw),
+    'update_norm': np.linalg.norm(u),
+  }
+
+
+@pytest.mark.parametrize('kappa', [1.0, 2.5])
+def test_they_are_right(kappa):
+  kwargs = dict(plasticity_scale=kappa, weight_decay=0.1)
+  u, each = _last(neuroplastic(diagnostics='per_leaf', **kwargs))
+  _, pooled = _last(neuroplastic(diagnostics='global', **kwargs))
+  h = reference.Hyperparameters(plasticity_scale=kappa, weight_decay=0.1)
+  names = list(PARAMS)
+  g = [np.asarray(GRADIENT[k], np.float64) for k in names]
+  p = [np.asarray(PARAMS[k], np.float64) for k in names]
+  ours = reference.Reference(p, h)
+  for _ in range(3):
+    ours.update(g, p)
+  alphas = [ours.alpha(i, x) for i, x in enumerate(g)]
+  raws = [a * x + 0.1 * y for a, x, y in zip(alphas, g, p, strict=True)]
+  each, pooled = get_diagnostics(each), get_diagnostics(pooled)
+  for i, k in enumerate(names):
+    expected = _expected(alphas[i], g[i], p[i], u[k], raws[i])
+    for name, value in expected.items():
+      np.testing.assert_allclose(
+        each[name][k], value, rtol=1e-4, atol=1e-6, err_msg=name
+      )
+    width = 1.8 / 64
+    median = np.median(np.clip(alphas[i], 0.2, 2.0))
+    assert abs(each['alpha_median'][k] - median) < 4 * width + 0.1
+  flat = lambda xs: np.concatenate([np.ravel(x) for x in xs])
+  together = _expected(
+    flat(alphas), flat(g), flat(p), flat([u[k] for k in names]), flat(raws)
+  )
+  for name, value in together.items():
+    np.testing.assert_allclose(
+      pooled[name], value, rtol=1e-4, atol=1e-6, err_msg=name
+    )
+    assert pooled[name].shape == np.shape(value)
+
+
+def test_median_is_within_a_bin_of_the_true_one():
+  params = jnp.asarray(RNG.standard_normal(5000), jnp.float32)
+  _, state = _last(neuroplastic(diagnostics='global'), params, params, 1)
+  u, _ = _last(neuroplastic(homeostasis=None), params, params, 1)
+  alpha = np.median(np.asarray(u / params))
+  assert abs(get_diagnostics(state)['alpha_median'] - alpha) < 1.8 / 64
+
+
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+def test_before_the_first_update_they_are_zero(mode):
+  tx = neuroplastic(diagnostics=mode)
+  found = get_diagnostics(tx.init(PARAMS))
+  assert all(not np.any(x) for x in jax.tree.leaves(found))
+  # And they change neither structure nor type.
+  _, state = _last(tx)
+  assert jax.tree.map(jax.typeof, state) == jax.tree.map(
+    jax.typeof, tx.init(PARAMS)
+  )
+
+
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+def test_they_do_not_change_the_update(mode):
+  u, _ = _last(neuroplastic(diagnostics=mode))
+  v, state = _last(neuroplastic())
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), u, v)
+  assert state.diagnostics is None
+
+
+def test_params_that_were_not_passed():
+  tx = neuroplastic(diagnostics='global')
+  _, state = tx.update(GRADIENT, tx.init(PARAMS))
+  assert np.isnan(get_diagnostics(state)['parameter_norm'])
+
+
+def test_controller_and_homeostasis_are_told():
+  controller = LearningRateController(gain=2.0, low=0.0, high=9.0)
+  u, state = _last(
+    neuroplastic(
+      controller=controller,
+      homeostasis=Homeostasis(max_update_norm=0.1),
+      diagnostics='per_leaf',
+    )
+  )
+  found = get_diagnostics(state)
+  for k in PARAMS:
+    np.testing.assert_allclose(
+      found['update_norm'][k], jnp.linalg.norm(u[k]), rtol=1e-5
+    )
+    assert abs(found['controller_multiplier'][k] - 1) > 1e-3
+    assert found['raw_update_norm'][k] > found['update_norm'][k]
+
+
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+@pytest.mark.parametrize(
+  'wrap',
+  [
+    lambda tx: optax.chain(optax.clip(1e6), tx),
+    lambda tx: optax.masked(tx, {'a': True, 'b': False}),
+    lambda tx: optax.MultiSteps(tx, 1).gradient_transformation(),
+    lambda tx: optax.apply_if_finite(tx, 3),
+  ],
+)
+def test_they_are_found(mode, wrap):
+  tx = wrap(neuroplastic_optimizer(0.1, diagnostics=mode))
+  _, state = _last(tx)
+  found = jax.jit(get_diagnostics)(state)
+  expected = get_diagnostics(state)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert np.all(jax.tree.leaves(found['alpha_mean'])[0] > 0)
+  optax.tree.map_params(tx, lambda x: x, state)
+
+
+def test_they_are_found_under_injection_and_in_nnx():
+  tx = optax.inject_hyperparams(
+    neuroplastic_optimizer, static_args='diagnostics'
+  )(0.1, diagnostics='per_leaf')
+  _, state = _last(tx)
+  assert get_diagnostics(state)['alpha_mean']['a'] > 0
+  model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+  optimizer = nnx.Optimizer(
+    model, neuroplastic_optimizer(0.1, diagnostics='global'), wrt=nnx.Param
+  )
+  loss = lambda m: jnp.sum(m(jnp.ones((1, 3))) ** 2)
+  optimizer.update(model, nnx.grad(loss)(model))
+  for holder in (optimizer, optimizer.opt_state):
+    assert float(get_diagnostics(holder)['alpha_mean']) > 0
+
+
+def test_they_can_be_vmapped():
+  tx = neuroplastic(diagnostics='per_leaf')
+  params = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), PARAMS)
+  gradient = jax.tree.map(lambda g: jnp.stack([g, g**2]), GRADIENT)
+  states = jax.vmap(tx.init)(params)
+  _, states = jax.vmap(tx.update)(gradient, states, params)
+  both = jax.vmap(get_diagnostics)(states)
+  for i in range(2):
+    take = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)
+    _, state = _last(tx, take(params), take(gradient), 1)
+    alone = get_diagnostics(state)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+      take(both),
+      alone,
+    )
+
+
+def test_errors_say_what_to_do():
+  with pytest.raises(ValueError, match='diagnostics.*global.*per_leaf'):
+    neuroplastic(diagnostics='all')
+  with pytest.raises(ValueError, match='off.*diagnostics="global"'):
+    get_diagnostics(neuroplastic().init(PARAMS))
+  with pytest.raises(ValueError, match='one NeuroplasticState.*0'):
+    get_diagnostics(optax.adam(1e-3).init(PARAMS))
+
+
+@pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
+def test_they_are_right_of_sharded_arrays(axis_type):
+  mesh = jax.make_mesh(
+    (8,), ('x',), axis_types=(jax.sharding.AxisType[axis_type],)
+  )
+  tx = neuroplastic(
+    diagnostics='global', controller=LearningRateController(gain=2.0)
+  )
+  g = jnp.asarray(RNG.standard_normal((16, 6)), jnp.float32)
+  u, state = _last(tx, g, g)
+  with jax.set_mesh(mesh):
+    split = jax.device_put(
+      g, jax.sharding.NamedSharding(mesh, jax.P('x', None))
+    )
+    v, sharded = _last(tx, split, split)
+    assert v.sharding.is_equivalent_to(split.sharding, v.ndim)
+    found = get_diagnostics(sharded)
+  np.testing.assert_allclose(u, v, rtol=1e-5)
+  for name, value in get_diagnostics(state).items():
+    np.testing.assert_allclose(
+      found[name], value, rtol=1e-5, atol=1e-6, err_msg=name
+    )
