@@ -93,7 +93,7 @@ def _expected(name, rule, base, params, gradients, h):
 
 
 @pytest.mark.parametrize(('name', 'base'), PAIRS)
-@hypothesis.settings(max_examples=4)
+@hypothesis.settings(max_examples=2)
 @hypothesis.given(
   seed=st.integers(0, 2**32 - 1),
   kappa=st.floats(0, 3),
@@ -152,15 +152,9 @@ def test_no_strength_is_the_base_bit_for_bit(rule, base, strength):
 
 @pytest.mark.parametrize('name', list(RULES))
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
-@pytest.mark.parametrize('magnitude', [0.0, 1e-30, 1e30])
-def test_no_rule_gives_nan_or_infinity(name, dtype, magnitude):
+def test_no_rule_gives_nan_or_infinity(name, dtype):
   rng = np.random.default_rng(0)
   largest = float(jnp.finfo(dtype).max) / 8
-  gradients = [
-    jnp.clip(magnitude * x, -largest, largest).astype(dtype)
-    for x in _leaves(rng)
-  ]
-  gradients[0] = gradients[0].at[1:].set(0)
   params = [x.astype(dtype) for x in _leaves(rng)]
   tx = neuroplastic(
     optax.trace(0.5) if name == 'momentum' else None,
@@ -168,12 +162,21 @@ def test_no_rule_gives_nan_or_infinity(name, dtype, magnitude):
     diagnostics='global',
     controller=LearningRateController(gain=2.0),
   )
-  updates, state = _run(tx, params, [gradients] * 3)
-  for x in jax.tree.leaves((updates, state)):
-    assert not np.isnan(np.asarray(x, np.float64)).any()
-  for x, g in zip(updates, gradients, strict=True):
-    assert np.isfinite(np.asarray(x, np.float64)).all()
-    assert x.dtype == g.dtype
+  update = jax.jit(tx.update)
+  for magnitude in (0.0, 1e-30, 1e30):
+    gradients = [
+      jnp.clip(magnitude * x, -largest, largest).astype(dtype)
+      for x in _leaves(rng)
+    ]
+    gradients[0] = gradients[0].at[1:].set(0)
+    state = tx.init(params)
+    for _ in range(3):
+      updates, state = update(gradients, state, params)
+    for x in jax.tree.leaves((updates, state)):
+      assert not np.isnan(np.asarray(x, np.float64)).any()
+    for x, g in zip(updates, gradients, strict=True):
+      assert np.isfinite(np.asarray(x, np.float64)).all()
+      assert x.dtype == g.dtype
 
 
 @pytest.mark.parametrize('name', list(RULES))
