@@ -65,12 +65,15 @@ class Checkpoints:
     Raises:
       ValueError: what was saved has another structure, shapes or dtypes.
     """
-    wanted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
     restored = self._manager.restore(
-      epoch,
-      args=ocp.args.Composite(state=ocp.args.StandardRestore(_by_path(wanted))),
-    )
-    leaves = [restored['state'][name] for name in _by_path(wanted)]
+      epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+    )['state']
+    wanted = _by_path(abstract)
+    # Orbax itself would pad, cut and cast.
+    form = lambda leaves: {k: (x.shape, x.dtype) for k, x in leaves.items()}
+    if form(restored) != form(wanted):
+      raise ValueError(f'checkpoint {epoch} holds another kind of state')
+    leaves = [restored[name] for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
   def close(self) -> None:

@@ -1,6 +1,7 @@
 """The pictures that a run makes."""
 
 from collections.abc import Mapping
+import math
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -45,12 +46,18 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
     _band(right, history['train_loss'][finite], arm, colour, style)
   left.set_ylabel('test accuracy (%)')
   right.set_ylabel('training loss (nats)')
-  right.set_yscale('log')
+  if any(np.any(h['train_loss'] > 0) for h in histories.values()):
+    right.set_yscale('log')
   for axes in (left, right):
     axes.set_xlabel('epoch')
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-  left.legend(title='mean ± sd over seeds', loc='lower right')
+  legend = left.legend(
+    title='mean ± sd over seeds',
+    loc='lower right',
+    ncols=math.ceil(len(histories) / 10),
+  )
+  legend.set_in_layout(False)  # However many arms, the axes keep their size.
   figure.suptitle(title)
   temporary = run_directory.temporary_of(path)
   figure.savefig(temporary, format='png', dpi=120)

@@ -44,7 +44,7 @@ def temporary_of(path: Path) -> Path:
 def write_text(path: Path, text: str) -> None:
   """Writes a file so that a reader, or a crash, sees all of it or nothing."""
   temporary = temporary_of(path)
-  with temporary.open('w') as file:
+  with temporary.open('w', encoding='utf-8') as file:
     file.write(text)
     file.flush()
     os.fsync(file.fileno())

@@ -100,9 +100,10 @@ def results_table(
       'time of a training epoch of all seeds, without compilation'
     ),
   )
-  table.add_column('arm')
+  # Where there is little room, the status is what takes more lines.
+  table.add_column('arm', no_wrap=True)
   for heading in ('lr', 'seeds', 'test accuracy', 'epoch', 'compile'):
-    table.add_column(heading, justify='right')
+    table.add_column(heading, justify='right', no_wrap=True)
   table.add_column('status')
   for arm, result in results.items():
     seconds = result['epoch_train_seconds']

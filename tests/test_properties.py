@@ -453,13 +453,21 @@ def test_norms_of_updates_are_bounded(
   assert np.linalg.norm(update) <= 1.5 * max_norm * (1 + 1e-5)
 
 
-@hypothesis.given(seed=seeds, shape=shapes, max_norm=st.floats(0.01, 10))
-def test_the_norm_clip_alone(seed, shape, max_norm):
-  gradient = _array(np.random.default_rng(seed), shape)
-  free = _regulated(gradient, None)
-  clip = Homeostasis(max_update_norm=max_norm, target_rms=None)
+@hypothesis.given(
+  seed=seeds,
+  shape=shapes,
+  log_magnitude=st.floats(-20, 30),
+  ratio=st.floats(0.01, 10),
+)
+def test_the_norm_clip_alone(seed, shape, log_magnitude, ratio):
+  # However large or small: float32 could not hold the squares of most.
+  gradient = np.random.default_rng(seed).normal(size=shape)
+  gradient = jnp.asarray(gradient * 10**log_magnitude, 'float32')
+  free = np.asarray(_regulated(gradient, None), np.float64)
   norm = np.linalg.norm(free)
-  factor = max_norm / norm if norm > max_norm else 1.0
+  max_norm = ratio * norm
+  clip = Homeostasis(max_update_norm=max_norm, target_rms=None)
+  factor = max_norm / (norm + 1e-8) if norm > max_norm else 1.0
   np.testing.assert_allclose(
     _regulated(gradient, clip), factor * free, rtol=1e-5
   )

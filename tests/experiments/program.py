@@ -1,8 +1,8 @@
 """Runs `experiments.train` as processes of their own that can be killed.
 
-A fork server imports the program once, before any JAX backend starts, and every
-run is a fork of it: a real process with its own flags, folder, output, devices
-and death, without the seconds that an import takes.
+A fork server imports what the program imports, before any JAX backend starts,
+and every run is a fork of it: a real process with its own flags, folder,
+output, devices and death, without the seconds that imports take.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,10 +15,11 @@ import runpy
 import signal
 import sys
 import time
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context('forkserver')
+# Not the program itself, which defines flags as it is imported.
 _CONTEXT.set_forkserver_preload(
-  # All that the program imports, and not itself: it defines flags.
   [
     *('absl.app', 'ml_collections.config_flags', 'experiments.checkpoints'),
     *('experiments.engine', 'experiments.events', 'experiments.figures'),
@@ -26,18 +27,14 @@ _CONTEXT.set_forkserver_preload(
   ]
 )
 
-# A data set and a model so small that compilation is all that takes time. The
-# last batch of an epoch is smaller than the others.
+# Two arms, of a second together. The last batch is smaller than the others.
 TINY = (
-  '--config.dataset=synthetic:8x8x1:3:64:32',
+  '--config.dataset=synthetic:4x4x1:3:20:10',
   '--config.arms=sgd,adam',
   '--config.epochs=3',
-  '--config.batch_size=24',
+  '--config.batch_size=12',
   '--config.seeds=2',
 )
-
-# Of Python's audit events, those that change files.
-_CHANGES = ('open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Moment:
   """Just before a file is changed: the n-th such event that matches.
 
   Attributes:
-    event: one of `_CHANGES`; 'open' only where it is for writing.
+    event: of Python's audit events; an 'open' counts if it is for writing.
     path: how the path ends.
     count: which one.
   """
@@ -77,25 +74,31 @@ class Program:
     self,
     folder: Path,
     *flags: str,
-    cwd: Path | None = None,
     devices: int = 1,
+    mocked: int = 0,
     at: tuple[Moment, signal.Signals] | None = None,
   ) -> None:
     """Starts it.
 
     Args:
-      folder: where its output goes.
+      folder: where it runs; its output goes to files beside.
       *flags: of the program.
-      cwd: where it runs; `folder` if not given.
       devices: how many devices JAX is to see.
+      mocked: how many examples the data sets of TFDS are to have; 0 for those
+        on disk.
       at: a moment, and the signal that it then sends to itself.
     """
-    index = sum(1 for _ in folder.glob('*.stdout'))
-    self._files = [folder / f'{index}.{name}' for name in ('stdout', 'stderr')]
+    folder.mkdir(exist_ok=True)
+    outputs = folder.with_name(f'{folder.name}.output')
+    outputs.mkdir(exist_ok=True)
+    index = len(list(outputs.iterdir()))
+    self._files = [outputs / f'{index}.{i}' for i in (1, 2)]
     for file in self._files:
       file.touch()
+    compiled = folder.with_name('compiled')
     self._process = _CONTEXT.Process(
-      target=_run, args=(flags, cwd or folder, self._files, devices, at)
+      target=_run,
+      args=(flags, folder, self._files, compiled, devices, mocked, at),
     )
     self._process.start()
 
@@ -108,19 +111,17 @@ class Program:
     """Sends it a signal."""
     os.kill(self._process.pid, number)
 
-  def wait_until(
-    self, condition: Callable[[], bool], timeout: float = 120
-  ) -> None:
+  def wait_until(self, condition: Callable[[], bool]) -> None:
     """Waits for something that it is going to do."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + 120
     while not condition():
       assert self._process.is_alive(), self._files[1].read_text()
       assert time.monotonic() < end, self.stdout
       time.sleep(0.005)
 
-  def wait(self, timeout: float = 240) -> Result:
+  def wait(self) -> Result:
     """Waits for its end."""
-    self._process.join(timeout)
+    self._process.join(300)
     code = self._process.exitcode
     assert code is not None, self.stdout
     return Result(code, *(file.read_text() for file in self._files))
@@ -133,46 +134,54 @@ class Program:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *flags: str, **options: object) -> Iterator[Program]:
+def started(folder: Path, *flags: str, **options: Any) -> Iterator[Program]:
   """Starts a program, which does not outlive the block; see `Program`."""
   with contextlib.closing(Program(folder, *flags, **options)) as process:
     yield process
 
 
-def run(folder: Path, *flags: str, **options: object) -> Result:
+def run(folder: Path, *flags: str, **options: Any) -> Result:
   """Starts a program and waits for its end; see `Program`."""
   with started(folder, *flags, **options) as process:
     return process.wait()
 
 
-def _run(flags, cwd, files, devices, at):
+def _run(flags, folder, files, compiled, devices, mocked, at):
   """What happens in the new process."""
   for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
     stream.flush()
     with file.open('a') as target:
       os.dup2(target.fileno(), stream.fileno())
-  os.chdir(cwd)
+  os.chdir(folder)
   os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
+  import jax
+
+  # The same programs are compiled again and again.
+  jax.config.update('jax_compilation_cache_dir', str(compiled))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   if at:
-    _signal_at(*at)
-  sys.argv = ['experiments.train', *flags]
-  runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
+    _send_at(*at)
+  with contextlib.ExitStack() as stack:
+    if mocked:
+      import tensorflow_datasets as tfds
+
+      stack.enter_context(tfds.testing.mock_data(num_examples=mocked))
+    sys.argv = ['experiments.train', *flags]
+    runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
 
 
-def _signal_at(moment: Moment, number: signal.Signals) -> None:
+def _send_at(moment: Moment, number: signal.Signals) -> None:
   """Has this process send itself a signal at a moment."""
   left = moment.count
 
-  def hook(event, arguments):
+  def hook(event: str, arguments: tuple[Any, ...]) -> None:
     nonlocal left
-    if event != moment.event or event not in _CHANGES:
-      return
-    if not str(arguments[0]).endswith(moment.path):
+    if event != moment.event or not str(arguments[0]).endswith(moment.path):
       return
     if event == 'open' and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
       return
     left -= 1
-    if not left:
+    if left == 0:
       os.kill(os.getpid(), number)
 
   sys.addaudithook(hook)
