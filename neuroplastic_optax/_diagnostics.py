@@ -76,9 +76,7 @@ def _count_by_scattering(index: jax.Array) -> jax.Array:
   replicated = None
   if mesh.are_all_axes_explicit:
     replicated = jax.sharding.NamedSharding(mesh, jax.P())
-  return (
-    jnp.zeros(BINS, jnp.int32).at[index].add(1, out_sharding=replicated)
-  )
+  return jnp.zeros(BINS, jnp.int32).at[index].add(1, out_sharding=replicated)
 
 
 def _count_by_comparing(index: jax.Array) -> jax.Array:
