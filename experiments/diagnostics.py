@@ -7,7 +7,6 @@ for them within it.
 from collections.abc import Iterator, Mapping, Sequence
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -98,5 +97,4 @@ def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
   writer.writeheader()
   writer.writerows(rows)
   run_directory.write_text(workdir / 'diagnostics.csv', table.getvalue())
-  lines = ''.join(json.dumps(row) + '\n' for row in rows)
-  run_directory.write_text(workdir / 'diagnostics.jsonl', lines)
+  run_directory.write_json_lines(workdir / 'diagnostics.jsonl', rows)

@@ -131,17 +131,8 @@ def write(
   )
   writer.writeheader()
   writer.writerows(rows_)
-  lines = [json.dumps(_without_nan(row)) + '\n' for row in rows_]
   run_directory.write_text(workdir / 'metrics.csv', table.getvalue())
-  run_directory.write_text(workdir / 'metrics.jsonl', ''.join(lines))
+  run_directory.write_json_lines(workdir / 'metrics.jsonl', rows_)
   run_directory.write_text(
     workdir / 'results.json', json.dumps(results, indent=2) + '\n'
   )
-
-
-def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
-  """JSON knows no NaN or infinity: null stands for them."""
-  return {
-    key: None if isinstance(x, float) and not np.isfinite(x) else x
-    for key, x in row.items()
-  }

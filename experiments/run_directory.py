@@ -4,10 +4,11 @@ Every file appears whole or not at all, and nothing is deleted that a run of
 ours did not write: a directory is ours if its `config.json` says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import fcntl
 import json
+import math
 import os
 from pathlib import Path
 import shutil
@@ -49,6 +50,20 @@ def write_text(path: Path, text: str) -> None:
     file.flush()
     os.fsync(file.fileno())
   temporary.replace(path)
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+  """Writes one object a line, with null for NaN and infinity."""
+  write_text(path, ''.join(json.dumps(_finite(row)) + '\n' for row in rows))
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _finite(x) for key, x in value.items()}
+  if isinstance(value, list):
+    return [_finite(x) for x in value]
+  # JSON knows no others.
+  return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 @contextlib.contextmanager

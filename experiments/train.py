@@ -352,7 +352,10 @@ def default_workdir(settings: settings_lib.Settings) -> Path:
 def main(argv: Sequence[str]) -> None:
   """The program."""
   if len(argv) > 1:
-    sys.exit(f'error: unexpected arguments: {" ".join(argv[1:])}')
+    sys.exit(
+      f'error: unexpected arguments: {" ".join(argv[1:])} (flags are written '
+      '--name=value).'
+    )
   if not flags.FLAGS['verbosity'].present:
     # Orbax tells of every file at the level that absl shows by default.
     logging.set_verbosity(logging.WARNING)

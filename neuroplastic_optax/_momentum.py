@@ -31,10 +31,9 @@ class _Found(NamedTuple):
 
 def _find(state: Any) -> Iterator[_Found]:
   """All states within `state` with a field for momentum, outermost first."""
-  names = getattr(state, '_fields', ())
-  if isinstance(state, tuple) and names:
+  if hasattr(state, '_fields'):
     for field in _FIELDS:
-      if field in names:
+      if field in state._fields:
         yield _Found(state, field)
         return
   children: Any = ()
@@ -149,10 +148,9 @@ def _decays(
 
 def _replace(state: Any, function: Callable[[Any], Any]) -> Any:
   """The state with `function` mapped over every momentum that `_find` finds."""
-  names: Any = getattr(state, '_fields', ())
-  if names:
+  if hasattr(state, '_fields'):  # A NamedTuple, maybe an empty one.
     for field in _FIELDS:
-      if field in names:
+      if field in state._fields:
         new = jax.tree.map(function, getattr(state, field))
         return state._replace(**{field: new})
     return type(state)(*(_replace(child, function) for child in state))

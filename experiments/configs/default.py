@@ -22,11 +22,12 @@ def get_config() -> ml_collections.ConfigDict:
   # mlp, cnn or resnet18.
   config.model = config_dict.placeholder(str)
 
-  # Optimizers under comparison, of `experiments.optimizers`, comma-separated.
-  config.arms = 'full,gradient_only'
-  # A number for all arms, or one per arm, comma-separated; '' for each arm's
-  # own default.
-  config.learning_rate = ''
+  # Optimizers under comparison, of `experiments.optimizers`, comma-separated
+  # or a tuple.
+  config.arms = _any_type('full,gradient_only')
+  # A number for all arms, or one per arm, comma-separated or a tuple; '' for
+  # each arm's own default.
+  config.learning_rate = _any_type('')
   # constant or cosine.
   config.schedule = 'constant'
   # κ of the full arm, and how many epochs its warm-up takes.
@@ -52,3 +53,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Also write TensorBoard events.
   config.tensorboard = False
   return config
+
+
+def _any_type(value: object) -> config_dict.FieldReference:
+  """A field whose later values may be of another type than its default."""
+  return config_dict.FieldReference(value, field_type=object)

@@ -2,11 +2,12 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 import pathlib
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +17,12 @@ import orbax.checkpoint as ocp
 from PIL import Image
 import pytest
 
-from experiments import datasets
-from experiments import train
-from experiments.configs import default
 from tests.experiments import program
 from tests.experiments import test_events
 from tests.experiments.program import Moment
 from tests.experiments.program import TINY
 
+ROOT = pathlib.Path(__file__).parents[2]
 ARMS = ('sgd', 'adam')
 WORKDIR = '--workdir=my run'
 COLUMNS = [
@@ -116,7 +115,9 @@ def test_the_metrics_have_a_row_for_each_arm_seed_and_epoch(finished):
     for seed in ('0', '1')
     for epoch, step in (('1', '2'), ('2', '4'), ('3', '6'))
   ]
-  numbers = [[float(row[name]) for name in reader.fieldnames[4:]] for row in rows]
+  numbers = [
+    [float(row[name]) for name in reader.fieldnames[4:]] for row in rows
+  ]
   assert np.isfinite(numbers).all()
   # Twenty training examples, ten test examples.
   for row in rows:
@@ -188,8 +189,9 @@ def test_arms_start_from_the_same_parameters_and_go_apart(finished):
     one, other = first['sgd', seed], first['adam', seed]
     assert one['train_loss'] != other['train_loss']
   states = {arm: _state(path, arm)[1] for arm in ARMS}
-  assert states['sgd']['params.head.kernel'] != (
-    states['adam']['params.head.kernel']
+  assert (
+    states['sgd']['params.head.kernel']
+    != (states['adam']['params.head.kernel'])
   )
 
 
@@ -241,9 +243,14 @@ def test_everything_at_once_from_a_configuration_file(folder):
   rows = _rows(path)
   # Ten of the twenty examples, in one step.
   assert [(row['seed'], row['step']) for row in rows] == [
-    ('7', '1'), ('7', '2'), ('7', '3'), ('7', '4')
+    ('7', '1'),
+    ('7', '2'),
+    ('7', '3'),
+    ('7', '4'),
   ]
-  assert {round(10 * float(row['train_accuracy']), 3) % 1 for row in rows} == {0}
+  assert {round(10 * float(row['train_accuracy']), 3) % 1 for row in rows} == {
+    0
+  }
   scalars = test_events.read(path / 'tensorboard' / 'sgdm' / 'seed7')
   for row in rows:
     for name in COLUMNS[4:]:
@@ -312,13 +319,297 @@ def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
 def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
   folder, flags, message
 ):
-  tiny = TINY if '--config=' not in flags[0] else ()
-  if any('workdir' in flag for flag in flags):
-    flags = [*tiny, *flags]
-  result = program.run(folder, *flags)
-  assert result.code == 1
-  assert result.stdout == ''
+  tiny = () if flags[0].startswith('--config=') else TINY
+  result = program.run(folder, *tiny, *flags)
+  assert (result.code, result.stdout) == (1, '')
   (line,) = result.stderr.splitlines()
-  assert line.startswith('error: ')
-  np.testing.assert_regex = None
+  assert re.match(f'error: .*{message}', line)
   assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+  'flag', ['--config.seeds=many', '--config.seeds=2.5', '--conf']
+)
+def test_what_is_no_flag_is_told_by_absl(folder, flag):
+  result = program.run(folder, flag)
+  assert (result.code, result.stdout) == (1, '')
+  assert result.stderr.startswith('FATAL Flags parsing error')
+  assert flag.partition('=')[0].strip('-') in result.stderr
+  assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--config.epochs=4'], r'other settings \(epochs: 3 there, 4 here\)'),
+    (['--config.seed=1'], r'other settings \(seed: 0 there, 1 here\)'),
+    (
+      ['--config.arms=sgd', '--config.learning_rate=0.1'],
+      r"\(arms: \['sgd', 'adam'\] there, \['sgd'\] here; learning_rate: ",
+    ),
+    (['--noresume'], 'holds this run already'),
+  ],
+)
+def test_a_run_is_not_mistaken_for_another(finished, flags, message):
+  path, _ = finished
+  before = _digest(path)
+  result = program.run(path.parent, *TINY, WORKDIR, *flags)
+  assert (result.code, result.stdout) == (1, '')
+  assert re.match(f'error: --workdir=my run .*{message}', result.stderr)
+  assert '--overwrite' in result.stderr
+  assert _digest(path) == before
+
+
+@pytest.mark.parametrize('flags', [(), ('--overwrite',)])
+def test_what_others_made_is_left_alone(folder, flags):
+  mine = folder / 'my run'
+  (mine / 'checkpoints' / 'sgd').mkdir(parents=True)
+  (mine / 'checkpoints' / 'sgd' / 'precious').write_text('weights')
+  (mine / 'config.json').write_text('{"arms": "my own"}')
+  before = _digest(mine)
+  result = program.run(folder, *TINY, WORKDIR, *flags)
+  assert (result.code, result.stdout) == (1, '')
+  assert 'holds files but no run' in result.stderr
+  assert _digest(mine) == before
+
+
+def test_a_workdir_may_have_any_name_and_lie_at_home(folder, monkeypatch):
+  # The fork server has its environment from before.
+  home = pathlib.Path('~').expanduser()
+  name = os.path.relpath(folder / 'über all' / '*?#%41;$x [', home)
+  assert '[' in name
+  result = program.run(folder, *TINY, f'--workdir=~/{name}')
+  assert (result.code, result.stdout) == (1, '')
+  name = name.replace(' [', ' ]')
+  flags = (*TINY, '--config.arms=sgd', f'--workdir=~/{name}')
+  result = program.run(folder, *flags)
+  assert (result.code, result.stderr) == (0, '')
+  assert result.stdout.splitlines()[-1].endswith('/über all/*?#%41;$x ]')
+  assert (folder / 'über all' / '*?#%41;$x ]' / 'curves.png').exists()
+  assert 'finished before' in program.run(folder, *flags).stdout
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  ('moment', 'saved'),
+  [
+    # Before the first epoch, then after it, between two checkpoints.
+    (Moment('os.rename', '.results.json.tmp', 1), 0),
+    (Moment('os.rename', '.results.json.tmp', 2), 2),
+  ],
+)
+def test_a_run_that_is_asked_to_end_saves_and_goes_on(
+  finished, folder, number, moment, saved
+):
+  flags = (*TINY, WORKDIR, '--config.checkpoint_every=3')
+  result = program.run(folder, *flags, at=(moment, number))
+  assert result.code == 128 + number
+  (line,) = result.stderr.strip().splitlines()
+  mine = folder / 'my run'
+  epochs = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
+  if number == signal.SIGTERM:
+    assert line == (
+      f'stopped and saved: sgd, epoch {saved} of 3. The same command goes on.'
+    )
+    assert epochs == ({str(saved)} if saved else set())
+    assert _results(mine)['sgd']['epoch'] == saved
+  else:
+    assert line.startswith('interrupted. The same command goes on')
+    assert not epochs
+  assert json.loads((mine / 'results.json').read_text())['sgd']['status'] == (
+    'running'
+  )
+  again = program.run(folder, *flags)
+  assert (again.code, again.stderr) == (0, '')
+  assert ('sgd: goes on after epoch 2' in again.stdout) == (len(epochs) == 1)
+  found, expected = _outcome(mine), _outcome(finished[0])
+  assert found['config'].pop('checkpoint_every') == 3
+  assert expected['config'].pop('checkpoint_every') == 1
+  assert found == expected
+
+
+def test_a_second_process_is_refused(finished, folder):
+  mine = folder / 'my run'
+  # It stops in the middle of the run, and holds the directory.
+  stop = Moment('os.rename', '2.orbax-checkpoint-tmp'), signal.SIGSTOP
+  with program.started(folder, *TINY, WORKDIR, at=stop) as first:
+    first.wait_until((mine / 'checkpoints' / 'sgd' / '1').exists)
+    first.wait_until(lambda: 'sgd: epoch 1/3' in first.stdout)
+    for flags in ((), ('--overwrite',), ('--noresume',)):
+      second = program.run(folder, *TINY, WORKDIR, *flags)
+      assert (second.code, second.stdout) == (1, '')
+      assert second.stderr == (
+        'error: --workdir=my run is in use by another process; wait for it, or '
+        'name another directory.\n'
+      )
+    first.send(signal.SIGCONT)
+    result = first.wait()
+  assert (result.code, result.stderr) == (0, '')
+  assert _outcome(mine) == _outcome(finished[0])
+
+
+# One after another, each where the last one left off. Of two arms and three
+# epochs: whatever is written has a moment at which it is half done.
+MOMENTS = (
+  Moment('open', '.config.json.tmp'),
+  Moment('os.rename', '.results.json.tmp'),
+  # In the middle of the first checkpoint.
+  Moment('open', '.orbax-checkpoint-tmp/_METADATA'),
+  Moment('os.rename', 'state.orbax-checkpoint-tmp'),
+  # It is whole, but not in its place.
+  Moment('os.rename', 'sgd/1.orbax-checkpoint-tmp'),
+  # It is in its place, but the metrics are not. The first are those of before.
+  Moment('open', '.metrics.csv.tmp', 2),
+  Moment('os.rename', '.metrics.jsonl.tmp', 2),
+  # An old checkpoint is half deleted.
+  Moment('os.remove', 'manifest.ocdbt'),
+  Moment('os.rename', 'adam/2.orbax-checkpoint-tmp'),
+  Moment('os.rename', '.results.json.tmp', 4),
+  Moment('open', '.curves.png.tmp'),
+)
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments_it_ends_as_if_never_killed(finished, folder):
+  mine = folder / 'my run'
+  seen = []
+  for moment in MOMENTS:
+    killed = program.run(folder, *TINY, WORKDIR, at=(moment, signal.SIGKILL))
+    assert killed.code == -signal.SIGKILL, moment
+    seen.append(killed.stdout)
+    for name in ('metrics.csv', 'results.json'):
+      # What is there is whole at every moment.
+      if (mine / name).exists():
+        assert (mine / name).read_text().endswith('\n')
+  assert any('sgd: goes on after epoch 1' in text for text in seen)
+  # Once from outside, at no moment in particular.
+  with program.started(folder, *TINY, WORKDIR) as process:
+    process.wait_until(lambda: 'adam: ' in process.stdout)
+    process.send(signal.SIGKILL)
+    assert process.wait().code in (-signal.SIGKILL, 0)
+  last = program.run(folder, *TINY, WORKDIR)
+  assert (last.code, last.stderr) == (0, '')
+  assert _outcome(mine) == _outcome(finished[0])
+  assert {p.name for p in mine.iterdir()} == {
+    p.name for p in finished[0].iterdir()
+  }
+
+
+@pytest.mark.parametrize(
+  'moment',
+  [
+    Moment('open', '.config.json.tmp', 1),
+    Moment('os.remove', 'manifest.ocdbt'),
+    Moment('os.remove', 'metrics.csv'),
+    Moment('os.rename', '.config.json.tmp', 2),
+  ],
+)
+def test_killed_while_it_overwrites_nothing_of_the_old_run_stays(
+  finished, folder, moment
+):
+  mine = folder / 'my run'
+  shutil.copytree(finished[0], mine)
+  (mine / 'notes.txt').write_text('precious')
+  other = (*TINY, WORKDIR, '--config.seed=5', '--config.arms=sgd')
+  killed = program.run(
+    folder, *other, '--overwrite', at=(moment, signal.SIGKILL)
+  )
+  assert killed.code == -signal.SIGKILL
+  if moment == Moment('open', '.config.json.tmp', 1):  # Not begun yet.
+    assert _outcome(mine) == _outcome(finished[0])
+    again = program.run(folder, *other)
+    assert (again.code, again.stdout) == (1, '')
+    return
+  again = program.run(folder, *other)
+  assert (again.code, again.stderr) == (0, '')
+  assert list(_results(mine)) == ['sgd']
+  assert {row['seed'] for row in _rows(mine)} == {'5', '6'}
+  assert [p.name for p in (mine / 'checkpoints').iterdir()] == ['sgd']
+  assert (mine / 'notes.txt').read_text() == 'precious'
+
+
+# Devices, data sets and the command itself.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seeds', [4, 5])
+def test_four_devices_end_as_one_does_also_after_a_kill(folder, seeds):
+  flags = (*TINY, '--config.arms=full', f'--config.seeds={seeds}')
+  assert program.run(folder, *flags, '--workdir=one').code == 0
+  moment = Moment('os.rename', '2.orbax-checkpoint-tmp')
+  at = moment, signal.SIGKILL
+  four = (*flags, '--workdir=four')
+  killed = program.run(folder, *four, devices=4, at=at)
+  assert killed.code == -signal.SIGKILL
+  result = program.run(folder, *four, devices=4)
+  assert (result.code, result.stderr) == (0, '')
+  assert 'full: goes on after epoch 1' in result.stdout
+  one, four = (_outcome(folder / name, ('full',)) for name in ('one', 'four'))
+  assert four == one
+
+
+@pytest.mark.slow
+def test_cifar10_with_resnet18_also_after_a_kill(folder):
+  """Of mocked pixels; what is augmented and normalised has to come back."""
+  flags = (
+    *('--config.dataset=cifar10', '--config.arms=full', '--config.epochs=2'),
+    *('--config.seeds=1', '--config.batch_size=2'),
+  )
+  whole = program.run(folder, *flags, '--workdir=whole', mocked=2)
+  assert whole.code == 0, whole.stderr
+  moment = Moment('os.rename', 'full/2.orbax-checkpoint-tmp')
+  at = moment, signal.SIGKILL
+  resumed = (*flags, '--workdir=resumed')
+  killed = program.run(folder, *resumed, mocked=2, at=at)
+  assert killed.code == -signal.SIGKILL
+  assert program.run(folder, *resumed, mocked=2).code == 0
+  outcome = _outcome(folder / 'whole', ('full',))
+  assert _outcome(folder / 'resumed', ('full',)) == outcome
+  assert outcome['config']['model'] == 'resnet18'
+  _, state = outcome['states']['full']
+  statistics = {k: x for k, x in state.items() if k.startswith('batch_stats')}
+  assert len(statistics) == 40
+  for name, (dtype, shape, data) in statistics.items():
+    values = np.frombuffer(data, dtype).reshape(shape)
+    assert np.isfinite(values).all()
+    assert (values != float(name.endswith('var'))).all(), name
+
+
+@pytest.mark.slow
+def test_with_no_flags_both_arms_learn_the_digits(tmp_path):
+  before = resource.getrusage(resource.RUSAGE_CHILDREN)
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.train'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  after = resource.getrusage(resource.RUSAGE_CHILDREN)
+  assert (done.returncode, done.stderr) == (0, '')
+  # A minute on two cores cannot be more work than this.
+  assert after.ru_utime - before.ru_utime < 120
+  (path,) = (tmp_path / 'runs').iterdir()
+  assert path.name.startswith('digits-mlp-')
+  results = json.loads((path / 'results.json').read_text())
+  assert list(results) == ['full', 'gradient_only']
+  for arm, result in results.items():
+    assert result['seeds'] == [0, 1, 2, 3, 4]
+    assert min(result['final_test_accuracy']) > 0.95
+    assert f'{arm}: epoch 20/20' in done.stdout
+    mean, sd = 100 * result['mean'], 100 * result['sd']
+    assert f'{mean:.2f} ± {sd:.2f} %' in done.stdout
+  assert (path / 'curves.png').exists()
+
+
+def test_the_default_workdir_tells_settings_apart(folder):
+  at = Moment('open', '.config.json.tmp'), signal.SIGKILL
+  for flag in ('--config.epochs=3', '--config.epochs=4', '--config.epochs=3'):
+    assert program.run(folder, *TINY, flag, at=at).code == -signal.SIGKILL
+  one, other = (path.name for path in (folder / 'runs').iterdir())
+  for name in (one, other):
+    assert re.fullmatch(r'synthetic_4x4x1_3_20_10-mlp-[0-9a-f]{8}', name)
