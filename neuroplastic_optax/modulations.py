@@ -135,7 +135,23 @@ class Direct(Modulation):
 
 
 class Residual(Modulation):
-  """A rule of the form u = b + δ; with strength 0, u = b bit for bit."""
+  """A rule of the form u = b + δ; with strength 0, u = b bit for bit.
+
+  Attributes:
+    strength: s ≥ 0, or a schedule of the update count.
+
+  Examples:
+    >>> import dataclasses
+    >>> from typing import Any
+    >>> from neuroplastic_optax import modulations, neuroplastic
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Damped(modulations.Residual):
+    ...   strength: Any = 0.1
+    ...
+    ...   def residual(self, tensor):
+    ...     return -self.strength * tensor.alpha * tensor.base_update
+    >>> tx = neuroplastic(modulation=Damped())
+  """
 
   strength: Any
 
@@ -153,7 +169,7 @@ class Residual(Modulation):
     return u if _numbers.is_known(strength) else jnp.where(strength == 0, b, u)
 
 
-def limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
+def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
   """Scales δ by r‖b‖ / ‖δ‖ where ‖δ‖ > r‖b‖."""
   norm = tensor.norm(delta)
   bound = max_ratio * tensor.norm(tensor.base_update)
@@ -189,7 +205,7 @@ class Gain(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """See the base class."""
     delta = self.strength * (tensor.alpha - 1) * tensor.base_update
-    return limit(delta, self.max_ratio, tensor)
+    return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +239,7 @@ class TrustRatio(Residual):
     ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
     delta = self.strength * (tensor.alpha - 1) * trust * b
-    return limit(delta, self.max_ratio, tensor)
+    return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +287,7 @@ class Momentum(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """See the base class."""
     delta = self.strength * (tensor.alpha - 1) * tensor.momentum
-    return limit(delta, self.max_ratio, tensor)
+    return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)

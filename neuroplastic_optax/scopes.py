@@ -125,6 +125,12 @@ def early_blocks(order: Sequence[str] | None = None) -> Scope:
 
   Returns:
     A callable of the params that returns a pytree of bools.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import scopes
+    >>> scopes.early_blocks()([jnp.zeros(3)] * 5)
+    [True, True, False, False, False]
   """
   return _by_rank(order, lambda rank, count: rank < math.ceil(_body(count) / 2))
 
@@ -137,6 +143,12 @@ def late_blocks(order: Sequence[str] | None = None) -> Scope:
 
   Returns:
     A callable of the params that returns a pytree of bools.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import scopes
+    >>> scopes.late_blocks()([jnp.zeros(3)] * 5)
+    [False, True, True, False, False]
   """
   return _by_rank(
     order, lambda rank, count: _body(count) // 2 <= rank < _body(count)
