@@ -27,10 +27,10 @@ _CONTEXT.set_forkserver_preload(
   ]
 )
 
-# Two arms, of a second together. The last batch is smaller than the others.
+# The smallest of everything. The last batch is smaller than the other one.
 TINY = (
   '--config.dataset=synthetic:4x4x1:3:20:10',
-  '--config.arms=sgd,adam',
+  '--config.arms=full,sgd',
   '--config.epochs=3',
   '--config.batch_size=12',
   '--config.seeds=2',

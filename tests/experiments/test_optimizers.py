@@ -9,6 +9,8 @@ import optax
 import pytest
 
 from experiments import optimizers
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
 
 SETTING = optimizers.Setting(
@@ -44,7 +46,29 @@ def _warm(count):
   return jnp.minimum(count // 2, 2.0)
 
 
+def _plastic(**kwargs):
+  """An arm of the design space, without decay and with it."""
+  return tuple(
+    neuroplastic_optimizer(
+      0.01, plasticity_scale=_warm, weight_decay=decay, **kwargs
+    )
+    for decay in (0.0, 0.1)
+  )
+
+
+def _over_adam(rule):
+  return _plastic(
+    base=optax.scale_by_adam(), modulation=rule, decoupled_weight_decay=True
+  )
+
+
 EXPECTED = {
+  'controlled': _plastic(controller=LearningRateController()),
+  'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
+  'orthogonal': _plastic(modulation=modulations.Orthogonal()),
+  'gain_adam': _over_adam(modulations.Gain()),
+  'momentum_adam': _over_adam(modulations.Momentum()),
+  'trust_ratio_adam': _over_adam(modulations.TrustRatio()),
   'full': (
     neuroplastic_optimizer(0.01, plasticity_scale=_warm),
     neuroplastic_optimizer(0.01, plasticity_scale=_warm, weight_decay=0.1),

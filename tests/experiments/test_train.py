@@ -23,7 +23,7 @@ from tests.experiments.program import Moment
 from tests.experiments.program import TINY
 
 ROOT = pathlib.Path(__file__).parents[2]
-ARMS = ('sgd', 'adam')
+ARMS = ('full', 'sgd')
 WORKDIR = '--workdir=my run'
 COLUMNS = [
   *('arm', 'seed', 'epoch', 'step'),
@@ -460,13 +460,13 @@ MOMENTS = (
   Moment('open', '.orbax-checkpoint-tmp/_METADATA'),
   Moment('os.rename', 'state.orbax-checkpoint-tmp'),
   # It is whole, but not in its place.
-  Moment('os.rename', 'sgd/1.orbax-checkpoint-tmp'),
+  Moment('os.rename', 'full/1.orbax-checkpoint-tmp'),
   # It is in its place, but the metrics are not. The first are those of before.
   Moment('open', '.metrics.csv.tmp', 2),
   Moment('os.rename', '.metrics.jsonl.tmp', 2),
   # An old checkpoint is half deleted.
   Moment('os.remove', 'manifest.ocdbt'),
-  Moment('os.rename', 'adam/2.orbax-checkpoint-tmp'),
+  Moment('os.rename', 'sgd/2.orbax-checkpoint-tmp'),
   Moment('os.rename', '.results.json.tmp', 4),
   Moment('open', '.curves.png.tmp'),
 )
