@@ -178,8 +178,7 @@ def test_numbers_that_do_not_go_together_are_refused(builder):
 OTHERS = [
   ('gradient_only', 'True or False', [1, 0, None, 'yes', np.True_]),
   ('parameterwise', 'True or False', [1, 0, None, 'yes', np.True_]),
-  ('modulation', 'one of neuroplastic_optax.modulations', [None, 'direct', 1]),
-  ('modulation', 'Direct', [modulations.Direct]),
+  ('modulation', 'a Modulation', [None, 'direct', 1, modulations.Direct]),
   ('homeostasis', 'a Homeostasis, None or "auto"', ['on', True, 1.0, {}]),
   ('homeostasis', 'a Homeostasis, None or "auto"', [Homeostasis]),
   ('base', 'GradientTransformation or None', ['adam', optax.adam, 1]),

@@ -8,6 +8,7 @@ output, devices and death, without the seconds that imports take.
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -35,6 +36,22 @@ TINY = (
   '--config.batch_size=12',
   '--config.seeds=2',
 )
+
+
+@functools.cache
+def quick() -> dict[str, Any]:
+  """Options that hurry the compiler, which takes most of the time."""
+  import jax
+
+  options = {
+    'xla_backend_optimization_level': 0,
+    'xla_cpu_use_fusion_emitters': False,
+  }
+  try:
+    jax.jit(lambda: 0, compiler_options=options)()
+  except jax.errors.JaxRuntimeError:  # They come and go.
+    return {}
+  return options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +93,7 @@ class Program:
     *flags: str,
     devices: int = 1,
     mocked: int = 0,
+    optimized: bool = False,
     at: tuple[Moment, signal.Signals] | None = None,
   ) -> None:
     """Starts it.
@@ -86,6 +104,7 @@ class Program:
       devices: how many devices JAX is to see.
       mocked: how many examples the data sets of TFDS are to have; 0 for those
         on disk.
+      optimized: whether to compile as in earnest; it takes longer.
       at: a moment, and the signal that it then sends to itself.
     """
     folder.mkdir(exist_ok=True)
@@ -95,10 +114,16 @@ class Program:
     self._files = [outputs / f'{index}.{i}' for i in (1, 2)]
     for file in self._files:
       file.touch()
-    compiled = folder.with_name('compiled')
+    # Shared by the workers of pytest-xdist, which have folders of their own.
+    shared = folder.parents[int('PYTEST_XDIST_WORKER' in os.environ)]
+    compiled = shared / 'compiled'
+    options = {
+      **({} if optimized else quick()),
+      'xla_force_host_platform_device_count': devices,
+    }
     self._process = _CONTEXT.Process(
       target=_run,
-      args=(flags, folder, self._files, compiled, devices, mocked, at),
+      args=(flags, folder, self._files, compiled, options, mocked, at),
     )
     self._process.start()
 
@@ -146,14 +171,14 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
     return process.wait()
 
 
-def _run(flags, folder, files, compiled, devices, mocked, at):
+def _run(flags, folder, files, compiled, options, mocked, at):
   """What happens in the new process."""
   for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
     stream.flush()
     with file.open('a') as target:
       os.dup2(target.fileno(), stream.fileno())
   os.chdir(folder)
-  os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={devices}'
+  os.environ['XLA_FLAGS'] = ' '.join(f'--{k}={v}' for k, v in options.items())
   import jax
 
   # The same programs are compiled again and again.

@@ -20,6 +20,7 @@ import pytest
 from experiments import datasets
 from experiments import engine
 from experiments import models
+from tests.experiments import program
 
 SGD, ADAM = optax.sgd, optax.adam
 STEPS = 23  # As many as the models can write down.
@@ -142,20 +143,6 @@ class Arm:
     return _numpy(self.programs.evaluate(state, self.pixels))
 
 
-@functools.cache
-def _quick() -> dict[str, Any]:
-  """Options that hurry the compiler, which takes most of the time here."""
-  options = {
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_use_fusion_emitters': False,
-  }
-  try:
-    jax.jit(lambda: 0, compiler_options=options)()
-  except jax.errors.JaxRuntimeError:  # They come and go.
-    return {}
-  return options
-
-
 class Programs(NamedTuple):
   """What an engine compiles, and again only for other shapes."""
 
@@ -176,7 +163,7 @@ def _programs(dataset, model, optimizer, batch_size, lanes) -> Programs:
     lanes=lanes,
     eval_batch_size=3,
   )
-  jit = functools.partial(jax.jit, compiler_options=_quick())
+  jit = functools.partial(jax.jit, compiler_options=program.quick())
   return Programs(
     trainer,
     jit(trainer.init),
