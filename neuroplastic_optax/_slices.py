@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from neuroplastic_optax import _trees
 
@@ -31,7 +32,7 @@ def _check_axes(value: Any) -> None:
     'stacked_axes must be an integer ≥ 0, a pytree (prefix) of such, or a '
     f'callable (path, leaf) -> int, got {value!r}.'
   )
-  if isinstance(value, bool) or not isinstance(value, int):
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
     if isinstance(value, jax.Array):
       message += (
         ' It must be a Python integer: under optax.inject_hyperparams, pass '

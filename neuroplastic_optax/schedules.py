@@ -11,13 +11,14 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from neuroplastic_optax import _numbers
 
 
 def _check_count(name: str, value: int, low: int) -> None:
-  if isinstance(value, bool) or not isinstance(value, int):
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
     raise TypeError(f'{name} must be an integer ≥ {low}, got {value!r}.')
   if value < low:
     raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
