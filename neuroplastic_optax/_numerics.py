@@ -71,15 +71,22 @@ def upcast(tree: Any, dtype: Any) -> Any:
   return jax.tree.map(cast, tree)
 
 
+def _hold(x: jax.Array, bound: float) -> jax.Array:
+  """Finite numbers held within ±bound."""
+  return jnp.where(jnp.isfinite(x), jnp.clip(x, -bound, bound), x)
+
+
 def downcast(x: jax.Array, like: jax.Array) -> jax.Array:
   """`x` in the dtype, and of the weak type, of `like`.
 
   A finite number too large for that dtype becomes its largest, not infinite.
   """
-  low, info = x, jnp.finfo(like.dtype)
-  if info.max < jnp.finfo(x.dtype).max:
-    bound = float(info.max)
-    low = jnp.where(jnp.isfinite(x), jnp.clip(x, -bound, bound), x)
+  low, bound = x, float(jnp.finfo(like.dtype).max)
+  if bound < jnp.finfo(x.dtype).max:
+    if jnp.iscomplexobj(x):
+      low = jax.lax.complex(_hold(x.real, bound), _hold(x.imag, bound))
+    else:
+      low = _hold(x, bound)
   low = low.astype(like.dtype)
   if jax.typeof(like).weak_type:
     # The only public operation that gives a weak type back: scattering into
