@@ -1,6 +1,7 @@
 """Checkpoints of one arm: all that matters, committed as a whole, by orbax."""
 
 from pathlib import Path
+import shutil
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments.records import History
+
+_KEPT = 2
 
 
 class Checkpoints:
@@ -18,10 +21,16 @@ class Checkpoints:
   """
 
   def __init__(self, directory: Path) -> None:
+    # What is left of older ones by a process that was killed deleting them.
+    epochs = sorted(
+      int(p.name) for p in directory.glob('*') if p.name.isdigit()
+    )
+    for epoch in epochs[:-_KEPT]:
+      shutil.rmtree(directory / str(epoch))
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=2,
+        max_to_keep=_KEPT,
         # On CPUs a copy to the host is a view of a buffer that the next epoch
         # is given to write into.
         enable_async_checkpointing=False,

@@ -26,6 +26,8 @@ def draw(
 ) -> None:
   """Draws six panels over epochs: means over seeds, of each epoch's last step.
 
+  Seeds that diverged are left out, unless all did.
+
   Args:
     diagnostics: of one arm.
     bounds: α_min and α_max, the range of the histogram.
@@ -34,7 +36,17 @@ def draw(
   """
   figure = Figure(figsize=(15, 8.4), layout='constrained')
   axes = figure.subplots(2, 3)
-  values = {name: x.mean(axis=0) for name, x in diagnostics.values.items()}
+  finite = np.all(
+    [
+      np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+      for x in diagnostics.values.values()
+    ],
+    axis=0,
+  )
+  kept = finite if finite.any() else slice(None)
+  values = {
+    name: x[kept].mean(axis=0) for name, x in diagnostics.values.items()
+  }
   _distribution(axes[0, 0], values[HISTOGRAM].sum(axis=1), bounds)
   _per_layer(axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α')
   _clipped(axes[0, 2], values)
@@ -61,7 +73,6 @@ def draw(
     diagnostics.leaves,
     'controller multiplier',
   )
-  axes[1, 2].ticklabel_format(axis='y', useOffset=False)
   for each in axes.flat:
     each.set_xlabel('epoch')
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -103,6 +114,9 @@ def _per_layer(
 ) -> None:
   """A line for each layer, or a heat map where there are too many."""
   epochs = 1 + np.arange(len(values))
+  values = np.ma.masked_invalid(values)
+  # There is no logarithm of nothing at all.
+  log = log and bool(np.any(values > 0))
   axes.set_title(f'{label}, by layer')
   if len(leaves) > _MANY:
     image = axes.imshow(
@@ -128,6 +142,8 @@ def _per_layer(
   axes.set_ylabel(label)
   if log:
     axes.set_yscale('log')
+  else:
+    axes.ticklabel_format(axis='y', useOffset=False)
   axes.grid(alpha=0.3)
   axes.legend(fontsize=8)
 

@@ -116,6 +116,8 @@ def factor(
   Returns:
     A scalar of the norm's dtype.
   """
+  # An infinite norm of finite elements would make 0·∞ of them.
+  norm = jnp.minimum(norm, jnp.finfo(norm.dtype).max)
   scale = jnp.ones_like(norm)
   if homeostasis.max_update_norm is not None:
     scale = clip_factor(norm, homeostasis.max_update_norm, eps)

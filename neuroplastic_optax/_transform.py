@@ -34,9 +34,10 @@ def _zero_moments(params: optax.Params, state_dtype: Any) -> tuple[Any, ...]:
   """The moments (a, m, v) before the first update."""
 
   def zeros(leaf: Any, *, real: bool) -> jax.Array:
-    dtype = _numerics.moment_dtype(jnp.result_type(leaf), state_dtype)
+    dtype = jnp.result_type(leaf)
     if real:
       dtype = _numerics.real_dtype(dtype)
+    dtype = _numerics.moment_dtype(dtype, state_dtype)
     # The dtype is given so that no state is weakly typed.
     return jnp.zeros_like(leaf, dtype=dtype)
 

@@ -581,6 +581,19 @@ def test_homeostasis_bounds_gradients_whose_squares_overflow(dtype):
     chex.assert_tree_all_finite((updates, state))
 
 
+def test_memory_outlives_its_second_moment():
+  # In float16 v vanishes where m does not, and |m| / ε is beyond float32.
+  tx = neuroplastic(
+    state_dtype='float16', memory_b2=1 - 1e-13, eps=2e-38, homeostasis=None
+  )
+  gradient = jnp.array([100.0, -50.0])
+  state = tx.init(gradient)
+  for g in (gradient, 0 * gradient, gradient):
+    updates, state = tx.update(g, state)
+    chex.assert_tree_all_finite((updates, state))
+  assert not jnp.any(state.memory_nu)
+
+
 @pytest.mark.parametrize('dtype', ['complex64', 'complex128'])
 @pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
 def test_complex_numbers(settings, dtype):
@@ -660,7 +673,9 @@ def test_leaves_of_odd_sizes(settings, shape):
   tx = neuroplastic_optimizer(0.1, **settings)
   params = {'odd': jnp.ones(shape), 'even': jnp.arange(4.0)}
   state = tx.init(params)
-  updates, after = tx.update(params, state, params)
+  # Not even a NaN that nobody sees, such as the mean of nothing.
+  with jax.debug_nans(True):
+    updates, after = tx.update(params, state, params)
   assert _types(updates) == _types(params)
   assert _types(after) == _types(state)
   chex.assert_tree_all_finite((updates, after))

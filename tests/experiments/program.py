@@ -31,7 +31,7 @@ _CONTEXT.set_forkserver_preload(
 # The smallest of everything. The last batch is smaller than the other one.
 TINY = (
   '--config.dataset=synthetic:4x4x1:3:20:10',
-  '--config.arms=full,sgd',
+  '--config.arms=sgd,adam',
   '--config.epochs=3',
   '--config.batch_size=12',
   '--config.seeds=2',

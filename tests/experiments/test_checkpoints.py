@@ -140,3 +140,8 @@ def test_what_a_killed_process_leaves_does_not_count(tmp_path, state):
     saved.save(3, state, _history(3))
     assert saved.latest() == 3
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '3']
+  # Nor does the half stay where nothing is saved any more.
+  shutil.copytree(tmp_path / '2' / 'history', tmp_path / '1' / 'history')
+  with _open(tmp_path) as saved:
+    assert saved.latest() == 3
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '3']
