@@ -141,13 +141,8 @@ def _key(seed: jax.typing.ArrayLike, stream: int) -> jax.Array:
 
 
 def _take_diagnostics(state: TrainState) -> tuple[TrainState, Any]:
-  """The state without diagnostics, and those, None where there were none."""
+  """The state without diagnostics, and those."""
   is_ours = lambda x: isinstance(x, NeuroplasticState)
-  ours = [
-    x for x in jax.tree.leaves(state.opt_state, is_leaf=is_ours) if is_ours(x)
-  ]
-  if not ours or ours[0].diagnostics is None:
-    return state, None
   opt_state = jax.tree.map(
     lambda x: x._replace(diagnostics=None) if is_ours(x) else x,
     state.opt_state,
@@ -248,7 +243,7 @@ class Trainer:
     epoch = state.step // math.ceil(count / size)
     order_key = jax.random.fold_in(_key(replica.seed, _ORDER), epoch)
     order = jax.random.permutation(order_key, count)
-    step = functools.partial(self._step, replica=replica, pixels=pixels)
+    step = functools.partial(self.step, replica=replica, pixels=pixels)
 
     # The last update stands apart: its batch may be smaller.
     steps = math.ceil(count / size) - 1
@@ -257,10 +252,12 @@ class Trainer:
     state, sums = jax.lax.scan(step, state, batches)
     state, last = step(state, order[whole:], diagnose=True)
     loss, correct = (jnp.sum(x) + y for x, y in zip(sums, last, strict=True))
-    state, diagnostics = _take_diagnostics(state)
+    diagnostics = None
+    if self.make_diagnosed:
+      state, diagnostics = _take_diagnostics(state)
     return state, Metrics(loss / count, correct / count, diagnostics)
 
-  def _step(
+  def step(
     self,
     state: TrainState,
     batch: jax.Array,
@@ -269,6 +266,19 @@ class Trainer:
     pixels: Pixels,
     diagnose: bool = False,
   ) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
+    """One update of one replica.
+
+    Args:
+      state: before it.
+      batch: int32 [b], which of the replica's examples.
+      replica: the replica, without an axis of replicas.
+      pixels: the data.
+      diagnose: whether `make_diagnosed` makes the update.
+
+    Returns:
+      The state after it, and the sums over the batch of the loss and of what
+      was classified correctly.
+    """
     draw = lambda stream: jax.random.fold_in(
       _key(replica.seed, stream), state.step
     )

@@ -28,6 +28,7 @@ class Setting:
     warmup_epochs: how many epochs the warm-up of κ takes.
     weight_decay: λ of the arms that are not defined by one of their own.
     diagnostics: what the arms that can are to keep of their last update.
+    stacked_axes: of the model's leaves, as the library's argument.
   """
 
   steps_per_epoch: int
@@ -36,6 +37,7 @@ class Setting:
   warmup_epochs: int
   weight_decay: float
   diagnostics: Literal['per_leaf'] | None = None
+  stacked_axes: Callable[[Any, Any], int] | None = None
 
 
 Build = Callable[
@@ -92,6 +94,7 @@ def gradient_only(
     max_alpha=1.5,
     weight_decay=setting.weight_decay,
     diagnostics=setting.diagnostics,
+    stacked_axes=setting.stacked_axes,
   )
 
 
@@ -155,6 +158,7 @@ def _plastic(
     ),
     weight_decay=setting.weight_decay,
     diagnostics=setting.diagnostics,
+    stacked_axes=setting.stacked_axes,
     **kwargs,
   )
 

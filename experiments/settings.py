@@ -83,21 +83,17 @@ def resolve(config: Mapping[str, Any]) -> Settings:
       'experiments.configs.default.'
     )
   name = str(config['dataset'])
-  _choice('dataset', name.partition(':')[0], datasets.NAMES)
+  choice('dataset', name.partition(':')[0], datasets.NAMES)
   for field, default in (_DEFAULTS.get(name) or _DEFAULTS['']).items():
     if config[field] is None:
       config[field] = default
-  arms = _names(config['arms'])
+  arms = names('arms', config['arms'])
   for arm in arms:
-    _choice('arms', arm, tuple(optimizers.ARMS))
-  if len(set(arms)) != len(arms) or not arms:
-    raise ValueError(
-      f'config.arms must be names, each once, got {config["arms"]!r}.'
-    )
+    choice('arms', arm, tuple(optimizers.ARMS))
   config['arms'] = arms
   config['learning_rate'] = _rates(config['learning_rate'], arms)
-  _choice('model', config['model'], tuple(models.MODELS))
-  _choice('schedule', config['schedule'], optimizers.SCHEDULES)
+  choice('model', config['model'], tuple(models.MODELS))
+  choice('schedule', config['schedule'], optimizers.SCHEDULES)
   _number('fraction', config['fraction'], 0, 1, low_open=True)
   _number('label_noise', config['label_noise'], 0, 1, high_open=True)
   for field in ('plasticity_scale', 'weight_decay'):
@@ -111,11 +107,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     lanes=0,
     checkpoint_every=1,
   ).items():
-    value = config[field]
-    if type(value) is not int or value < low:
-      raise ValueError(
-        f'config.{field} must be an integer ≥ {low}, got {value!r}.'
-      )
+    integer(field, config[field], low)
   for field in ('tensorboard', 'diagnostics'):
     if not isinstance(config[field], bool):
       raise ValueError(
@@ -131,7 +123,16 @@ def resolve(config: Mapping[str, Any]) -> Settings:
   return Settings(**config)
 
 
-def _choice(field: str, value: Any, allowed: Sequence[str]) -> None:
+def integer(field: str, value: Any, low: int) -> None:
+  """Refuses what is no integer ≥ `low`, by the field's name."""
+  if type(value) is not int or value < low:
+    raise ValueError(
+      f'config.{field} must be an integer ≥ {low}, got {value!r}.'
+    )
+
+
+def choice(field: str, value: Any, allowed: Sequence[str]) -> None:
+  """Refuses what is none of those, by the field's name."""
   if value not in allowed:
     raise ValueError(
       f'config.{field} must be one of {", ".join(allowed)}, got {value!r}.'
@@ -171,13 +172,22 @@ def _sequence(value: Any) -> list[Any]:
   return [value]
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def names(field: str, value: Any) -> tuple[str, ...]:
+  """The names in a field that holds some, each once.
+
+  Raises:
+    ValueError: it holds none, or one twice.
+  """
   try:
-    return tuple(str(name) for name in _sequence(value))
+    found = tuple(str(name) for name in _sequence(value))
   except (SyntaxError, ValueError):
+    found = ()
+  if not found or len(set(found)) != len(found):
     raise ValueError(
-      f'config.arms must be comma-separated names, got {value!r}.'
-    ) from None
+      f'config.{field} must be names, comma-separated, each once, got '
+      f'{value!r}.'
+    )
+  return found
 
 
 def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:

@@ -239,7 +239,11 @@ def train_arm(
       )
       if settings.tensorboard:
         board = events.Events(
-          run.workdir / 'tensorboard', arm, settings.seed_list, done
+          run.workdir / 'tensorboard',
+          arm,
+          settings.seed_list,
+          done,
+          optimizers.ARMS[arm].alpha_range,
         )
         stack.enter_context(contextlib.closing(board))
       for epoch in range(done + 1, settings.epochs + 1):

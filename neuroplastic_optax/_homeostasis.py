@@ -78,11 +78,11 @@ class Homeostasis(_stage.Stage):
     )
 
 
-def clip_factor(
+def clip_divisor(
   norm: jax.Array, max_norm: _numbers.Scalar, eps: _numbers.Scalar
 ) -> jax.Array:
-  """R / (n + ε) where n > R, else 1."""
-  return jnp.where(norm > max_norm, max_norm / (norm + eps), 1.0)
+  """(n + ε) / R where n > R, else 1: what the norm clip divides by."""
+  return jnp.where(norm > max_norm, (norm + eps) / max_norm, 1.0)
 
 
 def rms_gain(
@@ -118,11 +118,13 @@ def factor(
   """
   # An infinite norm of finite elements would make 0·∞ of them.
   norm = jnp.minimum(norm, jnp.finfo(norm.dtype).max)
-  scale = jnp.ones_like(norm)
+  divisor = gain = jnp.ones_like(norm)
   if homeostasis.max_update_norm is not None:
-    scale = clip_factor(norm, homeostasis.max_update_norm, eps)
+    divisor = clip_divisor(norm, homeostasis.max_update_norm, eps)
   if homeostasis.target_rms is not None:
     target = homeostasis.target_rms * target_scale
     rate = homeostasis.adaptation_rate
-    scale *= rms_gain(norm * scale, size, target, rate, eps)
-  return scale
+    gain = rms_gain(norm / divisor, size, target, rate, eps)
+  # The division comes last: XLA leaves it out of what is done to each element,
+  # and with it all that led to it.
+  return gain / divisor

@@ -44,7 +44,7 @@ def update_moments(
 ) -> Moments:
   """a ← ρa + (1-ρ)|g|; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)|g|²."""
   return Moments(
-    average(moments.activity, jnp.abs(gradient), activity_decay),
+    average(moments.activity, absolute(gradient), activity_decay),
     average(moments.mu, gradient, memory_b1),
     average(moments.nu, square(gradient), memory_b2),
   )
@@ -63,10 +63,10 @@ def memory(mu: jax.Array, nu: jax.Array, eps: _numbers.Scalar) -> jax.Array:
 
 
 def absolute(x: jax.Array) -> jax.Array:
-  """|x|, in a form that is to be summed.
+  """|x|, in a form that is not to be summed: sums are over `jnp.abs(x)`.
 
-  XLA shares equal expressions: a sum over `jnp.abs(x)`, which the moments use
-  too, would first write |x| to memory on CPUs. max(x, -x) fuses into the sum.
+  XLA shares equal expressions, and on CPUs it then writes |x| to memory before
+  it sums it. Max(x, -x) is another expression; each is fused where it is used.
   """
   return jnp.abs(x) if jnp.iscomplexobj(x) else jnp.maximum(x, -x)
 

@@ -157,7 +157,7 @@ def _coefficients(
     return _coefficient.clipped(x, settings.min_alpha, settings.max_alpha)
 
   magnitude = signal(
-    jnp.abs(gradient), reductions.mean(_signals.absolute(gradient))
+    _signals.absolute(gradient), reductions.mean(jnp.abs(gradient))
   )
   alpha_gradient = clipped(normalized(magnitude))
   if moments is None:

@@ -24,10 +24,10 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Optimizers under comparison, of `experiments.optimizers`, comma-separated
   # or a tuple.
-  config.arms = _any_type('full,gradient_only')
+  config.arms = any_type('full,gradient_only')
   # A number for all arms, or one per arm, comma-separated or a tuple; '' for
   # each arm's own default.
-  config.learning_rate = _any_type('')
+  config.learning_rate = any_type('')
   # constant or cosine.
   config.schedule = 'constant'
   # κ of the full arm, and how many epochs its warm-up takes.
@@ -55,6 +55,6 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
-def _any_type(value: object) -> config_dict.FieldReference:
+def any_type(value: object) -> config_dict.FieldReference:
   """A field whose later values may be of another type than its default."""
   return config_dict.FieldReference(value, field_type=object)

@@ -178,6 +178,8 @@ def _run(flags, folder, files, compiled, options, mocked, at):
     with file.open('a') as target:
       os.dup2(target.fileno(), stream.fileno())
   os.chdir(folder)
+  # A shell has what it runs in the background ignore this one.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   os.environ['XLA_FLAGS'] = ' '.join(f'--{k}={v}' for k, v in options.items())
   import jax
 

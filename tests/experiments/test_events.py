@@ -20,8 +20,8 @@ def read(folder):
     folder: of event files.
 
   Returns:
-    The scalars, by name and step. Where a file starts again at a step, what
-    older files hold of that step and later ones is left out.
+    The scalars and histograms, by name and step. Where a file starts again at
+    a step, what older files hold of that step and later ones is left out.
   """
   scalars = {}
   for path in sorted(folder.iterdir()):
@@ -34,7 +34,10 @@ def read(folder):
       if event.session_log.status == event_pb2.SessionLog.START:
         scalars = {k: v for k, v in scalars.items() if k[1] < event.step}
       for value in event.summary.value:
-        scalars[value.tag, event.step] = value.simple_value
+        scalar = value.WhichOneof('value') == 'simple_value'
+        scalars[value.tag, event.step] = (
+          value.simple_value if scalar else value.histo
+        )
   return scalars
 
 
@@ -82,3 +85,27 @@ def test_what_was_not_in_a_checkpoint_is_purged(tmp_path, monkeypatch):
   for replica, seed in enumerate((3, 4)):
     found = read(tmp_path / 'sgd' / f'seed{seed}')
     assert found == _expected(replica, 2)
+
+
+def test_what_alpha_did_is_there_by_layer(tmp_path):
+  history = _history(1)
+  counts = np.arange(2 * 1 * 3 * 64).reshape(2, 1, 3, 64)
+  history.diagnostics.leaves = ['a/kernel', 'a/bias', 'b/kernel']
+  history.diagnostics.values = {
+    'alpha_mean': np.array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]),
+    'alpha_histogram': counts,
+  }
+  board = events.Events(tmp_path, 'full', [3, 4], 0, (0.2, 2.0))
+  with contextlib.closing(board):
+    board.add(history)
+  found = read(tmp_path / 'full' / 'seed4')
+  assert found['alpha_mean/a/bias', 1] == 5.0
+  histogram = found['alpha_histogram/b/kernel', 1]
+  np.testing.assert_array_equal(histogram.bucket, counts[1, 0, 2])
+  edges = np.linspace(0.2, 2.0, 65)
+  np.testing.assert_allclose(histogram.bucket_limit, edges[1:])
+  assert (histogram.min, histogram.max) == (0.2, 2.0)
+  assert histogram.num == counts[1, 0, 2].sum()
+  middle = (edges[1:] + edges[:-1]) / 2
+  np.testing.assert_allclose(histogram.sum, middle @ counts[1, 0, 2])
+  assert len(found) == len(NAMES) + 6
