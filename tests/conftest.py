@@ -12,6 +12,9 @@ if _DEVICES not in os.environ.get('XLA_FLAGS', ''):
     os.environ.get('XLA_FLAGS', '') + f' {_DEVICES}=8'
   ).strip()
 
+# Where libtpu is installed, JAX would look for a TPU, and complain of none.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
 # A failure in CI must be one that everybody can repeat. Compilation makes
 # single examples slow, so they have no deadline; to look further than CI does,
 # run with --hypothesis-profile=explore.

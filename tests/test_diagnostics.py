@@ -7,6 +7,8 @@ import numpy as np
 import optax
 import pytest
 
+from neuroplastic_optax import _diagnostics
+from neuroplastic_optax import _tensor
 from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
@@ -188,6 +190,23 @@ def test_they_can_be_vmapped():
       take(both),
       alone,
     )
+
+
+def test_off_they_cost_nothing(monkeypatch):
+  tx = neuroplastic_optimizer(0.1, controller=LearningRateController())
+  state = tx.init(PARAMS)
+  lower = lambda: jax.jit(tx.update).lower(PARAMS, state, PARAMS).as_text()
+  program = lower()
+  assert not jax.tree.leaves(optax.tree.get(state, 'diagnostics'))
+  # The library without the feature makes the same program.
+  monkeypatch.delattr(_tensor, '_measure')
+  for name in ('histogram', 'collect', 'pool', 'zeros', 'median'):
+    monkeypatch.delattr(_diagnostics, name)
+  jax.clear_caches()
+  assert lower() == program
+  tx = neuroplastic_optimizer(0.1, diagnostics='global')
+  with pytest.raises(AttributeError):
+    tx.init(PARAMS)
 
 
 def test_errors_say_what_to_do():

@@ -3,8 +3,13 @@
 import doctest
 import importlib
 import inspect
+import pathlib
 import pkgutil
+import re
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
 import neuroplastic_optax
@@ -70,3 +75,39 @@ def test_public_functions_document_every_argument(name):
   missing = [name for name in arguments if f'\n  {name}: ' not in doc]
   assert not missing, f'{name} does not say what {missing} are'
   assert section in doc or not arguments
+
+
+README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
+BLOCKS = re.findall(r'```python\n(.*?)```', README, flags=re.DOTALL)
+# A row: what, in the paper, lines of code.
+ROWS = re.findall(
+  r'^\| ([^|]+) \| [^|]+ \| (`tx = .*|`.*<br>.*) \|$', README, re.M
+)
+
+
+def test_the_blocks_of_the_readme_run_one_after_another(capsys):
+  assert len(BLOCKS) == 3
+  names = {}
+  for block in BLOCKS:
+    exec(block, names)
+  assert float(capsys.readouterr().out) > 0
+
+
+def test_the_readme_has_the_design_space():
+  assert len(ROWS) == 12
+
+
+@pytest.mark.parametrize('row', range(len(ROWS)), ids=lambda i: ROWS[i][0])
+def test_a_row_of_the_design_space_trains(row):
+  names = {'optax': optax}
+  (imports,) = (block for block in BLOCKS if 'modulations' in block)
+  exec(imports, names)
+  for line in re.findall(r'`([^`]+)`', ROWS[row][1]):
+    exec(line, names)
+  params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
+  tx = names['tx']
+  state = tx.init(params)
+  updates, state = jax.jit(tx.update)(params, state, params)
+  assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+  assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(updates))
+  assert jnp.any(updates['kernel'])

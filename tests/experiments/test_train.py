@@ -549,7 +549,7 @@ def test_cifar10_with_resnet18_also_after_a_kill(folder):
   """Of mocked pixels; what is augmented and normalised has to come back."""
   flags = (
     *('--config.dataset=cifar10', '--config.arms=full', '--config.epochs=2'),
-    *('--config.seeds=1', '--config.batch_size=2'),
+    *('--config.seeds=1', '--config.batch_size=2', '--noconfig.diagnostics'),
   )
   options: dict[str, Any] = {'mocked': 2, 'optimized': True}
   whole = program.run(folder, *flags, '--workdir=whole', **options)
