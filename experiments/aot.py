@@ -9,8 +9,9 @@ accessed, floating-point operations, and how often the devices have to talk, for
 NeuroPlastic and its rivals side by side; of the whole training step and of the
 optimizer's update alone.
 
-The parameters, and with them the gradients and the optimizer's state, are split
-over all devices (FSDP), the batch likewise.
+The batch is split over all devices. So are the parameters (FSDP), and with them
+the gradients and the optimizer's state, of tensors that are worth it:
+`--config.min_size_to_shard`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,6 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 from ml_collections import config_flags
 import optax
-from rich.console import Console
 from rich.table import Table
 
 from experiments import datasets
@@ -45,30 +45,18 @@ from experiments import models
 from experiments import optimizers
 from experiments import run_directory
 from experiments import settings as settings_lib
+from experiments import terminal
 from experiments import workloads
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config',
-  str(Path(__file__).with_name('configs') / 'aot.py'),
-  'The configuration; override a field by --config.field=value.',
-)
-_TOPOLOGY = flags.DEFINE_string(
-  'topology',
-  'v5e:4x4',
-  'The TPU slice: its generation, and its shape in chips.',
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Where aot.json goes, if it is wanted.'
-)
-
 AXIS = 'data'
-COLLECTIVES = (
-  'all-reduce',
-  'all-gather',
-  'reduce-scatter',
-  'all-to-all',
-  'collective-permute',
-)
+# Instructions of XLA, and how the table calls them.
+COLLECTIVES = {
+  'all-reduce': 'AR',
+  'all-gather': 'AG',
+  'reduce-scatter': 'RS',
+  'all-to-all': 'A2A',
+  'collective-permute': 'CP',
+}
 # What the published models see; of CIFAR-10, augmentation included.
 _IMAGES = {
   'mlp': 'synthetic:28x28x1:10:60000:1000',
@@ -94,7 +82,7 @@ class Report:
     parameters: how many the model has.
     argument_bytes: of what goes in: state and batch.
     temporary_bytes: of what lives only during the step.
-    peak_bytes: at the worst moment, arguments included.
+    peak_bytes: of both, and of results that take no argument's place.
     bytes_accessed: as XLA counts them.
     flops: likewise.
     collectives: by kind, how many instructions of the compiled program.
@@ -139,21 +127,23 @@ def mesh_of(topology: str) -> Mesh:
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', topology.replace(':', '-'))
+  # No TPU is touched, so that several processes may compile at once.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   try:
     found = topologies.get_topology_desc(topology, 'tpu')
   except Exception as e:
     raise AotError(
-      '--topology must be a TPU generation and a shape in chips, such as '
-      f'v5e:2x2, v5e:4x4 or v4:2x2x2, got {topology!r}: {e}'
+      f'libtpu cannot compile for --topology={topology} ({e}). It is a TPU '
+      'generation and a shape in chips, such as v5e:2x2, v5e:4x4 or v4:2x2x2.'
     ) from e
   return topologies.make_mesh(found, (len(found.devices),), (AXIS,))
 
 
-def fsdp(tree: Any, mesh: Mesh, stacked_axes: Any = None) -> Any:
+def fsdp(tree: Any, mesh: Mesh, min_size: int, stacked_axes: Any = None) -> Any:
   """Shapes, each split over the mesh along its longest axis that divides.
 
-  Leaves that none divides are replicated; an axis of layers is never split,
-  since each device works on one layer at a time.
+  Leaves that none divides, and small ones, are replicated; an axis of layers is
+  never split, since each device works on one layer at a time.
   """
 
   def place(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
@@ -163,7 +153,7 @@ def fsdp(tree: Any, mesh: Mesh, stacked_axes: Any = None) -> Any:
     fits = [
       axis
       for axis in range(first, leaf.ndim)
-      if leaf.shape[axis] % mesh.size == 0
+      if leaf.shape[axis] % mesh.size == 0 and leaf.size >= min_size
     ]
     names: list[str | None] = [None] * leaf.ndim
     if fits:
@@ -208,13 +198,12 @@ def _image_problem(
     batch_size=batch_size,
   )
 
-  def shapes() -> tuple[Any, ...]:
-    replicas = engine.make_replicas(dataset, [0])
-    state = trainer.init(replicas)
-    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
-    return first(state), first(replicas), engine.to_device(dataset)
-
-  state, replica, pixels = jax.eval_shape(shapes)
+  replicas = engine.make_replicas(dataset, [0])
+  first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+  state, replica = jax.eval_shape(
+    lambda: (first(trainer.init(replicas)), first(replicas))
+  )
+  pixels = jax.eval_shape(lambda: engine.to_device(dataset))
   batch = jax.ShapeDtypeStruct((batch_size * mesh.size,), jnp.int32)
 
   def step(state: Any, batch: Any, replica: Any, pixels: Any) -> Any:
@@ -276,14 +265,17 @@ def _stack_problem(
 
 
 def reports(
-  model: str, arm: str, batch_size: int, length: int, mesh: Mesh
+  model: str, arm: str, config: Mapping[str, Any], mesh: Mesh
 ) -> list[Report]:
   """Compiles the training step of a model, and its update alone."""
+  batch_size = config['batch_size']
   if model in _STACKS:
+    length = config['sequence_length']
     problem = _stack_problem(model, arm, batch_size, length, mesh)
   else:
     problem = _image_problem(model, arm, batch_size, mesh)
-  state = fsdp(problem.state, mesh, problem.stacked_axes)
+  min_size = config['min_size_to_shard']
+  state = fsdp(problem.state, mesh, min_size, problem.stacked_axes)
   placed = jax.tree.map(lambda x: x.sharding, state)
 
   def update(params: Any, opt_state: Any, gradient: Any) -> Any:
@@ -314,7 +306,12 @@ def reports(
         parameters=workloads.count(state.params),
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
-        peak_bytes=memory.peak_memory_in_bytes,
+        peak_bytes=(
+          memory.argument_size_in_bytes
+          + memory.temp_size_in_bytes
+          + memory.output_size_in_bytes
+          - memory.alias_size_in_bytes
+        ),
         bytes_accessed=cost['bytes accessed'],
         flops=cost['flops'],
         collectives=count_collectives(compiled.as_text()),
@@ -333,12 +330,16 @@ def count_collectives(program: str) -> dict[str, int]:
 
 
 def _table(title: str, rows: Sequence[Report]) -> Table:
-  table = Table(title=title)
+  table = Table(
+    title=title,
+    caption='collectives: '
+    + ', '.join(f'{short} {kind}' for kind, short in COLLECTIVES.items()),
+  )
   for heading in ('model', 'program', 'optimizer'):
     table.add_column(heading, no_wrap=True)
   for heading in ('arguments', 'temporaries', 'peak', 'accessed', '÷ AdamW'):
     table.add_column(heading, justify='right', no_wrap=True)
-  table.add_column('collectives')
+  table.add_column('collectives', no_wrap=True)
   reference = {
     (row.model, row.program): row for row in rows if row.arm == 'adamw'
   }
@@ -358,7 +359,9 @@ def _table(title: str, rows: Sequence[Report]) -> Table:
         )
       ),
       f'{row.bytes_accessed / other.bytes_accessed:.2f}' if other else '–',
-      ', '.join(f'{n} {kind}' for kind, n in row.collectives.items() if n)
+      ', '.join(
+        f'{n} {COLLECTIVES[kind]}' for kind, n in row.collectives.items() if n
+      )
       or 'none',
     )
   return table
@@ -371,9 +374,24 @@ def _check(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     chosen[field] = settings_lib.names(field, config[field])
     for name in chosen[field]:
       settings_lib.choice(field, name, known)
-  for field in ('batch_size', 'sequence_length'):
+  for field in ('batch_size', 'sequence_length', 'min_size_to_shard'):
     settings_lib.integer(field, config[field], 1)
   return list(chosen['model']), list(chosen['arms'])
+
+
+def define_flags() -> None:
+  """Defines the flags: here, since a process may import several programs."""
+  config_flags.DEFINE_config_file(
+    'config',
+    str(Path(__file__).with_name('configs') / 'aot.py'),
+    'The configuration; override a field by --config.field=value.',
+  )
+  flags.DEFINE_string(
+    'topology',
+    'v5e:4x4',
+    'The TPU slice: its generation, and its shape in chips.',
+  )
+  flags.DEFINE_string('workdir', None, 'Where aot.json goes, if it is wanted.')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -382,13 +400,13 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(f'error: unexpected arguments: {" ".join(argv[1:])}')
   # Whatever this machine has, it is not what is compiled for.
   jax.config.update('jax_platforms', 'cpu')
-  config = _CONFIG.value
+  config = flags.FLAGS.config
   try:
     chosen, arms = _check(config)
-    mesh = mesh_of(_TOPOLOGY.value)
+    mesh = mesh_of(flags.FLAGS.topology)
   except (ValueError, AotError) as e:
     sys.exit(f'error: {e}')
-  console = Console(highlight=False, markup=False, emoji=False)
+  console = terminal.wide_console()
   kind = mesh.devices.flat[0].device_kind
   console.print(
     f'{mesh.size} × {kind}; {config.batch_size} examples a device',
@@ -397,15 +415,15 @@ def main(argv: Sequence[str]) -> None:
   rows = []
   for model in chosen:
     for arm in arms:
-      new = reports(model, arm, config.batch_size, config.sequence_length, mesh)
+      new = reports(model, arm, config, mesh)
       seconds = math.fsum(row.compile_seconds for row in new)
       console.print(f'{model}, {arm}: compiled in {seconds:.1f} s')
       rows += new
   order = {name: i for i, name in enumerate(chosen)}
   rows.sort(key=lambda row: (order[row.model], row.program))
-  console.print(_table(f'{_TOPOLOGY.value}, of each device', rows))
-  if _WORKDIR.value:
-    path = Path(_WORKDIR.value) / 'aot.json'
+  console.print(_table(f'{flags.FLAGS.topology}, of each device', rows))
+  if flags.FLAGS.workdir:
+    path = Path(flags.FLAGS.workdir) / 'aot.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     known = [dataclasses.asdict(row) for row in rows]
     run_directory.write_text(path, json.dumps(known, indent=2) + '\n')
@@ -413,4 +431,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 from matplotlib.figure import Figure
 import optax
-from rich.console import Console
 from rich.table import Table
 
 from experiments import datasets
@@ -37,35 +36,8 @@ from experiments import models
 from experiments import optimizers
 from experiments import rivals
 from experiments import run_directory
+from experiments import terminal
 from experiments import workloads
-
-_WORKLOADS = flags.DEFINE_list(
-  'workloads',
-  ['mlp', 'resnet18', 'stack'],
-  f'Parameter trees: of {", ".join(workloads.WORKLOADS)}.',
-)
-_OPTIMIZERS = flags.DEFINE_list(
-  'optimizers', list(rivals.OPTIMIZERS), 'Which are measured, besides adamw.'
-)
-_TRAINING = flags.DEFINE_list(
-  'training',
-  ['adamw', 'full', 'gradient_only', 'full+diagnostics'],
-  'Arms of experiments.train whose whole training epochs are measured, of the '
-  "MLP at batch 128, on images of Fashion-MNIST's shape; +diagnostics: at "
-  'every update. Empty for none.',
-)
-_EXAMPLES = flags.DEFINE_integer(
-  'examples', 60_000, 'Training images of those epochs.', lower_bound=1
-)
-_SECONDS = flags.DEFINE_float(
-  'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
-)
-_ROUNDS = flags.DEFINE_integer(
-  'rounds', 200, 'Rounds at most; at least 5 are made.', lower_bound=5
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'
-)
 
 _MIN_ROUNDS = 5
 
@@ -331,40 +303,71 @@ def _choices(flag: str, given: Sequence[str], known: Iterable[str]) -> None:
       )
 
 
+def define_flags() -> None:
+  """Defines the flags: here, since a process may import several programs."""
+  flags.DEFINE_list(
+    'workloads',
+    ['mlp', 'resnet18', 'stack'],
+    f'Parameter trees: of {", ".join(workloads.WORKLOADS)}.',
+  )
+  flags.DEFINE_list(
+    'optimizers', list(rivals.OPTIMIZERS), 'Which are measured, besides adamw.'
+  )
+  flags.DEFINE_list(
+    'training',
+    ['adamw', 'full', 'gradient_only', 'full+diagnostics'],
+    'Arms of experiments.train whose whole training epochs are measured, of '
+    "the MLP at batch 128, on images of Fashion-MNIST's shape; +diagnostics: "
+    'at every update. Empty for none.',
+  )
+  flags.DEFINE_integer(
+    'examples', 60_000, 'Training images of those epochs.', lower_bound=1
+  )
+  flags.DEFINE_float(
+    'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
+  )
+  flags.DEFINE_integer(
+    'rounds', 200, 'Rounds at most; at least 5 are made.', lower_bound=5
+  )
+  flags.DEFINE_string(
+    'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'
+  )
+
+
 def main(argv: Sequence[str]) -> None:
   """The program."""
   if len(argv) > 1:
     sys.exit(f'error: unexpected arguments: {" ".join(argv[1:])}')
-  _choices('workloads', _WORKLOADS.value, list(workloads.WORKLOADS))
-  _choices('optimizers', _OPTIMIZERS.value, list(rivals.OPTIMIZERS))
+  _choices('workloads', flags.FLAGS.workloads, list(workloads.WORKLOADS))
+  _choices('optimizers', flags.FLAGS.optimizers, list(rivals.OPTIMIZERS))
   arms = list(optimizers.ARMS)
   _choices(
     'training',
-    [name.removesuffix('+diagnostics') for name in _TRAINING.value],
+    [name.removesuffix('+diagnostics') for name in flags.FLAGS.training],
     arms,
   )
-  console = Console(highlight=False, markup=False, emoji=False)
+  console = terminal.wide_console()
   console.print(_machine())
-  limits = _SECONDS.value, _ROUNDS.value
+  limits = flags.FLAGS.seconds, flags.FLAGS.rounds
   tables: dict[str, list[Row]] = {}
 
   def show(title: str, rows: list[Row]) -> None:
     tables[title] = rows
     console.print(_table(title, rows))
 
-  for name in _WORKLOADS.value:
+  for name in flags.FLAGS.workloads:
     workload = workloads.WORKLOADS[name]
     size = workloads.count(workload.params())
     show(
       f'{name}: an update of {size / 1e6:.2f} M parameters',
-      measure_updates(workload, _OPTIMIZERS.value, *limits),
+      measure_updates(workload, flags.FLAGS.optimizers, *limits),
     )
-  if _TRAINING.value:
+  if flags.FLAGS.training:
     show(
-      f'mlp: a training epoch of {_EXAMPLES.value} images',
-      measure_training(_TRAINING.value, _EXAMPLES.value, *limits),
+      f'mlp: a training epoch of {flags.FLAGS.examples} images',
+      measure_training(flags.FLAGS.training, flags.FLAGS.examples, *limits),
     )
-  workdir = Path(_WORKDIR.value)
+  workdir = Path(flags.FLAGS.workdir)
   _draw(tables, workdir / 'benchmark.png')
   run_directory.write_text(
     workdir / 'benchmark.json',
@@ -384,4 +387,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -99,6 +99,14 @@ def gradient_only(
 
 
 @_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
+def bfloat16_moments(
+  learning_rate: optax.ScalarOrSchedule, setting: Setting
+) -> optax.GradientTransformationExtraArgs:
+  """The full arm with its moments in half the bytes."""
+  return _plastic(learning_rate, setting, state_dtype='bfloat16')
+
+
+@_arm(learning_rate=0.1, alpha_range=(0.2, 2.0))
 def controlled(
   learning_rate: optax.ScalarOrSchedule, setting: Setting
 ) -> optax.GradientTransformationExtraArgs:

@@ -16,6 +16,14 @@ from rich.table import Table
 from experiments.records import History
 
 
+def wide_console() -> Console:
+  """A console for tables of many columns; a file has no width of its own."""
+  console = Console(highlight=False, markup=False, emoji=False)
+  if not console.is_terminal:
+    console.width = 130
+  return console
+
+
 @contextlib.contextmanager
 def progress(
   console: Console, arm: str, done: int, epochs: int

@@ -99,11 +99,7 @@ def broadcast(
   Raises:
     ValueError: `prefix` is no prefix of the tree.
   """
-  if not flat.leaves:
-    # Nothing to align: an empty tree, or the placeholder that
-    # `optax.tree.map_params` passes for the params.
-    return []
-  if is_callable_of_params(prefix):
+  if flat.leaves and is_callable_of_params(prefix):
     prefix = prefix(flat.tree)
   try:
     return spread(prefix, flat)
@@ -122,6 +118,10 @@ def spread(
   What stands in for a masked part of the params, `optax.MaskedNode`, gives
   None.
   """
+  if not flat.leaves:
+    # Nothing to align: an empty tree, or the placeholder that
+    # `optax.tree.map_params` passes for the params.
+    return []
   stop = lambda x: is_leaf(x) or isinstance(x, optax.MaskedNode)
 
   def fill(value: Any, part: Any) -> Any:

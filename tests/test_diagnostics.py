@@ -205,7 +205,7 @@ def test_off_they_cost_nothing(monkeypatch):
   jax.clear_caches()
   assert lower() == program
   tx = neuroplastic_optimizer(0.1, diagnostics='global')
-  with pytest.raises(AttributeError):
+  with pytest.raises(NameError):
     tx.init(PARAMS)
 
 

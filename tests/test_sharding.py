@@ -1,0 +1,229 @@
+"""Split over devices, everything is what it is on one.
+
+Under `jit` the compiler sees whole tensors; inside `shard_map` each device sees
+its part, and `axis_name` says whose sums to add.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic
+
+AXIS_TYPES = [AxisType.Auto, AxisType.Explicit]
+SHAPES = {
+  'embedding': (16, 8),
+  'layers': {'kernel': (4, 8, 16), 'bias': (4, 16)},
+  'head': {'kernel': (8, 24), 'bias': (3,)},
+}
+# By rows, by columns, by both, and by whatever each leaf allows; of scanned
+# layers, each device has a part of every one of them.
+LAYOUTS = {
+  'fsdp': {
+    'embedding': ('x', None),
+    'layers': {'kernel': (None, 'x', None), 'bias': (None, None)},
+    'head': {'kernel': ('x', None), 'bias': (None,)},
+  },
+  'tensor': {
+    'embedding': (None, 'y'),
+    'layers': {'kernel': (None, None, 'y'), 'bias': (None, 'y')},
+    'head': {'kernel': (None, 'y'), 'bias': (None,)},
+  },
+  'both': {
+    'embedding': ('x', 'y'),
+    'layers': {'kernel': (None, 'x', 'y'), 'bias': (None, 'y')},
+    'head': {'kernel': ('y', 'x'), 'bias': (None,)},
+  },
+  'uneven': {
+    'embedding': (('x', 'y'), None),
+    'layers': {'kernel': (None, None, ('y', 'x')), 'bias': ('x', None)},
+    'head': {'kernel': (None, None), 'bias': (None,)},
+  },
+}
+SETTINGS = {
+  'default': {},
+  'gradient_only': dict(gradient_only=True, weight_decay=0.1),
+  'orthogonal': dict(modulation=modulations.Orthogonal(strength=0.5)),
+  'trust_ratio': dict(
+    base=optax.scale_by_adam(), modulation=modulations.TrustRatio(0.9)
+  ),
+  'momentum': dict(base=optax.trace(0.9), modulation=modulations.Momentum(0.9)),
+  'controller': dict(controller=LearningRateController(gain=2.0)),
+  'diagnostics': dict(diagnostics='per_leaf'),
+}
+COLLECTIVES = r'(all-gather|all-to-all|collective-permute|reduce-scatter)'
+
+
+def _is_shape(x):
+  return isinstance(x, tuple)
+
+
+def _stacked(path, leaf):
+  del leaf
+  return int('layers' in jax.tree_util.keystr(path))
+
+
+def _params(seed):
+  """Of magnitudes that differ along every axis, so that statistics do."""
+  rng = np.random.default_rng(seed)
+
+  def draw(shape):
+    x = rng.standard_normal(shape)
+    for axis, size in enumerate(shape):
+      scale = 10.0 ** np.linspace(-1, 1, size)
+      x *= scale.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return jnp.asarray(x, jnp.float32)
+
+  return jax.tree.map(draw, SHAPES, is_leaf=_is_shape)
+
+
+def _specs(layout):
+  return jax.tree.map(
+    lambda names: jax.P(*names), LAYOUTS[layout], is_leaf=_is_shape
+  )
+
+
+def _mesh(axis_type):
+  return jax.make_mesh((4, 2), ('x', 'y'), axis_types=(axis_type,) * 2)
+
+
+def _optimizer(settings, **kwargs):
+  return neuroplastic(**SETTINGS[settings], stacked_axes=_stacked, **kwargs)
+
+
+def _run(tx, params, gradients):
+  state = tx.init(params)
+  update = jax.jit(tx.update)
+  for gradient in gradients:
+    updates, state = update(gradient, state, params)
+  return updates, state
+
+
+def _assert_close(found, expected):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+    found,
+    expected,
+  )
+
+
+@pytest.mark.parametrize('axis_type', AXIS_TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize(
+  ('settings', 'layout'),
+  [
+    *(('default', layout) for layout in LAYOUTS),
+    *((settings, 'both') for settings in SETTINGS if settings != 'default'),
+  ],
+)
+def test_sharded_equals_unsharded(settings, layout, axis_type):
+  tx = _optimizer(settings)
+  params, gradients = _params(0), [_params(seed) for seed in (1, 2)]
+  expected = _run(tx, params, gradients)
+  mesh = _mesh(axis_type)
+  with jax.set_mesh(mesh):
+    placed = jax.tree.map(
+      lambda spec: jax.sharding.NamedSharding(mesh, spec), _specs(layout)
+    )
+    params, *gradients = (
+      jax.device_put(tree, placed) for tree in (params, *gradients)
+    )
+    updates, state = found = _run(tx, params, gradients)
+    _assert_close(found, expected)
+    # The state, and what comes out, lie where the params do.
+    moments = (
+      [] if state.activity is None else [state.activity, state.memory_nu]
+    )
+    for tree in (updates, *moments):
+      assert jax.tree.all(
+        jax.tree.map(
+          lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), tree, placed
+        )
+      )
+    program = jax.jit(tx.update).lower(gradients[0], state, params).compile()
+  # Nothing but sums travels: of a tensor, or of each of its slices.
+  text = program.as_text()
+  assert not re.search(COLLECTIVES, text)
+  reduced = re.findall(r'= (.*?) all-reduce(?:-start)?\(', text)
+  assert reduced
+  sizes = {size for x in reduced for size in re.findall(r'\[([\d,]*)\]', x)}
+  assert sizes <= {'', '4', '64', '4,64'}
+
+
+@pytest.mark.parametrize(
+  ('settings', 'form'),
+  [('default', 'callable'), *((name, 'tree') for name in SETTINGS)],
+)
+def test_shard_map_with_axis_names_equals_unsharded(settings, form):
+  specs = _specs('both')
+  # The names that a leaf is split over.
+  names = jax.tree.map(
+    lambda names: tuple(name for name in names if name) or None,
+    LAYOUTS['both'],
+    is_leaf=_is_shape,
+  )
+  by_path = {
+    jax.tree_util.keystr(path): value
+    for path, value in jax.tree.leaves_with_path(
+      names, is_leaf=lambda x: x is None or _is_shape(x)
+    )
+  }
+  axis_name = {
+    'tree': names,
+    'callable': lambda path, _: by_path[jax.tree_util.keystr(path)],
+  }[form]
+  params, gradients = _params(0), [_params(seed) for seed in (1, 2)]
+  expected, whole = _run(_optimizer(settings), params, gradients)
+  tx = _optimizer(settings, axis_name=axis_name)
+  state = tx.init(params)
+  state_specs = optax.tree.map_params(
+    tx,
+    lambda _, spec: spec,
+    state,
+    specs,
+    transform_non_params=lambda _: jax.P(),
+  )
+  update = jax.jit(
+    jax.shard_map(
+      tx.update,
+      mesh=_mesh(AxisType.Auto),
+      in_specs=(specs, state_specs, specs),
+      out_specs=(specs, state_specs),
+    )
+  )
+  for gradient in gradients:
+    updates, state = update(gradient, state, params)
+  _assert_close((updates, state), (expected, whole))
+
+
+def test_without_axis_names_shard_map_is_of_parts():
+  """What `axis_name` is for: each device would look at its part alone."""
+  x = _params(0)['embedding']
+  split = lambda tx: jax.jit(
+    jax.shard_map(
+      lambda g: tx.update(g, tx.init(g))[0],
+      mesh=_mesh(AxisType.Auto),
+      in_specs=jax.P('x'),
+      out_specs=jax.P('x'),
+    )
+  )
+  whole = neuroplastic().update(x, neuroplastic().init(x))[0]
+  _assert_close(split(neuroplastic(axis_name='x'))(x), whole)
+  assert not np.allclose(split(neuroplastic())(x), whole, rtol=1e-2)
+
+
+def test_pmap_with_an_axis_name():
+  x = _params(0)['embedding']
+  tx = neuroplastic(axis_name='i')
+  whole = neuroplastic().update(x, neuroplastic().init(x))[0]
+  parts = x.reshape(8, 2, 8)
+  updates = jax.pmap(lambda g: tx.update(g, tx.init(g))[0], axis_name='i')(
+    parts
+  )
+  _assert_close(updates.reshape(x.shape), whole)
