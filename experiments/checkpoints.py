@@ -5,9 +5,9 @@ import shutil
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from experiments import distributed
 from experiments.records import History
 
 _KEPT = 2
@@ -22,11 +22,12 @@ class Checkpoints:
 
   def __init__(self, directory: Path) -> None:
     # What is left of older ones by a process that was killed deleting them.
-    epochs = sorted(
-      int(p.name) for p in directory.glob('*') if p.name.isdigit()
-    )
-    for epoch in epochs[:-_KEPT]:
-      shutil.rmtree(directory / str(epoch))
+    if distributed.is_primary():
+      epochs = sorted(
+        int(p.name) for p in directory.glob('*') if p.name.isdigit()
+      )
+      for epoch in epochs[:-_KEPT]:
+        shutil.rmtree(directory / str(epoch))
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
       options=ocp.CheckpointManagerOptions(
@@ -45,7 +46,7 @@ class Checkpoints:
 
   def save(self, epoch: int, state: Any, history: History) -> None:
     """Saves the state after an epoch, and the metrics so far."""
-    leaves = _by_path(jax.tree.map(np.asarray, state))
+    leaves = _by_path(distributed.fetch(state))
     self._manager.save(
       epoch,
       args=ocp.args.Composite(

@@ -353,8 +353,11 @@ class Trainer:
 
     def mapped(*args: Any, **shared: Any) -> Any:
       count = len(jax.tree.leaves(args)[0])
-      # As few devices as take no longer than all of them would.
-      devices = math.ceil(count / math.ceil(count / jax.device_count()))
+      # As few devices as take no longer than all of them would; but every
+      # process has to take part.
+      devices = jax.device_count()
+      if jax.process_count() == 1:
+        devices = math.ceil(count / math.ceil(count / devices))
       if devices == 1:
         return on_device(args, shared)
       mesh = jax.make_mesh(

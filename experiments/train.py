@@ -36,6 +36,7 @@ from experiments import checkpoints
 from experiments import datasets
 from experiments import diagnostic_figures
 from experiments import diagnostics
+from experiments import distributed
 from experiments import engine
 from experiments import events
 from experiments import figures
@@ -67,6 +68,21 @@ _RESUME = flags.DEFINE_bool(
 )
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Delete the run in --workdir and start again.'
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'This is one of several processes; on Cloud TPU and under Slurm JAX finds '
+  'the others, elsewhere the three flags below say who they are.',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator_address', None, 'host:port of the first process.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'How many processes there are.', lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Which of them this is, from 0.', lower_bound=0
 )
 
 
@@ -162,6 +178,8 @@ class Run:
   def record(self, arm: str, history: records.History) -> None:
     """Takes an arm's metrics, and writes all that is known of the run."""
     self.histories[arm] = history
+    if not distributed.is_primary():
+      return
     rows = [
       row
       for name, known in self.histories.items()
@@ -215,7 +233,9 @@ def train_arm(
       return None
 
     trainer = run.trainer(arm)
-    replicas = run.replicas.at_learning_rate(settings.rates[arm])
+    replicas = distributed.replicate(
+      run.replicas.at_learning_rate(settings.rates[arm])
+    )
     if done:
       console.print(f'{arm}: goes on after epoch {done}')
       state = saved.state(done, jax.eval_shape(trainer.init, replicas))
@@ -230,14 +250,15 @@ def train_arm(
     evaluate = jax.jit(trainer.evaluate).lower(state, pixels).compile()
     compile_seconds = time.perf_counter() - start
     console.print(f'{arm}: compiled in {compile_seconds:.1f} s')
-    if terminator.requested:
+    if distributed.any_process(terminator.requested):
       raise StoppedError(f'{arm}, epoch {done} of {settings.epochs}')
 
     with contextlib.ExitStack() as stack:
       show = stack.enter_context(
         terminal.progress(console, arm, done, settings.epochs)
       )
-      if settings.tensorboard:
+      board = None
+      if settings.tensorboard and distributed.is_primary():
         board = events.Events(
           run.workdir / 'tensorboard',
           arm,
@@ -253,6 +274,7 @@ def train_arm(
         clock.append(time.perf_counter())
         test = jax.block_until_ready(evaluate(state, pixels))
         clock.append(time.perf_counter())
+        train, test = distributed.fetch((train, test))
         history.append(
           train_loss=train.loss,
           train_accuracy=train.accuracy,
@@ -264,13 +286,13 @@ def train_arm(
         if train.diagnostics is not None:
           history.diagnostics.append(train.diagnostics)
         # Asked once: what arrives while this is saved stops the next epoch.
-        stop = terminator.requested
+        stop = distributed.any_process(terminator.requested)
         last = epoch == settings.epochs
         if stop or last or epoch % settings.checkpoint_every == 0:
           saved.save(epoch, state, history)
         run.record(arm, history)
         show(history)
-        if settings.tensorboard:
+        if board:
           board.add(history)
         if stop:
           raise StoppedError(f'{arm}, epoch {epoch} of {settings.epochs}')
@@ -309,23 +331,25 @@ def train(
   run = Run(
     settings, datasets.load(settings.dataset, data_dir=data_dir), workdir
   )
-  with (
-    Terminator() as terminator,
-    run_directory.opened(
-      workdir, dataclasses.asdict(settings), resume=resume, overwrite=overwrite
-    ),
-  ):
+  directory = run_directory.opened(
+    workdir, dataclasses.asdict(settings), resume=resume, overwrite=overwrite
+  )
+  with Terminator() as terminator, contextlib.ExitStack() as stack:
+    distributed.on_primary(lambda: stack.enter_context(directory))
     console.print(
       f'{settings.dataset}, {settings.model}: {settings.epochs} epochs, batch '
       f'{settings.batch_size}, {settings.seeds} seeds → {workdir}',
       soft_wrap=True,
     )
     compile_seconds = {}
-    pixels = engine.to_device(run.dataset)
+    pixels = distributed.replicate(engine.to_device(run.dataset))
     for arm in settings.arms:
       seconds = train_arm(run, arm, pixels, console, terminator)
       if seconds is not None:
         compile_seconds[arm] = seconds
+    results = run.results()
+    if not distributed.is_primary():
+      return results
     title = f'{settings.dataset}, {settings.model}, {settings.epochs} epochs'
     figures.curves(run.histories, workdir / 'curves.png', title)
     pictures = ['curves.png']
@@ -336,7 +360,6 @@ def train(
         diagnostic_figures.draw(
           history.diagnostics, bounds, workdir / pictures[-1], f'{arm}: {title}'
         )
-    results = run.results()
     console.print(terminal.results_table(results, compile_seconds, title))
     console.print(
       f'metrics, results, {", ".join(pictures)} are in {workdir}',
@@ -364,6 +387,12 @@ def main(argv: Sequence[str]) -> None:
     # Orbax tells of every file at the level that absl shows by default.
     logging.set_verbosity(logging.WARNING)
   try:
+    distributed.initialize(
+      enabled=_DISTRIBUTED.value,
+      coordinator_address=_COORDINATOR.value,
+      num_processes=_NUM_PROCESSES.value,
+      process_id=_PROCESS_ID.value,
+    )
     settings = settings_lib.resolve(_CONFIG.value)
     workdir = _WORKDIR.value or default_workdir(settings)
     train(
@@ -371,7 +400,12 @@ def main(argv: Sequence[str]) -> None:
       # The shell leaves the ~ of --workdir=~/x as it is.
       Path(os.path.expanduser(workdir)),
       # Paths are no markup, whatever they hold.
-      Console(highlight=False, markup=False, emoji=False),
+      Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        quiet=not distributed.is_primary(),
+      ),
       data_dir=_DATA_DIR.value,
       resume=_RESUME.value,
       overwrite=_OVERWRITE.value,
@@ -379,9 +413,14 @@ def main(argv: Sequence[str]) -> None:
   except (
     ValueError,
     datasets.DatasetNotPreparedError,
+    distributed.PeerError,
     run_directory.RunDirectoryError,
   ) as e:
+    distributed.leave_if_lost(e)
     sys.exit(f'error: {e}')
+  except jax.errors.JaxRuntimeError as e:
+    distributed.leave_if_lost(e)
+    raise
   except StoppedError as e:
     print(f'stopped and saved: {e}. The same command goes on.', file=sys.stderr)
     sys.exit(128 + signal.SIGTERM)

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -542,6 +543,70 @@ def test_four_devices_end_as_one_does_also_after_a_kill(folder, seeds):
   assert 'sgdm: goes on after epoch 1' in result.stdout
   one, four = (_outcome(folder / name, ('sgdm',)) for name in ('one', 'four'))
   assert four == one
+
+
+def _job(folder, *flags, at=None):
+  """Two processes of two devices each; `at` is the first one's."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  flags = (
+    *(*flags, '--num_processes=2'),
+    f'--coordinator_address=localhost:{port}',
+  )
+  options: dict[str, Any] = {'devices': 2, 'optimized': True}
+  with (
+    program.started(folder, *flags, '--process_id=0', at=at, **options) as one,
+    program.started(folder, *flags, '--process_id=1', **options) as other,
+  ):
+    return one.wait(), other.wait()
+
+
+@pytest.mark.slow
+def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
+  # Of three replicas on four devices; the arm is one with diagnostics.
+  flags = (*TINY, '--config.arms=gradient_only', '--config.seeds=3')
+  options: dict[str, Any] = {'optimized': True}
+  assert program.run(folder, *flags, '--workdir=one', **options).code == 0
+  flags = (*flags, '--workdir=two')
+  at = Moment('os.rename', '2.orbax-checkpoint-tmp'), signal.SIGKILL
+  killed, left = _job(folder, *flags, at=at)
+  assert killed.code == -signal.SIGKILL
+  # It may notice by itself, or be ended by JAX.
+  assert left.code not in (0, None)
+  assert 'epoch' not in left.stdout
+  first, second = _job(folder, *flags)
+  assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+  assert 'gradient_only: goes on after epoch 1' in first.stdout
+  assert 'epoch' not in second.stdout
+  one, two = (
+    _outcome(folder / name, ('gradient_only',)) for name in ('one', 'two')
+  )
+  assert two == one
+  # A directory that is refused ends both.
+  first, second = _job(folder, *flags, '--config.seed=7')
+  assert (first.code, second.code) == (1, 1)
+  assert 'other settings (seed: 0 there, 7 here)' in first.stderr
+  assert 'the first process could not go on' in second.stderr
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--num_processes=2'], r'--coordinator_address is missing: .* together'),
+    (
+      [
+        *('--num_processes=2', '--process_id=2'),
+        '--coordinator_address=localhost:1',
+      ],
+      r'--process_id must be from 0 to 1, .* got 2',
+    ),
+  ],
+)
+def test_a_job_that_cannot_be_is_told(folder, flags, message):
+  result = program.run(folder, *TINY, *flags)
+  assert result.code == 1
+  assert re.search(f'^error: {message}', result.stderr)
 
 
 @pytest.mark.slow
