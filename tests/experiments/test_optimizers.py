@@ -63,6 +63,7 @@ def _over_adam(rule):
 
 
 EXPECTED = {
+  'bfloat16_moments': _plastic(state_dtype='bfloat16'),
   'controlled': _plastic(controller=LearningRateController()),
   'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
   'orthogonal': _plastic(modulation=modulations.Orthogonal()),

@@ -1,0 +1,136 @@
+"""The launch scripts, as far as a machine without a cluster can tell.
+
+What stands in for `srun` starts the processes with the variables that Slurm
+sets, so that JAX finds them as it does there; what stands in for `gcloud` only
+writes down what it is to run on the hosts.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+LAUNCH = ROOT / 'experiments' / 'launch'
+TINY = (
+  *('--config.dataset=synthetic:4x4x1:3:20:10', '--config.arms=sgd'),
+  *('--config.epochs=2', '--config.seeds=2'),
+)
+SRUN = """#!/bin/bash
+[ "$1" = --kill-on-bad-exit=1 ] || exit 9
+shift
+for rank in 1 0; do
+  SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" >"rank$rank" 2>&1 &
+done
+wait -n && wait -n
+"""
+GCLOUD = """#!/bin/bash
+for argument; do
+  case $argument in --command=*) echo "${argument#--command=}" >>hosts ;; esac
+done
+printf '%s\\n' "$*" | head -1 >>calls
+"""
+
+
+def _tool(folder, name, text):
+  path = folder / 'bin' / name
+  path.parent.mkdir(exist_ok=True)
+  path.write_text(text)
+  path.chmod(0o755)
+
+
+def _launch(folder, script, *flags, **variables):
+  path = f'{folder / "bin"}{os.pathsep}{os.environ["PATH"]}'
+  return subprocess.run(
+    [LAUNCH / script, *flags],
+    cwd=folder,
+    env=os.environ | variables | {'PATH': path},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.mark.slow
+def test_slurm_starts_processes_that_find_each_other(tmp_path):
+  _tool(tmp_path, 'srun', SRUN)
+  python = tmp_path / '.venv' / 'bin' / 'python'
+  python.parent.mkdir(parents=True)
+  python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+  python.chmod(0o755)
+  result = _launch(
+    tmp_path,
+    'slurm_gpu.sh',
+    *(*TINY, '--workdir=a run'),
+    PYTHONPATH=str(ROOT),
+    # XLA for CPUs does not know the flags of the one for GPUs; they come first.
+    XLA_FLAGS='--xla_force_host_platform_device_count=1',
+    SLURM_SUBMIT_DIR=str(tmp_path),
+    SLURM_JOB_ID=str(os.getpid()),
+    SLURM_STEP_NODELIST='localhost',
+    SLURM_NTASKS='2',
+    SLURM_STEP_NUM_NODES='1',
+  )
+  said = [(tmp_path / f'rank{rank}').read_text() for rank in (0, 1)]
+  assert result.returncode == 0, said
+  assert 'epoch 2/2' in said[0]
+  assert 'epoch' not in said[1]
+  results = json.loads((tmp_path / 'a run' / 'results.json').read_text())
+  assert results['sgd']['status'] == 'finished'
+
+
+def test_tpu_pod_runs_the_same_on_all_hosts(tmp_path):
+  _tool(tmp_path, 'gcloud', GCLOUD)
+  # The script goes to the checkout, whatever the folder it is called from.
+  result = _launch(
+    tmp_path,
+    'tpu_pod.sh',
+    *('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
+    TPU_NAME='slice',
+    ZONE='us-west4-a',
+    BUCKET='gs://my-bucket/runs',
+    BASH_ENV=str(_into(tmp_path)),
+  )
+  assert result.returncode == 0, result.stderr
+  calls = (tmp_path / 'calls').read_text().splitlines()
+  assert len(calls) == 3
+  assert all('slice' in call for call in calls)
+  assert all('--zone=us-west4-a' in call for call in calls)
+  assert all('--worker=all' in call for call in calls)
+  commands = (tmp_path / 'hosts').read_text()
+  checked = subprocess.run(
+    ['bash', '-n'], input=commands, text=True, capture_output=True, check=False
+  )
+  assert (checked.returncode, checked.stderr) == (0, '')
+  assert "gcsfuse --implicit-dirs 'my-bucket/runs' runs" in commands
+  # What is started, with its arguments as they were given.
+  line = commands[commands.index('exec ') :].replace('exec ', 'printf "%s\\n" ')
+  words = subprocess.run(
+    ['bash', '-c', line], text=True, capture_output=True, check=True
+  ).stdout.splitlines()
+  assert words[:4] == [
+    *('.venv/bin/python', '-m', 'experiments.train', '--distributed'),
+  ]
+  assert words[4].endswith('/runs/slice')
+  assert words[5:] == [
+    *('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
+  ]
+
+
+def _into(folder):
+  """A file for BASH_ENV that has what stands in for gcloud write here."""
+  path = folder / 'environment'
+  path.write_text(f'gcloud() {{ (cd {folder} && command gcloud "$@"); }}\n')
+  return path
+
+
+@pytest.mark.parametrize('script', ['slurm_gpu.sh', 'tpu_pod.sh'])
+def test_what_is_missing_is_told(tmp_path, script):
+  names = ('SLURM_SUBMIT_DIR', 'TPU_NAME', 'ZONE', 'BUCKET')
+  assert not any(name in os.environ for name in names)
+  result = _launch(tmp_path, script)
+  assert result.returncode != 0
+  assert any(name in result.stderr for name in names)
