@@ -50,6 +50,24 @@ def check_state_dtype(dtype: Any) -> Any:
   return known
 
 
+def accumulator_dtype(dtype: Any, decay: float) -> Any:
+  """The dtype in which an average with that decay moves at all.
+
+  A step of ρ·a + (1-ρ)·x changes a by at most (1-ρ)·a on its way down. Where
+  that is less than the spacing of the dtype's numbers, a would never fall.
+
+  Args:
+    dtype: what is asked for; None for the param's, which is left to it.
+    decay: ρ.
+
+  Returns:
+    The dtype, or float32.
+  """
+  if dtype is not None and 1 - decay < jnp.finfo(dtype).eps:
+    return jnp.promote_types(dtype, jnp.float32)
+  return dtype
+
+
 def moment_dtype(param_dtype: Any, dtype: Any) -> Any:
   """The dtype of a moment that is complex where the param is."""
   if dtype is None:

@@ -30,20 +30,29 @@ from neuroplastic_optax._state import NeuroplasticState
 Mask = Any | Callable[[optax.Params], Any]
 
 
-def _zero_moments(params: optax.Params, state_dtype: Any) -> tuple[Any, ...]:
+def _zero_moments(
+  params: optax.Params, state_dtype: Any, settings: _settings.Settings
+) -> tuple[Any, ...]:
   """The moments (a, m, v) before the first update."""
 
-  def zeros(leaf: Any, *, real: bool) -> jax.Array:
+  def zeros(leaf: Any, *, real: bool, decay: Any) -> jax.Array:
     dtype = jnp.result_type(leaf)
     if real:
       dtype = _numerics.real_dtype(dtype)
-    dtype = _numerics.moment_dtype(dtype, state_dtype)
+    if _numbers.is_known(decay):
+      kept = _numerics.accumulator_dtype(state_dtype, float(decay))
+    else:
+      kept = state_dtype
     # The dtype is given so that no state is weakly typed.
-    return jnp.zeros_like(leaf, dtype=dtype)
+    return jnp.zeros_like(leaf, dtype=_numerics.moment_dtype(dtype, kept))
 
   return tuple(
-    jax.tree.map(functools.partial(zeros, real=real), params)
-    for real in (True, False, True)
+    jax.tree.map(functools.partial(zeros, real=real, decay=decay), params)
+    for real, decay in (
+      (True, settings.activity_decay),
+      (False, settings.memory_b1),
+      (True, settings.memory_b2),
+    )
   )
 
 
@@ -135,7 +144,9 @@ def neuroplastic(
       `shard_map` or `pmap`: one for all leaves, or a pytree (prefix) of names,
       or a callable `(path, leaf) -> name`, None where a leaf is replicated.
       Statistics are then those of the whole tensors. Not needed under `jit`.
-    state_dtype: floating dtype of the moments; None for that of the params.
+    state_dtype: floating dtype of the moments; None for that of the params. A
+      moment whose decay is so near 1 that its steps would be lost in that dtype
+      is kept in float32: in bfloat16, from 0.9922 on.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`; None for off, which costs nothing.
     eps: ε > 0.
@@ -246,7 +257,7 @@ def neuroplastic(
       _momentum.check(base_state, flat, [each.modulate for each in plans])
     moments: tuple[Any, ...] = (None, None, None)
     if not gradient_only:
-      moments = _zero_moments(params, state_dtype)
+      moments = _zero_moments(params, state_dtype, settings)
     activity, memory_mu, memory_nu = moments
     return NeuroplasticState(
       count=jnp.zeros([], jnp.int32),
