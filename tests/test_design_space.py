@@ -1,6 +1,7 @@
 """Rules, the controller and momentum: against the equations, and each other."""
 
 import dataclasses
+import functools
 
 import hypothesis
 from hypothesis import strategies as st
@@ -92,8 +93,28 @@ def _expected(name, rule, base, params, gradients, h):
   return updates
 
 
+@functools.cache
+def _compiled(name, base):
+  """The last updates of a rule over a base, for any κ: compiled once."""
+
+  @jax.jit
+  def last(kappa, params, gradients):
+    tx = neuroplastic(
+      BASES[base](),
+      modulation=RULES[name],
+      plasticity_scale=kappa,
+      weight_decay=0.01,
+      homeostasis=None,
+    )
+    step = lambda state, g: tx.update(g, state, params)[::-1]
+    updates = jax.lax.scan(step, tx.init(params), gradients)[1]
+    return [x[-1] for x in updates]
+
+  return last
+
+
 @pytest.mark.parametrize(('name', 'base'), PAIRS)
-@hypothesis.settings(max_examples=2)
+@hypothesis.settings(max_examples=5)
 @hypothesis.given(
   seed=st.integers(0, 2**32 - 1),
   kappa=st.floats(0, 3),
@@ -107,14 +128,8 @@ def test_rule_equals_reference(name, base, seed, kappa, scale):
   with jax.enable_x64(True):
     params = _leaves(rng, 'float64')
     gradients = [_leaves(rng, 'float64', scale) for _ in range(UPDATES)]
-    tx = neuroplastic(
-      BASES[base](),
-      modulation=RULES[name],
-      plasticity_scale=kappa,
-      weight_decay=0.01,
-      homeostasis=None,
-    )
-    updates, _ = _run(tx, params, gradients)
+    stacked = [jnp.stack(x) for x in zip(*gradients, strict=True)]
+    updates = _compiled(name, base)(kappa, params, stacked)
     expected = _expected(name, RULES[name], base, params, gradients, h)
     for actual, wanted in zip(updates, expected, strict=True):
       np.testing.assert_allclose(

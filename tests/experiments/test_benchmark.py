@@ -85,9 +85,7 @@ def test_the_program(tmp_path):
     picture.verify()
 
 
-@pytest.mark.parametrize(
-  'flag', ['--workloads=vgg', '--optimizers=best', '--training=full+more']
-)
+@pytest.mark.parametrize('flag', ['--workloads=vgg', '--training=full+more'])
 def test_unknown_names_are_told(flag):
   result = subprocess.run(
     [sys.executable, '-m', 'experiments.benchmark', flag],

@@ -26,7 +26,7 @@ def _train(path, **fields):
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   path = tmp_path_factory.mktemp('run')
-  return path, _train(path, arms='controlled,sgd')
+  return path, _train(path, arms='gradient_only,sgd')
 
 
 def test_files(run):
@@ -50,14 +50,14 @@ def test_files(run):
 def test_pictures(run):
   path, _ = run
   (picture,) = (path / 'diagnostics').iterdir()
-  assert picture.name == 'controlled.png'
+  assert picture.name == 'gradient_only.png'
   with Image.open(picture) as image:
     image.verify()
 
 
 def test_they_change_nothing(run, tmp_path):
   _, results = run
-  without = _train(tmp_path, arms='controlled', diagnostics=False)
+  without = _train(tmp_path, arms='gradient_only', diagnostics=False)
   assert not (tmp_path / 'diagnostics.csv').exists()
-  found = results['controlled']['final_test_accuracy']
-  assert without['controlled']['final_test_accuracy'] == found
+  found = results['gradient_only']['final_test_accuracy']
+  assert without['gradient_only']['final_test_accuracy'] == found

@@ -528,9 +528,9 @@ def test_killed_while_it_overwrites_nothing_of_the_old_run_stays(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('seeds', [4, 5])
-def test_four_devices_end_as_one_does_also_after_a_kill(folder, seeds):
-  flags = (*TINY, '--config.arms=sgdm', f'--config.seeds={seeds}')
+def test_four_devices_end_as_one_does_also_after_a_kill(folder):
+  # As many as do not go round.
+  flags = (*TINY, '--config.arms=sgdm', '--config.seeds=5')
   options: dict[str, Any] = {'optimized': True}
   assert program.run(folder, *flags, '--workdir=one', **options).code == 0
   options['devices'] = 4
@@ -613,22 +613,22 @@ def test_a_job_that_cannot_be_is_told(folder, flags, message):
 def test_cifar10_with_resnet18_also_after_a_kill(folder):
   """Of mocked pixels; what is augmented and normalised has to come back."""
   flags = (
-    *('--config.dataset=cifar10', '--config.arms=full', '--config.epochs=2'),
-    *('--config.seeds=1', '--config.batch_size=2', '--noconfig.diagnostics'),
+    *('--config.dataset=cifar10', '--config.arms=sgdm', '--config.epochs=2'),
+    *('--config.seeds=1', '--config.batch_size=2'),
   )
   options: dict[str, Any] = {'mocked': 2, 'optimized': True}
   whole = program.run(folder, *flags, '--workdir=whole', **options)
   assert whole.code == 0, whole.stderr
-  moment = Moment('os.rename', 'full/2.orbax-checkpoint-tmp')
+  moment = Moment('os.rename', 'sgdm/2.orbax-checkpoint-tmp')
   at = moment, signal.SIGKILL
   resumed = (*flags, '--workdir=resumed')
   killed = program.run(folder, *resumed, at=at, **options)
   assert killed.code == -signal.SIGKILL
   assert program.run(folder, *resumed, **options).code == 0
-  outcome = _outcome(folder / 'whole', ('full',))
-  assert _outcome(folder / 'resumed', ('full',)) == outcome
+  outcome = _outcome(folder / 'whole', ('sgdm',))
+  assert _outcome(folder / 'resumed', ('sgdm',)) == outcome
   assert outcome['config']['model'] == 'resnet18'
-  _, state = outcome['states']['full']
+  _, state = outcome['states']['sgdm']
   statistics = {k: x for k, x in state.items() if k.startswith('batch_stats')}
   assert len(statistics) == 40
   for name, (dtype, _, data) in statistics.items():
