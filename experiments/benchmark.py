@@ -3,15 +3,15 @@
   python -m experiments.benchmark
   python -m experiments.benchmark --workloads=mlp --optimizers=neuroplastic
 
-For each workload and optimizer: the time of an update, with the parameters'
-own, in a compiled program that makes several and to which buffers are donated;
-its ratio to AdamW's; the bytes of the state; the bytes that an update accesses,
-as XLA counts them; the compile time. With --updates=1 a program makes one, and
-its temporaries are allocated, on CPUs page by page, for each: in training they
-share what gradients took before. Then the time of whole training epochs, data
-and gradients and all. Everything is measured in turn, round after round, and
-what is told are medians over rounds: machines are noisy, ratios within a round
-less so.
+For each workload and optimizer: the time of a compiled update, with the
+parameters' own update and with buffers donated; its ratio to AdamW's; the bytes
+of the state; the bytes that the compiled program accesses, as XLA counts them;
+the compile time. Then the time of whole training epochs, data and gradients and
+all. Everything is measured in turn, round after round, and what is told are
+medians over rounds: machines are noisy, ratios within a round less so.
+
+On CPUs a call of an update alone allocates its temporaries page by page, which
+costs large trees much. In training they share what gradients took before.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,40 +67,27 @@ class Row:
 
 
 class _Step:
-  """A compiled step that is made again and again on its own results."""
+  """A compiled program that is called again and again on its own results."""
 
   def __init__(
-    self,
-    function: Callable[..., Any],
-    carry: Any,
-    constants: Sequence[Any],
-    repeats: int = 1,
+    self, function: Callable[..., Any], carry: Any, constants: Sequence[Any]
   ) -> None:
-    """Compiles a step, and a program that makes `repeats` of them."""
     self._carry = carry
     self._constants = constants
-    self._repeats = repeats
-    compile_ = lambda f: (
-      jax.jit(f, donate_argnums=0).lower(carry, *constants).compile()
-    )
     start = time.perf_counter()
-    self._compiled = compile_(function)
+    self._compiled = (
+      jax.jit(function, donate_argnums=0).lower(carry, *constants).compile()
+    )
     self.compile_seconds = time.perf_counter() - start
     cost = self._compiled.cost_analysis() or {}
     self.bytes_accessed = cost.get('bytes accessed')
-    if repeats > 1:
-      self._compiled = compile_(
-        lambda carry, *constants: jax.lax.fori_loop(
-          0, repeats, lambda _, x: function(x, *constants), carry
-        )
-      )
 
   def __call__(self) -> float:
-    """Runs the program, and gives the seconds that a step took."""
+    """Runs it, and gives the seconds that it took."""
     start = time.perf_counter()
     self._carry = self._compiled(self._carry, *self._constants)
     jax.block_until_ready(self._carry)
-    return (time.perf_counter() - start) / self._repeats
+    return time.perf_counter() - start
 
 
 def interleaved(
@@ -134,20 +121,8 @@ def measure_updates(
   names: Iterable[str],
   seconds: float,
   rounds: int,
-  updates: int,
 ) -> list[Row]:
-  """Measures the update of a parameter tree alone, with random gradients.
-
-  Args:
-    workload: the parameter tree.
-    names: of the optimizers.
-    seconds: as in `interleaved`.
-    rounds: likewise.
-    updates: how many a program makes.
-
-  Returns:
-    A row for each, the reference first.
-  """
+  """Measures the update of a parameter tree alone, with random gradients."""
   shapes = workload.params()
 
   def normal(seed: int) -> Any:
@@ -176,7 +151,7 @@ def measure_updates(
 
     # A weakly typed leaf of a rival's state would not fit the next call.
     strong = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
-    steps[name] = _Step(step, (params, strong), (gradient,), updates)
+    steps[name] = _Step(step, (params, strong), (gradient,))
   return _rows(steps, interleaved(steps, seconds, rounds), state_bytes)
 
 
@@ -356,9 +331,6 @@ def define_flags() -> None:
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
   )
   flags.DEFINE_integer(
-    'updates', 5, 'How many updates a compiled program makes.', lower_bound=1
-  )
-  flags.DEFINE_integer(
     'rounds', 200, 'Rounds at most; at least 5 are made.', lower_bound=5
   )
   flags.DEFINE_string(
@@ -392,9 +364,7 @@ def main(argv: Sequence[str]) -> None:
     size = workloads.count(workload.params())
     show(
       f'{name}: an update of {size / 1e6:.2f} M parameters',
-      measure_updates(
-        workload, flags.FLAGS.optimizers, *limits, flags.FLAGS.updates
-      ),
+      measure_updates(workload, flags.FLAGS.optimizers, *limits),
     )
   if flags.FLAGS.training:
     show(
