@@ -16,6 +16,7 @@ costs large trees much. In training they share what gradients took before.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import functools
 import json
 from pathlib import Path
 import platform
@@ -174,21 +175,24 @@ def measure_training(
   for name in dict.fromkeys((rivals.REFERENCE, *arms)):
     arm_name, _, diagnostics = name.partition('+')
     arm = optimizers.ARMS[arm_name]
-    own = dataclasses.replace(
-      setting, diagnostics='per_leaf' if diagnostics else None
-    )
 
     def make_optimizer(
       learning_rate: jax.Array,
+      setting: optimizers.Setting = setting,
       arm: optimizers.Arm = arm,
-      setting: optimizers.Setting = own,
     ) -> optax.GradientTransformationExtraArgs:
       return arm.build(learning_rate, setting)
 
+    diagnosed = dataclasses.replace(setting, diagnostics='per_leaf')
     trainer = engine.Trainer(
       dataset=dataset,
       make_model=models.MODELS['mlp'],
       make_optimizer=make_optimizer,
+      make_diagnosed=(
+        functools.partial(make_optimizer, setting=diagnosed)
+        if diagnostics
+        else None
+      ),
       batch_size=batch_size,
     )
     own_replicas = replicas.at_learning_rate(arm.learning_rate)
@@ -322,7 +326,7 @@ def define_flags() -> None:
     ['adamw', 'full', 'gradient_only', 'full+diagnostics'],
     'Arms of experiments.train whose whole training epochs are measured, of '
     "the MLP at batch 128, on images of Fashion-MNIST's shape; +diagnostics: "
-    'at every update. Empty for none.',
+    'as there, at the last update of an epoch. Empty for none.',
   )
   flags.DEFINE_integer(
     'examples', 60_000, 'Training images of those epochs.', lower_bound=1
