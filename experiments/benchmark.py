@@ -284,7 +284,7 @@ def _draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
     axes.axvline(1, color='black', linewidth=0.8)
     axes.set_xscale('log', base=2)
     axes.xaxis.set_major_formatter('{x:g}')
-    axes.set_xlim(min([0.5, *ratios]) * 0.9, max(ratios) * 2)
+    axes.set_xlim(min([0.5, *ratios]) * 0.9, max(ratios) * 3)
     axes.invert_yaxis()
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("median time ÷ AdamW's (log scale)")
