@@ -1,6 +1,8 @@
 """Prepares JAX, before anything imports it, and Hypothesis."""
 
 import os
+import subprocess
+import sys
 
 import hypothesis
 
@@ -14,6 +16,23 @@ if _DEVICES not in os.environ.get('XLA_FLAGS', ''):
 
 # Where libtpu is installed, JAX would look for a TPU, and complain of none.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+# Most of the time goes into compiling small programs: hurry the code generator,
+# where it knows these options. XLA's own passes are those of a user's. To have
+# all of it as users do, give XLA_FLAGS=--xla_backend_optimization_level=3.
+_QUICK = (
+  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+)
+if '--xla_backend_optimization_level' not in os.environ['XLA_FLAGS']:
+  _quick = f'{os.environ["XLA_FLAGS"]} {_QUICK}'
+  _known = subprocess.run(
+    [sys.executable, '-c', 'import jax; jax.devices()'],
+    env=os.environ | {'XLA_FLAGS': _quick},
+    capture_output=True,
+    check=False,
+  )
+  if _known.returncode == 0:
+    os.environ['XLA_FLAGS'] = _quick
 
 # A failure in CI must be one that everybody can repeat. Compilation makes
 # single examples slow, so they have no deadline; to look further than CI does,

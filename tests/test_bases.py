@@ -100,7 +100,7 @@ def test_rules_act_on_any_base(name):
     assert not np.allclose(kernel, of_base), rule_name
     ratio = np.linalg.norm(kernel[0] - of_base[0]) / np.linalg.norm(of_base[0])
     bound = getattr(rule, 'max_ratio', 1.0)
-    assert 0 < ratio <= bound * (1 + 1e-5), rule_name
+    assert 0 < ratio <= bound * (1 + 1e-4), rule_name
     assert jax.tree.structure(state.base) == jax.tree.structure(base_state)
 
 

@@ -626,16 +626,13 @@ def test_homeostasis_bounds_gradients_whose_squares_overflow(dtype):
 
 
 def test_memory_outlives_its_second_moment():
-  # In float16 v vanishes where m does not, and |m| / ε is beyond float32.
-  tx = neuroplastic(
-    state_dtype='float16', memory_b2=1 - 1e-13, eps=2e-38, homeostasis=None
-  )
+  # A state in which v vanished where m did not: |m| / ε is beyond float32.
+  tx = neuroplastic(eps=2e-38, homeostasis=None)
   gradient = jnp.array([100.0, -50.0])
-  state = tx.init(gradient)
-  for g in (gradient, 0 * gradient, gradient):
+  state = tx.init(gradient)._replace(memory_mu=gradient)
+  for g in (0 * gradient, gradient):
     updates, state = tx.update(g, state)
     chex.assert_tree_all_finite((updates, state))
-  assert not jnp.any(state.memory_nu)
 
 
 @pytest.mark.parametrize('dtype', ['complex64', 'complex128'])
