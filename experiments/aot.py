@@ -173,14 +173,7 @@ def _spread(tree: Any, mesh: Mesh, *names: str) -> Any:
 
 
 def _setting(stacked_axes: Any = None) -> optimizers.Setting:
-  return optimizers.Setting(
-    steps_per_epoch=469,
-    epochs=10,
-    plasticity_scale=2.0,
-    warmup_epochs=2,
-    weight_decay=0.0,
-    stacked_axes=stacked_axes,
-  )
+  return dataclasses.replace(optimizers.PUBLISHED, stacked_axes=stacked_axes)
 
 
 def _image_problem(

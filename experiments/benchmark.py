@@ -141,7 +141,7 @@ def measure_updates(
     tx = rivals.OPTIMIZERS[name](shapes, workload.stacked_axes)
     params = jax.jit(normal, static_argnums=0)(1)
     state = jax.jit(tx.init)(params)
-    state_bytes[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    state_bytes[name] = _nbytes(state)
 
     def step(
       carry: Any, gradient: Any, tx: optax.GradientTransformation = tx
@@ -164,12 +164,8 @@ def measure_training(
   batch_size = 128
   replicas = engine.make_replicas(dataset, [0])
   pixels = engine.to_device(dataset)
-  setting = optimizers.Setting(
-    steps_per_epoch=-(-examples // batch_size),
-    epochs=10,
-    plasticity_scale=2.0,
-    warmup_epochs=2,
-    weight_decay=0.0,
+  setting = dataclasses.replace(
+    optimizers.PUBLISHED, steps_per_epoch=-(-examples // batch_size)
   )
   steps, state_bytes = {}, {}
   for name in dict.fromkeys((rivals.REFERENCE, *arms)):
@@ -197,9 +193,7 @@ def measure_training(
     )
     own_replicas = replicas.at_learning_rate(arm.learning_rate)
     state = jax.jit(trainer.init)(own_replicas)
-    state_bytes[name] = sum(
-      leaf.nbytes for leaf in jax.tree.leaves(state.opt_state)
-    )
+    state_bytes[name] = _nbytes(state.opt_state)
 
     def epoch(
       state: Any, *args: Any, trainer: engine.Trainer = trainer
@@ -208,6 +202,10 @@ def measure_training(
 
     steps[name] = _Step(epoch, state, (own_replicas, pixels))
   return _rows(steps, interleaved(steps, seconds, rounds), state_bytes)
+
+
+def _nbytes(tree: Any) -> int:
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def _rows(
@@ -289,10 +287,7 @@ def _draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("median time ÷ AdamW's (log scale)")
   figure.suptitle('Blue: NeuroPlastic and its variants. Grey: rivals.')
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = run_directory.temporary_of(path)
-  figure.savefig(temporary, format='png', dpi=100)
-  temporary.replace(path)
+  figures.save(figure, path, dpi=100)
 
 
 def _machine() -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments import run_directory
+from experiments import figures
 from experiments.diagnostics import Diagnostics
 from experiments.diagnostics import HISTOGRAM
 from experiments.figures import COLOURS
@@ -77,10 +77,7 @@ def draw(
     each.set_xlabel('epoch')
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
   figure.suptitle(title)
-  path.parent.mkdir(exist_ok=True)
-  temporary = run_directory.temporary_of(path)
-  figure.savefig(temporary, format='png', dpi=110)
-  temporary.replace(path)
+  figures.save(figure, path, dpi=110)
 
 
 def _distribution(

@@ -59,8 +59,14 @@ def curves(histories: Mapping[str, History], path: Path, title: str) -> None:
   )
   legend.set_in_layout(False)  # However many arms, the axes keep their size.
   figure.suptitle(title)
+  save(figure, path, dpi=120)
+
+
+def save(figure: Figure, path: Path, *, dpi: int) -> None:
+  """Writes a PNG that appears whole, in a folder that is made if need be."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = run_directory.temporary_of(path)
-  figure.savefig(temporary, format='png', dpi=120)
+  figure.savefig(temporary, format='png', dpi=dpi)
   temporary.replace(path)
 
 

@@ -40,6 +40,15 @@ class Setting:
   stacked_axes: Callable[[Any, Any], int] | None = None
 
 
+# The published run: 10 epochs of 60,000 images, 128 at a time.
+PUBLISHED = Setting(
+  steps_per_epoch=469,
+  epochs=10,
+  plasticity_scale=2.0,
+  warmup_epochs=2,
+  weight_decay=0.0,
+)
+
 Build = Callable[
   [optax.ScalarOrSchedule, Setting], optax.GradientTransformationExtraArgs
 ]

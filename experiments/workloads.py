@@ -17,7 +17,6 @@ class Workload:
 
   Attributes:
     make: the model, from its random state.
-    inputs: shape and dtype of one example.
     stacked_axes: of its leaves, for the library's argument of that name.
   """
 

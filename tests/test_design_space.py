@@ -16,6 +16,7 @@ from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import scopes
 from tests import reference
+from tests.running import run
 
 UPDATES = 8
 SHAPES = [(3, 4), (5,), (), (2, 2, 3)]
@@ -46,15 +47,6 @@ def _leaves(rng, dtype='float32', scale=1.0):
   return [
     jnp.asarray(scale * rng.standard_normal(shape), dtype) for shape in SHAPES
   ]
-
-
-def _run(tx, params, gradients):
-  """The last updates and state, of a jitted run over all gradients."""
-  state = tx.init(params)
-  update = jax.jit(tx.update)
-  for g in gradients:
-    updates, state = update(g, state, params)
-  return updates, state
 
 
 def _expected(name, rule, base, params, gradients, h):
@@ -155,8 +147,8 @@ def test_no_strength_is_the_base_bit_for_bit(rule, base, strength):
   params, gradients = _leaves(rng), [_leaves(rng) for _ in range(3)]
   gradients[-1][0] = -jnp.zeros_like(gradients[-1][0])
   tx = neuroplastic(base, modulation=rule(strength=strength))
-  updates, state = _run(tx, params, gradients)
-  expected, base_state = _run(base, params, gradients)
+  updates, state = run(tx, params, gradients)
+  expected, base_state = run(base, params, gradients)
   for a, b in zip(
     jax.tree.leaves((updates, state.base)),
     jax.tree.leaves((expected, base_state)),
@@ -204,15 +196,15 @@ def test_rules_under_vmap_scan_and_injection(name):
   params, gradients = _leaves(rng), [_leaves(rng) for _ in range(3)]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *gradients)
 
-  def run(kappa):
+  def train(kappa):
     tx = make(kappa)
     step = lambda state, g: tx.update(g, state, params)[::-1]
     return jax.lax.scan(step, tx.init(params), stacked)[1]
 
-  together = jax.jit(jax.vmap(run))(jnp.array([0.0, 2.5]))
+  together = jax.jit(jax.vmap(train))(jnp.array([0.0, 2.5]))
   last = [x[1, -1] for x in together]
-  alone, _ = _run(make(2.5), params, gradients)
-  injected, _ = _run(optax.inject_hyperparams(make)(k=2.5), params, gradients)
+  alone, _ = run(make(2.5), params, gradients)
+  injected, _ = run(optax.inject_hyperparams(make)(k=2.5), params, gradients)
   for found in (last, injected):
     for a, b in zip(found, alone, strict=True):
       np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
@@ -229,7 +221,7 @@ def test_outside_its_scope_a_rule_leaves_the_base(name):
   nowhere = dataclasses.replace(RULES[name], scope=lambda p: [False] * len(p))
   outside = neuroplastic(base, modulation=nowhere, weight_decay=0.1)
   (full, _), (part, _), (none, _) = (
-    _run(tx, params, gradients) for tx in (inside, partly, outside)
+    run(tx, params, gradients) for tx in (inside, partly, outside)
   )
   for i, take in enumerate(rule.scope):
     np.testing.assert_allclose(part[i], full[i] if take else none[i], rtol=1e-6)
@@ -291,8 +283,8 @@ def test_momentum_is_found(name):
   tx = neuroplastic(
     base, modulation=rule, min_alpha=3.0, max_alpha=3.0, homeostasis=None
   )
-  updates, state = _run(tx, params, gradients)
-  plain, _ = _run(base, params, gradients)
+  updates, state = run(tx, params, gradients)
+  plain, _ = run(base, params, gradients)
 
   def leaves(field, leaf):
     found = optax.tree.get_all_with_path(state.base, field)
@@ -328,14 +320,14 @@ def test_momentum_may_be_given():
   rng = np.random.default_rng(0)
   params, gradients = _tree(rng), [_tree(rng) for _ in range(2)]
   find = lambda state: state.trace
-  given, _ = _run(
+  given, _ = run(
     neuroplastic(
       optax.trace(0.9), modulation=modulations.Momentum(momentum=find)
     ),
     params,
     gradients,
   )
-  found, _ = _run(
+  found, _ = run(
     neuroplastic(optax.trace(0.9), modulation=modulations.Momentum()),
     params,
     gradients,
@@ -360,10 +352,10 @@ def test_a_rule_of_ones_own():
 
   rng = np.random.default_rng(0)
   params, gradients = _leaves(rng), [_leaves(rng)]
-  updates, _ = _run(
+  updates, _ = run(
     neuroplastic(modulation=Signed(), homeostasis=None), params, gradients
   )
-  direct, _ = _run(neuroplastic(homeostasis=None), params, gradients)
+  direct, _ = run(neuroplastic(homeostasis=None), params, gradients)
   for u, v, g in zip(updates, direct, gradients[0], strict=True):
     np.testing.assert_allclose(u * jnp.abs(g), v, rtol=1e-5, atol=1e-7)
 
@@ -374,8 +366,8 @@ def test_a_rule_of_ones_own():
 def _controlled(controller, **kwargs):
   rng = np.random.default_rng(0)
   params, gradients = _leaves(rng), [_leaves(rng) for _ in range(UPDATES)]
-  plain, _ = _run(neuroplastic(**kwargs), params, gradients)
-  updates, _ = _run(
+  plain, _ = run(neuroplastic(**kwargs), params, gradients)
+  updates, _ = run(
     neuroplastic(controller=controller, **kwargs), params, gradients
   )
   ours = reference.Reference(
@@ -442,10 +434,10 @@ def test_a_stack_equals_its_layers(name):
     controller=LearningRateController(gain=2.0),
     diagnostics='global',
   )
-  stack, s = _run(
+  stack, s = run(
     neuroplastic(base, stacked_axes=1, **kwargs), params, gradients
   )
-  apart, t = _run(
+  apart, t = run(
     neuroplastic(base, **kwargs), layers(params), list(map(layers, gradients))
   )
   np.testing.assert_allclose(stack, jnp.stack(apart), rtol=2e-6, atol=1e-7)
@@ -468,9 +460,9 @@ def test_stacked_axes_by_leaf(stacked_axes):
     'stack': jnp.asarray(rng.standard_normal((2, 6)), jnp.float32),
     'single': jnp.asarray(rng.standard_normal((2, 6)), jnp.float32),
   }
-  updates, _ = _run(neuroplastic(stacked_axes=stacked_axes), g, [g])
-  rows, _ = _run(neuroplastic(), list(g['stack']), [list(g['stack'])])
-  whole, _ = _run(neuroplastic(), g['single'], [g['single']])
+  updates, _ = run(neuroplastic(stacked_axes=stacked_axes), g, [g])
+  rows, _ = run(neuroplastic(), list(g['stack']), [list(g['stack'])])
+  whole, _ = run(neuroplastic(), g['single'], [g['single']])
   np.testing.assert_allclose(updates['stack'], jnp.stack(rows), rtol=1e-6)
   np.testing.assert_allclose(updates['single'], whole, rtol=1e-6)
 

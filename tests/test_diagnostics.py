@@ -15,6 +15,7 @@ from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests import reference
+from tests.running import run
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -25,11 +26,7 @@ GRADIENT = jax.tree.map(lambda p: 3 * p**2 - 0.5, PARAMS)
 
 
 def _last(tx, params=PARAMS, gradient=GRADIENT, updates=3):
-  state = tx.init(params)
-  update = jax.jit(tx.update)
-  for _ in range(updates):
-    u, state = update(gradient, state, params)
-  return u, state
+  return run(tx, params, [gradient] * updates)
 
 
 def _expected(alpha, g, p, u, raw):

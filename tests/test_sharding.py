@@ -16,6 +16,7 @@ import pytest
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
+from tests.running import run
 
 AXIS_TYPES = [AxisType.Auto, AxisType.Explicit]
 SHAPES = {
@@ -98,14 +99,6 @@ def _optimizer(settings, **kwargs):
   return neuroplastic(**SETTINGS[settings], stacked_axes=_stacked, **kwargs)
 
 
-def _run(tx, params, gradients):
-  state = tx.init(params)
-  update = jax.jit(tx.update)
-  for gradient in gradients:
-    updates, state = update(gradient, state, params)
-  return updates, state
-
-
 def _assert_close(found, expected):
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
@@ -125,7 +118,7 @@ def _assert_close(found, expected):
 def test_sharded_equals_unsharded(settings, layout, axis_type):
   tx = _optimizer(settings)
   params, gradients = _params(0), [_params(seed) for seed in (1, 2)]
-  expected = _run(tx, params, gradients)
+  expected = run(tx, params, gradients)
   mesh = _mesh(axis_type)
   with jax.set_mesh(mesh):
     placed = jax.tree.map(
@@ -134,7 +127,7 @@ def test_sharded_equals_unsharded(settings, layout, axis_type):
     params, *gradients = (
       jax.device_put(tree, placed) for tree in (params, *gradients)
     )
-    updates, state = found = _run(tx, params, gradients)
+    updates, state = found = run(tx, params, gradients)
     _assert_close(found, expected)
     # The state, and what comes out, lie where the params do.
     moments = (
@@ -179,7 +172,7 @@ def test_shard_map_with_axis_names_equals_unsharded(settings, form):
     'callable': lambda path, _: by_path[jax.tree_util.keystr(path)],
   }[form]
   params, gradients = _params(0), [_params(seed) for seed in (1, 2)]
-  expected, whole = _run(_optimizer(settings), params, gradients)
+  expected, whole = run(_optimizer(settings), params, gradients)
   tx = _optimizer(settings, axis_name=axis_name)
   state = tx.init(params)
   state_specs = optax.tree.map_params(
