@@ -20,7 +20,7 @@ def wide_console() -> Console:
   """A console for tables of many columns; a file has no width of its own."""
   console = Console(highlight=False, markup=False, emoji=False)
   if not console.is_terminal:
-    console.width = 130
+    console.width = 150
   return console
 
 
