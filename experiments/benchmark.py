@@ -10,8 +10,15 @@ the compile time. Then the time of whole training epochs, data and gradients and
 all. Everything is measured in turn, round after round, and what is told are
 medians over rounds: machines are noisy, ratios within a round less so.
 
-On CPUs a call of an update alone allocates its temporaries page by page, which
-costs large trees much. In training they share what gradients took before.
+On CPUs a call of an update alone takes its temporaries from the process's
+allocator. That of glibc gives large ones back to the kernel after each call,
+and each time they come back page by page: an optimizer with temporaries is then
+measured with page faults which neither a training loop nor an accelerator has.
+An allocator that keeps its memory shows the optimizer itself:
+
+  LD_PRELOAD=libtcmalloc_minimal.so.4 python -m experiments.benchmark
+
+(Debian's package libtcmalloc-minimal4). The first line says which was measured.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -290,11 +297,21 @@ def _draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
   figures.save(figure, path, dpi=100)
 
 
+def allocator() -> str:
+  """What allocates the memory of this process, as far as can be seen."""
+  maps = Path('/proc/self/maps')
+  loaded = maps.read_text() if maps.exists() else ''
+  for name in ('tcmalloc', 'jemalloc', 'mimalloc'):
+    if f'/lib{name}' in loaded:
+      return name
+  return 'the system'
+
+
 def _machine() -> str:
   device = jax.devices()[0]
   return (
     f'{jax.device_count()} × {device.device_kind}, {platform.machine()}, jax '
-    f'{jax.__version__}, optax {optax.__version__}'
+    f'{jax.__version__}, optax {optax.__version__}, memory from {allocator()}'
   )
 
 

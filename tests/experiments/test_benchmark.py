@@ -1,6 +1,8 @@
 """The benchmark measures what it says, and writes it down."""
 
+import ctypes.util
 import json
+import os
 import subprocess
 import sys
 
@@ -83,6 +85,26 @@ def test_the_program(tmp_path):
   assert update['adamw']['ratio'] == training['adamw']['ratio'] == 1
   with Image.open(tmp_path / 'benchmark.png') as picture:
     picture.verify()
+
+
+@pytest.mark.skipif(
+  ctypes.util.find_library('tcmalloc_minimal') is None,
+  reason='needs tcmalloc: apt-get install libtcmalloc-minimal4',
+)
+@pytest.mark.parametrize('preloaded', ['tcmalloc', ''])
+def test_the_allocator_is_told(preloaded):
+  library = ctypes.util.find_library('tcmalloc_minimal') if preloaded else ''
+  result = subprocess.run(
+    [
+      *(sys.executable, '-c'),
+      'from experiments import benchmark; print(benchmark.allocator())',
+    ],
+    env={**os.environ, 'LD_PRELOAD': library or ''},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert result.stdout.strip() == (preloaded or 'the system')
 
 
 @pytest.mark.parametrize('flag', ['--workloads=vgg', '--training=full+more'])
