@@ -47,6 +47,7 @@ from experiments import run_directory
 from experiments import settings as settings_lib
 from experiments import terminal
 from experiments import workloads
+from experiments.configs import aot as aot_config
 
 AXIS = 'data'
 # Instructions of XLA, and how the table calls them.
@@ -119,6 +120,8 @@ def mesh_of(topology: str) -> Mesh:
   Raises:
     AotError: libtpu is missing, or it knows no such slice.
   """
+  if not topology:
+    raise AotError('--topology must name a TPU slice, such as v5e:2x2.')
   if importlib.util.find_spec('libtpu') is None:
     raise AotError(
       "compiling for TPUs needs libtpu: pip install -e '.[experiments,tpu]'."
@@ -260,7 +263,11 @@ def _stack_problem(
 def reports(
   model: str, arm: str, config: Mapping[str, Any], mesh: Mesh
 ) -> list[Report]:
-  """Compiles the training step of a model, and its update alone."""
+  """Compiles the training step of a model, and its update alone.
+
+  Raises:
+    AotError: one does not fit into the memory of a device.
+  """
   batch_size = config['batch_size']
   if model in _STACKS:
     length = config['sequence_length']
@@ -288,7 +295,18 @@ def reports(
   found = []
   for name, traced in programs.items():
     start = time.perf_counter()
-    compiled = traced.lower(lowering_platforms=('tpu',)).compile()
+    lowered = traced.lower(lowering_platforms=('tpu',))
+    try:
+      compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as e:
+      if 'RESOURCE_EXHAUSTED' not in str(e):
+        raise
+      reason = str(e).splitlines()[0].partition(': ')[2].rstrip('.')
+      raise AotError(
+        f'the {name} of {model} with {arm} does not fit ({reason}). Take a '
+        'larger --topology, or a smaller --config.batch_size or '
+        '--config.min_size_to_shard.'
+      ) from e
     seconds = time.perf_counter() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     found.append(
@@ -362,6 +380,7 @@ def _table(title: str, rows: Sequence[Report]) -> Table:
 
 def _check(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
   """The models and the arms that are asked for."""
+  settings_lib.refuse_unknown(config, aot_config.get_config())
   chosen = {}
   for field, known in dict(model=MODELS, arms=tuple(optimizers.ARMS)).items():
     chosen[field] = settings_lib.names(field, config[field])
@@ -378,6 +397,9 @@ def define_flags() -> None:
     'config',
     str(Path(__file__).with_name('configs') / 'aot.py'),
     'The configuration; override a field by --config.field=value.',
+    # Unknown fields are refused in a sentence.
+    lock_config=False,
+    accept_new_attributes=True,
   )
   flags.DEFINE_string(
     'topology',
@@ -408,7 +430,10 @@ def main(argv: Sequence[str]) -> None:
   rows = []
   for model in chosen:
     for arm in arms:
-      new = reports(model, arm, config, mesh)
+      try:
+        new = reports(model, arm, config, mesh)
+      except AotError as e:
+        sys.exit(f'error: {e}')
       seconds = math.fsum(row.compile_seconds for row in new)
       console.print(f'{model}, {arm}: compiled in {seconds:.1f} s')
       rows += new

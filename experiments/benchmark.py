@@ -366,6 +366,8 @@ def main(argv: Sequence[str]) -> None:
     [name.removesuffix('+diagnostics') for name in flags.FLAGS.training],
     arms,
   )
+  if not flags.FLAGS.workloads and not flags.FLAGS.training:
+    sys.exit('error: --workloads and --training leave nothing to measure.')
   console = terminal.wide_console()
   console.print(_machine())
   limits = flags.FLAGS.seconds, flags.FLAGS.rounds

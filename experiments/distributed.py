@@ -42,7 +42,8 @@ def initialize(
     process_id: which one this is, from 0.
 
   Raises:
-    ValueError: only some of the three are given, or one is out of range.
+    ValueError: only some of the three are given, one is out of range, or there
+      are none and JAX does not find out either.
   """
   given = dict(
     coordinator_address=coordinator_address,
@@ -65,10 +66,29 @@ def initialize(
         f'--process_id must be from 0 to {num_processes - 1}, one less than '
         f'--num_processes, got {process_id}.'
       )
-  jax.distributed.initialize(
-    **given,  # type: ignore[arg-type]
-    heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-  )
+    _check_address(str(coordinator_address))
+  try:
+    jax.distributed.initialize(
+      **given,  # type: ignore[arg-type]
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+    )
+  except ValueError as e:
+    if not missing:
+      raise
+    raise ValueError(
+      f'JAX finds no cluster for --distributed ({e}) Outside of Cloud TPU, '
+      'Slurm and the like, give --coordinator_address, --num_processes and '
+      '--process_id.'
+    ) from e
+
+
+def _check_address(address: str) -> None:
+  host, _, port = address.rpartition(':')
+  if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    raise ValueError(
+      '--coordinator_address must be host:port, with a port from 1 to 65535, '
+      f'got {address!r}.'
+    )
 
 
 def leave_if_lost(error: Exception) -> None:

@@ -5,7 +5,7 @@ one frozen object with every default filled in.
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -58,6 +58,15 @@ class Settings:
     return dict(zip(self.arms, self.learning_rate, strict=True))
 
 
+def refuse_unknown(config: Iterable[str], known: Iterable[str]) -> None:
+  """Raises a ValueError if a field of a configuration is not a known one."""
+  for name in config:
+    if name not in known:
+      raise ValueError(
+        f'config.{name} is not a setting; there are {", ".join(sorted(known))}.'
+      )
+
+
 def resolve(config: Mapping[str, Any]) -> Settings:
   """Fills in defaults and checks every field.
 
@@ -72,11 +81,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
   """
   config = dict(config)
   known = {field.name for field in dataclasses.fields(Settings)}
-  for name in config:
-    if name not in known:
-      raise ValueError(
-        f'config.{name} is not a setting; there are {", ".join(sorted(known))}.'
-      )
+  refuse_unknown(config, known)
   if missing := sorted(known - config.keys()):
     raise ValueError(
       f'config.{missing[0]} is missing; start from the get_config of '

@@ -34,8 +34,8 @@ class LearningRateController(_stage.Stage):
     low: the smallest multiplier, ≥ 0.
     high: the largest, ≥ low.
     groups: a label for each leaf: a pytree (prefixes allowed) or a callable of
-      the params, as in `optax.partition`. A group has one multiplier; None for
-      one group of all leaves.
+      the params, as in `optax.partition`. A group has one multiplier, which the
+      slices of a stacked leaf share; None for one group of all leaves.
     scope: which leaves take part: a pytree of bools (prefixes allowed) or a
       callable of the params; the others, and empty ones, keep 1. None for all.
 

@@ -4,7 +4,7 @@ Each tensor gives a few sums, extremes and a histogram; the statistics that
 people look at follow from those, of one tensor or pooled over all elements.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
@@ -64,19 +64,22 @@ def histogram(
   width = (high - low) / BINS
   position = (alpha - low) / jnp.where(width > 0, width, 1.0)
   index = jnp.clip(position, 0, BINS - 1).astype(jnp.int32)
+  count = _count_by_scattering
+  if any(
+    kind == jax.sharding.AxisType.Explicit
+    for kind in jax.typeof(index).sharding.mesh.axis_types
+  ):
+    # Where arrays have their shardings in their types, a scatter of sharded
+    # indices into what is replicated is refused.
+    count = _count_by_comparing
   counts = jax.lax.platform_dependent(
-    index, tpu=_count_by_comparing, default=_count_by_scattering
+    index, tpu=_count_by_comparing, default=count
   )
   return reductions.total(counts)
 
 
 def _count_by_scattering(index: jax.Array) -> jax.Array:
-  # On a mesh of explicit axes JAX wants to be told that counts are replicated.
-  mesh = jax.typeof(index).sharding.mesh
-  replicated = None
-  if mesh.are_all_axes_explicit:
-    replicated = jax.sharding.NamedSharding(mesh, jax.P())
-  return jnp.zeros(BINS, jnp.int32).at[index].add(1, out_sharding=replicated)
+  return jnp.zeros(BINS, jnp.int32).at[index].add(1)
 
 
 def _count_by_comparing(index: jax.Array) -> jax.Array:
@@ -91,11 +94,16 @@ def median(
   counts: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
 ) -> jax.Array:
   """The median of a histogram, linear within its bin."""
-  cumulative = jnp.cumsum(counts.astype(jnp.float32))
-  half = cumulative[-1] / 2
-  b = jnp.minimum(jnp.searchsorted(cumulative, half), BINS - 1)
-  inside = half - (cumulative[b] - counts[b])
-  fraction = inside / jnp.maximum(counts[b], 1)
+  # By sums over the bins alone, which shardings in types know how to batch.
+  counts = counts.astype(jnp.float32)
+  bins = jnp.arange(BINS)
+  upto = bins[:, None] >= bins
+  cumulative = jnp.sum(jnp.where(upto, counts, 0.0), axis=1)
+  half = jnp.sum(counts) / 2
+  b = jnp.minimum(jnp.sum(cumulative < half), BINS - 1)
+  before = jnp.sum(jnp.where(bins < b, counts, 0.0))
+  inside = half - before
+  fraction = inside / jnp.maximum(jnp.sum(jnp.where(bins == b, counts, 0)), 1)
   return low + (high - low) * (b + fraction) / BINS
 
 
@@ -112,48 +120,81 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """
   if not each:
     return zeros()
-  histograms = jnp.concatenate(
-    [s.alpha_histogram.reshape(-1, BINS) for s in each]
+  # Each leaf is reduced by itself: what is sharded differently cannot be
+  # concatenated where shardings are part of the types.
+  sizes = [_sum_bins(s.alpha_histogram) for s in each]
+  n = _total(sizes)
+
+  def mean(name: str) -> jax.Array:
+    return _total(
+      [size / n * getattr(s, name) for size, s in zip(sizes, each, strict=True)]
+    )
+
+  alpha_mean = mean('alpha_mean')
+  variance = _total(
+    [
+      size / n * (s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2)
+      for size, s in zip(sizes, each, strict=True)
+    ]
   )
-  n = jnp.sum(histograms, axis=1).astype(jnp.float32)
-  column = {
-    name: _flat([getattr(s, name) for s in each])
-    for name in Statistics._fields
-    if name != 'alpha_histogram'
-  }
-  share = n / jnp.sum(n)
-  mean = jnp.sum(share * column['alpha_mean'])
-  spread = column['alpha_std'] ** 2 + (column['alpha_mean'] - mean) ** 2
-  counts = jnp.sum(histograms, axis=0)
+  counts = _pooled_counts([s.alpha_histogram for s in each])
   low, high = (_numbers.cast(bound, jnp.float32) for bound in bounds)
+  multipliers = [s.controller_multiplier for s in each]
+  tensors = sum(multiplier.size for multiplier in multipliers)
   norms = {
-    name: _pooled_norm(column[name])
+    name: _pooled_norm([getattr(s, name) for s in each])
     for name in Statistics._fields
     if name.endswith('_norm')
   }
   return Statistics(
-    alpha_mean=mean,
-    alpha_std=jnp.sqrt(jnp.sum(share * spread)),
+    alpha_mean=alpha_mean,
+    alpha_std=jnp.sqrt(variance),
     alpha_median=median(counts, low, high),
-    alpha_min=jnp.min(column['alpha_min']),
-    alpha_max=jnp.max(column['alpha_max']),
-    alpha_fraction_near_min=jnp.sum(share * column['alpha_fraction_near_min']),
-    alpha_fraction_near_max=jnp.sum(share * column['alpha_fraction_near_max']),
+    alpha_min=jnp.min(_reduced(jnp.min, [s.alpha_min for s in each])),
+    alpha_max=jnp.max(_reduced(jnp.max, [s.alpha_max for s in each])),
+    alpha_fraction_near_min=mean('alpha_fraction_near_min'),
+    alpha_fraction_near_max=mean('alpha_fraction_near_max'),
     alpha_histogram=counts,
-    controller_multiplier=jnp.mean(column['controller_multiplier']),
+    controller_multiplier=_total(multipliers) / tensors,
     **norms,
   )
 
 
-def _flat(values: Sequence[jax.Array]) -> jax.Array:
-  return jnp.concatenate([jnp.ravel(value) for value in values])
+def _reduced(
+  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
+) -> jax.Array:
+  """A scalar of each leaf, stacked."""
+  return jnp.stack([reduction(value) for value in values])
 
 
-def _pooled_norm(norms: jax.Array) -> jax.Array:
+def _total(values: Sequence[jax.Array]) -> jax.Array:
+  """The sum over all slices of all leaves."""
+  return jnp.sum(_reduced(jnp.sum, values))
+
+
+def _sum_bins(counts: jax.Array) -> jax.Array:
+  """How many elements each slice has: float32, which cannot overflow."""
+  return jnp.sum(counts.astype(jnp.float32), axis=-1)
+
+
+def _pooled_counts(histograms: Sequence[jax.Array]) -> jax.Array:
+  """The histogram of all slices of all leaves, int32 [BINS].
+
+  A count beyond the largest int32 becomes that.
+  """
+  each = [jnp.sum(x, axis=tuple(range(x.ndim - 1))) for x in histograms]
+  counts = jnp.sum(jnp.stack(each), axis=0)
+  wide = jnp.sum(jnp.stack(each).astype(jnp.float32), axis=0)
+  largest = jnp.iinfo(jnp.int32).max
+  # float32 has 24 bits: near the end of int32's range it is too coarse.
+  return jnp.where(wide > 0.999 * largest, largest, counts)
+
+
+def _pooled_norm(norms: Sequence[jax.Array]) -> jax.Array:
   """The norm of all tensors together, where squares might overflow."""
-  largest = jnp.max(norms)
+  largest = jnp.max(_reduced(jnp.max, norms))
   scale = jnp.where(largest > 0, largest, 1.0)
-  return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))
+  return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,17 +114,26 @@ def factor(
     eps: ε.
 
   Returns:
-    A scalar of the norm's dtype.
+    A scalar of the norm's dtype; 0 if there is a norm clip and n overflowed.
   """
-  # An infinite norm of finite elements would make 0·∞ of them.
-  norm = jnp.minimum(norm, jnp.finfo(norm.dtype).max)
   divisor = gain = jnp.ones_like(norm)
+  # Where n is infinite, so is what follows from it, and 0 comes of that.
+  finite = jnp.minimum(norm, jnp.finfo(norm.dtype).max)
   if homeostasis.max_update_norm is not None:
     divisor = clip_divisor(norm, homeostasis.max_update_norm, eps)
+    finite = finite / clip_divisor(finite, homeostasis.max_update_norm, eps)
   if homeostasis.target_rms is not None:
     target = homeostasis.target_rms * target_scale
     rate = homeostasis.adaptation_rate
-    gain = rms_gain(norm / divisor, size, target, rate, eps)
+    gain = rms_gain(finite, size, target, rate, eps)
   # The division comes last: XLA leaves it out of what is done to each element,
   # and with it all that led to it.
   return gain / divisor
+
+
+def scaled(update: jax.Array, factor_: jax.Array) -> jax.Array:
+  """u times its factor; a factor of 0 makes 0 of infinite elements too.
+
+  Those are products α ⊙ b beyond the largest number. NaN stays NaN.
+  """
+  return jnp.where(factor_ == 0, jnp.zeros_like(update), update * factor_)

@@ -106,6 +106,9 @@ def momentum(
       if each.field == 'mu':
         steps = each.state.count
         correction = 1 - decay ** jnp.asarray(steps, decay.dtype)
+        # It is 0 where the base has counted no step yet, and where it skips
+        # this one, as `MultiSteps` does: a `mu` of 1 then stays 1.
+        correction = jnp.where(correction > 0, correction, 1.0)
         wide = jnp.promote_types(leaf.dtype, decay.dtype)
         merged[i] = leaf.astype(wide) / correction
   return merged
@@ -117,7 +120,7 @@ def _decays(
   flat: _trees.Flat,
   extra_args: dict[str, Any],
 ) -> list[Any]:
-  """β of every state that `_find` finds, in its order; None for a `trace`.
+  """β of every state that `_find` finds, in its order; None where none is.
 
   A gradient of 0 turns a `mu` of 1 into β. The base is asked with leaves of
   size one, and with its own counts and hyperparameters, so that schedules and
@@ -138,12 +141,15 @@ def _decays(
   probe = jax.tree.map(keep, probe, state)
   probe = _replace(probe, jnp.ones_like)
   _, probe = base.update(params, probe, params, **extra_args)
-  return [
-    None
-    if each.field == 'trace'
-    else next(iter(jax.tree.leaves(each.tree))).reshape(()).astype(dtype)
-    for each in _find(probe)
-  ]
+  decays: list[Any] = []
+  for each in _find(probe):
+    leaves = jax.tree.leaves(each.tree)
+    # A group of `partition` may have no leaves, and then has no momentum.
+    if each.field == 'trace' or not leaves:
+      decays.append(None)
+    else:
+      decays.append(leaves[0].reshape(()).astype(dtype))
+  return decays
 
 
 def _replace(state: Any, function: Callable[[Any], Any]) -> Any:

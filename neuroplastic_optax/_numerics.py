@@ -50,7 +50,7 @@ def check_state_dtype(dtype: Any) -> Any:
   return known
 
 
-def accumulator_dtype(dtype: Any, decay: float) -> Any:
+def accumulator_dtype(dtype: Any, decay: float | None) -> Any:
   """The dtype in which an average with that decay moves at all.
 
   A step of ρ·a + (1-ρ)·x changes a by at most (1-ρ)·a on its way down. Where
@@ -58,14 +58,14 @@ def accumulator_dtype(dtype: Any, decay: float) -> Any:
 
   Args:
     dtype: what is asked for; None for the param's, which is left to it.
-    decay: ρ.
+    decay: ρ; None if it is not known, and the dtype is taken as it is.
 
   Returns:
     The dtype, or float32.
   """
-  if dtype is not None and 1 - decay < jnp.finfo(dtype).eps:
-    return jnp.promote_types(dtype, jnp.float32)
-  return dtype
+  if dtype is None or decay is None or 1 - decay >= jnp.finfo(dtype).eps:
+    return dtype
+  return jnp.promote_types(dtype, jnp.float32)
 
 
 def moment_dtype(param_dtype: Any, dtype: Any) -> Any:

@@ -52,7 +52,8 @@ class Reductions:
 
   def mean(self, x: jax.Array) -> jax.Array:
     """Σ x / n, a scalar of x's dtype."""
-    return self.sum(x) / self.size(x)
+    # A Python integer beyond int32 would not be taken.
+    return self.sum(x) / float(self.size(x))
 
   def dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
     """The real part of Σ x̄ y, a real scalar."""

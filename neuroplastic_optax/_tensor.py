@@ -132,9 +132,9 @@ def update(
     statistics = _measure(tensor, modulated, u, factor, settings)
   if moments is not None:
     moments = jax.tree.map(_numerics.downcast, moments, inputs.moments)
-  return Outputs(
-    u if homeostasis is None else u * factor, moments, signal, statistics
-  )
+  if homeostasis is not None:
+    u = _homeostasis.scaled(u, factor)
+  return Outputs(u, moments, signal, statistics)
 
 
 def _coefficients(
@@ -211,7 +211,7 @@ def _measure(
     ),
     modulation_norm=tensor.norm(modulated - tensor.base_update),
     raw_update_norm=raw_norm,
-    update_norm=raw_norm * factor,
+    update_norm=_homeostasis.scaled(raw_norm, factor),
     controller_multiplier=jnp.ones_like(raw_norm),
   )
   return jax.tree.map(

@@ -39,10 +39,8 @@ def _zero_moments(
     dtype = jnp.result_type(leaf)
     if real:
       dtype = _numerics.real_dtype(dtype)
-    if _numbers.is_known(decay):
-      kept = _numerics.accumulator_dtype(state_dtype, float(decay))
-    else:
-      kept = state_dtype
+    known = float(decay) if _numbers.is_known(decay) else None
+    kept = _numerics.accumulator_dtype(state_dtype, known)
     # The dtype is given so that no state is weakly typed.
     return jnp.zeros_like(leaf, dtype=_numerics.moment_dtype(dtype, kept))
 
@@ -140,13 +138,16 @@ def neuroplastic(
       in scanned layers: an integer, a pytree (prefix) of integers, or a
       callable `(path, leaf) -> int`; None for 0. All statistics, norms and
       limits are then per slice.
-    axis_name: the mesh axis name or names over which leaves are split inside
+    axis_name: the mesh axis name or names over which tensors are split inside
       `shard_map` or `pmap`: one for all leaves, or a pytree (prefix) of names,
-      or a callable `(path, leaf) -> name`, None where a leaf is replicated.
-      Statistics are then those of the whole tensors. Not needed under `jit`.
+      or a callable `(path, leaf) -> name`, None where each device has whole
+      tensors: replicated ones, or its own slices of a stack. Statistics are
+      then those of the whole tensors. Not needed under `jit`.
     state_dtype: floating dtype of the moments; None for that of the params. A
-      moment whose decay is so near 1 that its steps would be lost in that dtype
-      is kept in float32: in bfloat16, from 0.9922 on.
+      moment whose decay is so near 1 that its steps would be lost in the dtype
+      given here is kept in float32: in bfloat16, from 0.9922 on. That is not
+      seen of a decay that is an array, as under `optax.inject_hyperparams`, nor
+      with None: for such decays, and params in low precision, give float32.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`; None for off, which costs nothing.
     eps: ε > 0.

@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 
+import chex
 import hypothesis
 from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from optax import contrib
 import pytest
 
 from neuroplastic_optax import LearningRateController
@@ -300,6 +302,50 @@ def test_momentum_is_found(name):
     np.testing.assert_allclose(
       updates[leaf] - plain[leaf], 0.6 * m_hat, rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+  ('base', 'params'),
+  [
+    (contrib.muon(1e-2), {'kernel': jnp.ones((2, 2))}),
+    (contrib.muon(1e-2), {'bias': jnp.ones(3)}),
+    (
+      optax.partition(
+        {'used': optax.trace(0.9), 'unused': optax.scale_by_adam()},
+        lambda params: jax.tree.map(lambda _: 'used', params),
+      ),
+      {'bias': jnp.ones(3)},
+    ),
+    (optax.scale_by_adam(), {}),
+  ],
+)
+def test_a_group_of_the_base_may_be_empty(base, params):
+  tx = neuroplastic(base, modulation=modulations.Momentum(strength=0.5))
+  updates, _ = tx.update(params, tx.init(params), params)
+  chex.assert_tree_all_finite(updates)
+  chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+
+
+@pytest.mark.parametrize(
+  'base',
+  [
+    optax.MultiSteps(optax.adam(1e-3), 2).gradient_transformation(),
+    optax.conditionally_transform(
+      optax.scale_by_adam(), lambda step, **_: step > 1
+    ),
+  ],
+  ids=['multi_steps', 'conditionally_transform'],
+)
+def test_steps_that_the_base_skips(base):
+  """It has counted none yet, or does not count this one."""
+  gradient = jnp.array([1.0, -2.0, 3.0])
+  tx = neuroplastic(base, modulation=modulations.Momentum(strength=0.5))
+  state, base_state = tx.init(gradient), base.init(gradient)
+  for _ in range(5):
+    updates, state = tx.update(gradient, state, gradient)
+    expected, base_state = base.update(gradient, base_state, gradient)
+    chex.assert_tree_all_finite(updates)
+    assert jnp.all(jnp.sign(updates) == jnp.sign(expected))
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,19 @@ def test_median_is_within_a_bin_of_the_true_one():
   assert abs(get_diagnostics(state)['alpha_median'] - alpha) < 1.8 / 64
 
 
+def test_pooled_counts_saturate():
+  """Two leaves of 1.5 thousand million elements: more than int32 counts."""
+  one = _diagnostics.zeros()._replace(
+    alpha_mean=jnp.float32(1.25),
+    alpha_histogram=jnp.zeros(64, jnp.int32).at[32].set(1_500_000_000),
+  )
+  pooled = _diagnostics.pool([one, one], (0.5, 2.0))
+  assert pooled.alpha_histogram[32] == jnp.iinfo(jnp.int32).max
+  assert jnp.sum(pooled.alpha_histogram != 0) == 1
+  assert abs(pooled.alpha_mean - 1.25) < 1e-6
+  assert abs(pooled.alpha_median - 1.25) < 1.5 / 64
+
+
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
 def test_before_the_first_update_they_are_zero(mode):
   tx = neuroplastic(diagnostics=mode)

@@ -21,6 +21,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
@@ -613,16 +614,39 @@ def test_no_gradient_makes_nan_or_infinity(settings, dtype):
 
 
 @every_float
-def test_homeostasis_bounds_gradients_whose_squares_overflow(dtype):
-  # All the dtype has, but for room for α ≤ 2.
-  magnitude = float(jnp.finfo(dtype).max) / 4
-  tx = neuroplastic()
+@pytest.mark.parametrize('diagnostics', [None, 'global'])
+@pytest.mark.parametrize('room', [1, 4])
+def test_homeostasis_bounds_gradients_whose_squares_overflow(
+  room, diagnostics, dtype
+):
+  # All the dtype has, with room for α ≤ 2 or without.
+  magnitude = float(jnp.finfo(dtype).max) / room
+  tx = neuroplastic(diagnostics=diagnostics)
   params = _tree(0, dtype)
   state = tx.init(params)
   for sparse in (False, True):
     gradient = _filled(params, magnitude, sparse=sparse)
     updates, state = tx.update(gradient, state)
-    chex.assert_tree_all_finite((updates, state))
+    chex.assert_tree_all_finite((updates, state._replace(diagnostics=None)))
+    if diagnostics:
+      assert jnp.isfinite(get_diagnostics(state)['update_norm'])
+
+
+def test_not_a_number_is_not_hidden_by_homeostasis():
+  tx = neuroplastic()
+  for bad in (jnp.nan, jnp.inf):
+    gradient = jnp.array([bad, 1.0, 3e38])
+    updates, _ = tx.update(gradient, tx.init(gradient))
+    assert not jnp.all(jnp.isfinite(updates))
+
+
+@pytest.mark.parametrize('size', [2**31 - 1, 2**31, 2**34])
+def test_a_leaf_may_have_more_elements_than_int32_counts(size):
+  tx = neuroplastic(weight_decay=0.1, diagnostics='global')
+  params = jax.ShapeDtypeStruct((size // 2**10, 2**10), jnp.bfloat16)
+  state = jax.eval_shape(tx.init, params)
+  updates, _ = jax.eval_shape(tx.update, params, state, params)
+  assert updates.shape == params.shape
 
 
 def test_memory_outlives_its_second_moment():

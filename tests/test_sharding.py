@@ -18,7 +18,12 @@ from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from tests.running import run
 
-AXIS_TYPES = [AxisType.Auto, AxisType.Explicit]
+# Of the two axes of a mesh.
+AXIS_TYPES = {
+  'auto': (AxisType.Auto, AxisType.Auto),
+  'explicit': (AxisType.Explicit, AxisType.Explicit),
+  'mixed': (AxisType.Explicit, AxisType.Auto),
+}
 SHAPES = {
   'embedding': (16, 8),
   'layers': {'kernel': (4, 8, 16), 'bias': (4, 16)},
@@ -47,6 +52,12 @@ LAYOUTS = {
     'layers': {'kernel': (None, None, ('y', 'x')), 'bias': ('x', None)},
     'head': {'kernel': (None, None), 'bias': (None,)},
   },
+  # Each device has layers of its own, as in a pipeline.
+  'layers': {
+    'embedding': ('x', None),
+    'layers': {'kernel': ('x', None, 'y'), 'bias': ('x', None)},
+    'head': {'kernel': (None, 'x'), 'bias': (None,)},
+  },
 }
 SETTINGS = {
   'default': {},
@@ -58,6 +69,9 @@ SETTINGS = {
   'momentum': dict(base=optax.trace(0.9), modulation=modulations.Momentum(0.9)),
   'controller': dict(controller=LearningRateController(gain=2.0)),
   'diagnostics': dict(diagnostics='per_leaf'),
+  'pooled': dict(
+    diagnostics='global', controller=LearningRateController(gain=2.0)
+  ),
 }
 COLLECTIVES = r'(all-gather|all-to-all|collective-permute|reduce-scatter)'
 
@@ -91,8 +105,8 @@ def _specs(layout):
   )
 
 
-def _mesh(axis_type):
-  return jax.make_mesh((4, 2), ('x', 'y'), axis_types=(axis_type,) * 2)
+def _mesh(axis_types='auto'):
+  return jax.make_mesh((4, 2), ('x', 'y'), axis_types=AXIS_TYPES[axis_types])
 
 
 def _optimizer(settings, **kwargs):
@@ -107,19 +121,24 @@ def _assert_close(found, expected):
   )
 
 
-@pytest.mark.parametrize('axis_type', AXIS_TYPES, ids=lambda t: t.name)
 @pytest.mark.parametrize(
-  ('settings', 'layout'),
+  ('settings', 'layout', 'axis_types'),
   [
-    *(('default', layout) for layout in LAYOUTS),
-    *((settings, 'both') for settings in SETTINGS if settings != 'default'),
-  ],
+    (settings, layout, axis_types)
+    for axis_types in ('auto', 'explicit')
+    for settings, layout in (
+      *(('default', layout) for layout in LAYOUTS),
+      *((settings, 'both') for settings in SETTINGS if settings != 'default'),
+      *(('diagnostics', 'layers'), ('pooled', 'layers')),
+    )
+  ]
+  + [('diagnostics', 'layers', 'mixed'), ('pooled', 'both', 'mixed')],
 )
-def test_sharded_equals_unsharded(settings, layout, axis_type):
+def test_sharded_equals_unsharded(settings, layout, axis_types):
   tx = _optimizer(settings)
   params, gradients = _params(0), [_params(seed) for seed in (1, 2)]
   expected = run(tx, params, gradients)
-  mesh = _mesh(axis_type)
+  mesh = _mesh(axis_types)
   with jax.set_mesh(mesh):
     placed = jax.tree.map(
       lambda spec: jax.sharding.NamedSharding(mesh, spec), _specs(layout)
@@ -146,7 +165,7 @@ def test_sharded_equals_unsharded(settings, layout, axis_type):
   reduced = re.findall(r'= (.*?) all-reduce(?:-start)?\(', text)
   assert reduced
   sizes = {size for x in reduced for size in re.findall(r'\[([\d,]*)\]', x)}
-  assert sizes <= {'', '4', '64', '4,64'}
+  assert sizes <= {'', '1', '4', '64', '1,64', '4,64'}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +204,7 @@ def test_shard_map_with_axis_names_equals_unsharded(settings, form):
   update = jax.jit(
     jax.shard_map(
       tx.update,
-      mesh=_mesh(AxisType.Auto),
+      mesh=_mesh(),
       in_specs=(specs, state_specs, specs),
       out_specs=(specs, state_specs),
     )
@@ -201,7 +220,7 @@ def test_without_axis_names_shard_map_is_of_parts():
   split = lambda tx: jax.jit(
     jax.shard_map(
       lambda g: tx.update(g, tx.init(g))[0],
-      mesh=_mesh(AxisType.Auto),
+      mesh=_mesh(),
       in_specs=jax.P('x'),
       out_specs=jax.P('x'),
     )

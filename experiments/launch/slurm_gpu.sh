@@ -10,13 +10,19 @@
 # back into the queue, goes on from its last checkpoint with the same command.
 #
 #SBATCH --job-name=neuroplastic
-#SBATCH --gpus-per-task=1
 #SBATCH --cpus-per-task=8
 #SBATCH --requeue
 # SIGTERM to every process two minutes before the time is up: they save the
 # epoch under way.
 #SBATCH --signal=TERM@120
 set -euo pipefail
+# JAX gives the i-th process of a node the i-th GPU of those that it sees: all
+# have to see all.
+if [[ -n "${SLURM_GPUS_PER_TASK:-}" ]]; then
+  echo "error: with --gpus-per-task JAX does not find its GPU:" \
+    "give --gpus-per-node and as many --ntasks-per-node." >&2
+  exit 1
+fi
 cd "${SLURM_SUBMIT_DIR:?to be submitted by sbatch}"
 
 # Most of a GPU's memory at once, so that it is not fragmented; false where the
@@ -31,5 +37,5 @@ export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/.jax_cache}"
 
 # With --distributed JAX reads from Slurm's variables who the others are; a
 # process that fails ends the job.
-exec srun --kill-on-bad-exit=1 \
+exec srun --gpu-bind=none --kill-on-bad-exit=1 \
   .venv/bin/python -m experiments.train --distributed "$@"

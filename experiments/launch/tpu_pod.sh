@@ -6,8 +6,9 @@
 #
 # It copies the checkout to every host, installs it, and starts the same command
 # on all of them. Arguments go to experiments.train. The run directory has to be
-# one that all hosts see: the bucket is mounted by gcsfuse on ~/runs. A slice
-# that was preempted goes on from its last checkpoint with the same command.
+# one that all hosts see: the bucket, or a folder of it, is mounted by gcsfuse on
+# ~/runs. A slice that was preempted goes on from its last checkpoint with the
+# same command.
 set -euo pipefail
 : "${TPU_NAME:?the name of the TPU VM}" "${ZONE:?its zone}" \
   "${BUCKET:?gs://… for the run directory}"
@@ -25,20 +26,29 @@ git archive --format=tar.gz --output="$archive" HEAD
 gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:neuroplastic.tar.gz" \
   --zone="$ZONE" --worker=all
 
+bucket=${BUCKET#gs://} bucket=${bucket%/} mount=--implicit-dirs
+if [[ "$bucket" == */* ]]; then
+  mount+=" --only-dir=$(printf %q "${bucket#*/}")"
+  bucket=${bucket%%/*}
+fi
+
+# uv brings a Python of its own: that of the hosts may be too old.
 on_all_hosts "
   set -e
   mkdir -p neuroplastic runs && tar xzf neuroplastic.tar.gz -C neuroplastic
-  mountpoint -q runs || gcsfuse --implicit-dirs '${BUCKET#gs://}' runs
+  mountpoint -q runs || gcsfuse $mount '$bucket' runs
   cd neuroplastic
-  test -d .venv || python3 -m venv .venv
-  .venv/bin/pip install -q -e '.[experiments,tpu]'"
+  python3 -m pip install -q --user uv
+  test -d .venv || python3 -m uv venv -q --python '>=3.11' .venv
+  python3 -m uv pip install -q --python .venv -e '.[experiments,tpu]'"
 
 # JAX asks the metadata server who the other hosts are. Variables:
 #   JAX_COMPILATION_CACHE_DIR  compiled programs, for when the job comes back
 #   LIBTPU_INIT_ARGS           flags of the compiler for TPUs: collectives run
 #                              beside the computation
 #   TPU_STDERR_LOG_LEVEL       3: errors alone
-arguments=$(printf ' %q' "$@")
+arguments=
+for argument; do arguments+=$(printf ' %q' "$argument"); done
 on_all_hosts "
   cd neuroplastic
   export JAX_PLATFORMS=tpu TPU_STDERR_LOG_LEVEL=3

@@ -51,6 +51,8 @@ def test_collectives_are_counted():
     (['--config.model=vgg'], 'config.model must be one of mlp, .*vgg'),
     (['--config.arms=sgd,best'], "config.arms must be one of .*'best'"),
     (['--config.batch_size=0'], 'config.batch_size must be an integer ≥ 1'),
+    (['--config.sequence=8'], 'config.sequence is not a setting; there are'),
+    (['--topology='], '--topology must name a TPU slice'),
   ],
 )
 def test_wrong_settings_are_told(flags, message):
@@ -69,6 +71,15 @@ def test_without_libtpu_one_sentence_says_what_to_install(monkeypatch):
 def test_a_slice_that_does_not_exist_is_told():
   with pytest.raises(aot.AotError, match=r'topology=v5e:3x7 .*such as v5e:2x2'):
     aot.mesh_of('v5e:3x7')
+
+
+@needs_libtpu
+def test_what_does_not_fit_is_told():
+  flags = ('--config.model=mlp', '--config.arms=sgd', f'--topology={SLICE}')
+  result = _run(*flags, f'--config.batch_size={2**25}')
+  assert result.returncode == 1
+  message = 'error: the training step of mlp with sgd does not fit .*memory'
+  assert re.search(f'^{message}', result.stderr, re.M)
 
 
 @needs_libtpu

@@ -117,3 +117,17 @@ def test_unknown_names_are_told(flag):
   )
   assert result.returncode == 1
   assert result.stderr.startswith(f'error: {flag.partition("=")[0]} must be')
+
+
+def test_nothing_to_measure_is_told():
+  result = subprocess.run(
+    [
+      *(sys.executable, '-m', 'experiments.benchmark'),
+      *('--workloads=', '--training='),
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 1
+  assert result.stderr.startswith('error: --workloads and --training')

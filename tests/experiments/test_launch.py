@@ -20,8 +20,8 @@ TINY = (
   *('--config.epochs=2', '--config.seeds=2'),
 )
 SRUN = """#!/bin/bash
-[ "$1" = --kill-on-bad-exit=1 ] || exit 9
-shift
+[ "$1 $2" = '--gpu-bind=none --kill-on-bad-exit=1' ] || exit 9
+shift 2
 for rank in 1 0; do
   SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" >"rank$rank" 2>&1 &
 done
@@ -82,16 +82,33 @@ def test_slurm_starts_processes_that_find_each_other(tmp_path):
   assert results['sgd']['status'] == 'finished'
 
 
-def test_tpu_pod_runs_the_same_on_all_hosts(tmp_path):
+@pytest.mark.parametrize(
+  ('bucket', 'mounted'),
+  [
+    ('gs://my-bucket', "'my-bucket'"),
+    ('gs://my-bucket/', "'my-bucket'"),
+    ('gs://my-bucket/some/runs/', "--only-dir=some/runs 'my-bucket'"),
+  ],
+)
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    (),
+    ('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
+  ],
+)
+def test_tpu_pod_runs_the_same_on_all_hosts(
+  tmp_path, bucket, mounted, arguments
+):
   _tool(tmp_path, 'gcloud', GCLOUD)
   # The script goes to the checkout, whatever the folder it is called from.
   result = _launch(
     tmp_path,
     'tpu_pod.sh',
-    *('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
+    *arguments,
     TPU_NAME='slice',
     ZONE='us-west4-a',
-    BUCKET='gs://my-bucket/runs',
+    BUCKET=bucket,
     BASH_ENV=str(_into(tmp_path)),
   )
   assert result.returncode == 0, result.stderr
@@ -105,7 +122,7 @@ def test_tpu_pod_runs_the_same_on_all_hosts(tmp_path):
     ['bash', '-n'], input=commands, text=True, capture_output=True, check=False
   )
   assert (checked.returncode, checked.stderr) == (0, '')
-  assert "gcsfuse --implicit-dirs 'my-bucket/runs' runs" in commands
+  assert f'gcsfuse --implicit-dirs {mounted} runs' in commands
   # What is started, with its arguments as they were given.
   line = commands[commands.index('exec ') :].replace('exec ', 'printf "%s\\n" ')
   words = subprocess.run(
@@ -115,9 +132,7 @@ def test_tpu_pod_runs_the_same_on_all_hosts(tmp_path):
     *('.venv/bin/python', '-m', 'experiments.train', '--distributed'),
   ]
   assert words[4].endswith('/runs/slice')
-  assert words[5:] == [
-    *('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
-  ]
+  assert words[5:] == list(arguments)
 
 
 def _into(folder):
@@ -125,6 +140,17 @@ def _into(folder):
   path = folder / 'environment'
   path.write_text(f'gcloud() {{ (cd {folder} && command gcloud "$@"); }}\n')
   return path
+
+
+def test_slurm_refuses_gpus_that_jax_would_not_find(tmp_path):
+  result = _launch(
+    tmp_path,
+    'slurm_gpu.sh',
+    SLURM_SUBMIT_DIR=str(tmp_path),
+    SLURM_GPUS_PER_TASK='1',
+  )
+  assert result.returncode == 1
+  assert '--gpus-per-node' in result.stderr
 
 
 @pytest.mark.parametrize('script', ['slurm_gpu.sh', 'tpu_pod.sh'])

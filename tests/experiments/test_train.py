@@ -601,6 +601,17 @@ def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
       ],
       r'--process_id must be from 0 to 1, .* got 2',
     ),
+    *(
+      (
+        [
+          *('--num_processes=2', '--process_id=0'),
+          f'--coordinator_address={address}',
+        ],
+        f"--coordinator_address must be host:port, .* got '{address}'",
+      )
+      for address in ('nonsense', 'localhost:port', 'localhost:65536', ':80')
+    ),
+    (['--distributed'], 'JAX finds no cluster for --distributed'),
   ],
 )
 def test_a_job_that_cannot_be_is_told(folder, flags, message):
