@@ -35,6 +35,9 @@ export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 # Compiled programs, for when the job comes back.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/.jax_cache}"
 
+# Since Slurm 22.05 srun does not take this over from sbatch by itself.
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
+
 # With --distributed JAX reads from Slurm's variables who the others are; a
 # process that fails ends the job.
 exec srun --gpu-bind=none --kill-on-bad-exit=1 \

@@ -38,7 +38,8 @@ on_all_hosts "
   mkdir -p neuroplastic runs && tar xzf neuroplastic.tar.gz -C neuroplastic
   mountpoint -q runs || gcsfuse $mount '$bucket' runs
   cd neuroplastic
-  python3 -m pip install -q --user uv
+  python3 -m pip install -q --user uv ||
+    python3 -m pip install -q --user --break-system-packages uv
   test -d .venv || python3 -m uv venv -q --python '>=3.11' .venv
   python3 -m uv pip install -q --python .venv -e '.[experiments,tpu]'"
 

@@ -21,6 +21,7 @@ TINY = (
 )
 SRUN = """#!/bin/bash
 [ "$1 $2" = '--gpu-bind=none --kill-on-bad-exit=1' ] || exit 9
+[ "$SRUN_CPUS_PER_TASK" = 3 ] || exit 9
 shift 2
 for rank in 1 0; do
   SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" >"rank$rank" 2>&1 &
@@ -72,6 +73,7 @@ def test_slurm_starts_processes_that_find_each_other(tmp_path):
     SLURM_JOB_ID=str(os.getpid()),
     SLURM_STEP_NODELIST='localhost',
     SLURM_NTASKS='2',
+    SLURM_CPUS_PER_TASK='3',
     SLURM_STEP_NUM_NODES='1',
   )
   said = [(tmp_path / f'rank{rank}').read_text() for rank in (0, 1)]
