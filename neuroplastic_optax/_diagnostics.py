@@ -64,18 +64,23 @@ def histogram(
   width = (high - low) / BINS
   position = (alpha - low) / jnp.where(width > 0, width, 1.0)
   index = jnp.clip(position, 0, BINS - 1).astype(jnp.int32)
-  count = _count_by_scattering
-  if any(
-    kind == jax.sharding.AxisType.Explicit
-    for kind in jax.typeof(index).sharding.mesh.axis_types
-  ):
-    # Where arrays have their shardings in their types, a scatter of sharded
-    # indices into what is replicated is refused.
-    count = _count_by_comparing
-  counts = jax.lax.platform_dependent(
-    index, tpu=_count_by_comparing, default=count
+  mesh = jax.typeof(index).sharding.mesh
+  explicit = tuple(
+    name
+    for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
+    if kind == jax.sharding.AxisType.Explicit
   )
-  return reductions.total(counts)
+  count: Any = _count
+  if explicit:
+    # A scatter of what is sharded is refused where shardings are in the types.
+    count = jax.sharding.auto_axes(_count, axes=explicit, out_sharding=jax.P())
+  return reductions.total(count(index))
+
+
+def _count(index: jax.Array) -> jax.Array:
+  return jax.lax.platform_dependent(
+    index, tpu=_count_by_comparing, default=_count_by_scattering
+  )
 
 
 def _count_by_scattering(index: jax.Array) -> jax.Array:
