@@ -5,7 +5,7 @@ one frozen object with every default filled in.
 """
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -58,7 +58,7 @@ class Settings:
     return dict(zip(self.arms, self.learning_rate, strict=True))
 
 
-def refuse_unknown(config: Iterable[str], known: Iterable[str]) -> None:
+def refuse_unknown(config: Iterable[str], known: Collection[str]) -> None:
   """Raises a ValueError if a field of a configuration is not a known one."""
   for name in config:
     if name not in known:

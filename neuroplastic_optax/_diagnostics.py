@@ -99,16 +99,14 @@ def median(
   counts: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
 ) -> jax.Array:
   """The median of a histogram, linear within its bin."""
-  # By sums over the bins alone, which shardings in types know how to batch.
-  counts = counts.astype(jnp.float32)
-  bins = jnp.arange(BINS)
-  upto = bins[:, None] >= bins
-  cumulative = jnp.sum(jnp.where(upto, counts, 0.0), axis=1)
+  # Not by a search and an index: neither can be batched over a sharded axis
+  # where shardings are in the types.
+  bins, counts = jnp.arange(BINS), counts.astype(jnp.float32)
   half = jnp.sum(counts) / 2
-  b = jnp.minimum(jnp.sum(cumulative < half), BINS - 1)
-  before = jnp.sum(jnp.where(bins < b, counts, 0.0))
-  inside = half - before
-  fraction = inside / jnp.maximum(jnp.sum(jnp.where(bins == b, counts, 0)), 1)
+  b = jnp.minimum(jnp.sum(jnp.cumsum(counts) < half), BINS - 1)
+  below = jnp.sum(jnp.where(bins < b, counts, 0.0))
+  inside = jnp.sum(jnp.where(bins == b, counts, 0.0))
+  fraction = (half - below) / jnp.maximum(inside, 1)
   return low + (high - low) * (b + fraction) / BINS
 
 
@@ -130,17 +128,12 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   sizes = [_sum_bins(s.alpha_histogram) for s in each]
   n = _total(sizes)
 
-  def mean(name: str) -> jax.Array:
-    return _total(
-      [size / n * getattr(s, name) for size, s in zip(sizes, each, strict=True)]
-    )
+  def mean(values: Sequence[jax.Array]) -> jax.Array:
+    return _total([m / n * x for m, x in zip(sizes, values, strict=True)])
 
-  alpha_mean = mean('alpha_mean')
-  variance = _total(
-    [
-      size / n * (s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2)
-      for size, s in zip(sizes, each, strict=True)
-    ]
+  alpha_mean = mean([s.alpha_mean for s in each])
+  variance = mean(
+    [s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2 for s in each]
   )
   counts = _pooled_counts([s.alpha_histogram for s in each])
   low, high = (_numbers.cast(bound, jnp.float32) for bound in bounds)
@@ -157,8 +150,8 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
     alpha_median=median(counts, low, high),
     alpha_min=jnp.min(_reduced(jnp.min, [s.alpha_min for s in each])),
     alpha_max=jnp.max(_reduced(jnp.max, [s.alpha_max for s in each])),
-    alpha_fraction_near_min=mean('alpha_fraction_near_min'),
-    alpha_fraction_near_max=mean('alpha_fraction_near_max'),
+    alpha_fraction_near_min=mean([s.alpha_fraction_near_min for s in each]),
+    alpha_fraction_near_max=mean([s.alpha_fraction_near_max for s in each]),
     alpha_histogram=counts,
     controller_multiplier=_total(multipliers) / tensors,
     **norms,

@@ -117,15 +117,15 @@ def factor(
     A scalar of the norm's dtype; 0 if there is a norm clip and n overflowed.
   """
   divisor = gain = jnp.ones_like(norm)
-  # Where n is infinite, so is what follows from it, and 0 comes of that.
-  finite = jnp.minimum(norm, jnp.finfo(norm.dtype).max)
   if homeostasis.max_update_norm is not None:
     divisor = clip_divisor(norm, homeostasis.max_update_norm, eps)
-    finite = finite / clip_divisor(finite, homeostasis.max_update_norm, eps)
   if homeostasis.target_rms is not None:
     target = homeostasis.target_rms * target_scale
     rate = homeostasis.adaptation_rate
-    gain = rms_gain(finite, size, target, rate, eps)
+    # What an infinite divisor divides does not matter, but must not be ∞/∞.
+    largest = jnp.finfo(norm.dtype).max
+    clipped = jnp.minimum(norm, largest) / jnp.minimum(divisor, largest)
+    gain = rms_gain(clipped, size, target, rate, eps)
   # The division comes last: XLA leaves it out of what is done to each element,
   # and with it all that led to it.
   return gain / divisor

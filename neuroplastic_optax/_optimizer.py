@@ -99,12 +99,8 @@ def neuroplastic_optimizer(
     decoupled_weight_decay: which of the two.
     weight_decay_mask: which leaves decay.
     stacked_axes: how many leading axes of a leaf index independent tensors.
-    axis_name: over which mesh axes leaves are split inside `shard_map`.
-    state_dtype: floating dtype of the moments; None for that of the params. A
-      moment whose decay is so near 1 that its steps would be lost in the dtype
-      given here is kept in float32: in bfloat16, from 0.9922 on. That is not
-      seen of a decay that is an array, as under `optax.inject_hyperparams`, nor
-      with None: for such decays, and params in low precision, give float32.
+    axis_name: over which mesh axes tensors are split inside `shard_map`.
+    state_dtype: floating dtype of the moments; None for that of the params.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update.
     eps: ε > 0.
 

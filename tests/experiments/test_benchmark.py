@@ -15,6 +15,15 @@ from experiments import rivals
 from experiments import workloads
 
 
+def _run(*flags):
+  return subprocess.run(
+    [sys.executable, '-m', 'experiments.benchmark', *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
 def test_rounds_are_interleaved_and_the_first_is_left_out():
   calls = []
 
@@ -59,15 +68,7 @@ def test_the_program(tmp_path):
     *('--workloads=mlp', '--optimizers=neuroplastic,sgdm', '--seconds=0'),
     *('--training=full+diagnostics', '--examples=128'),
   )
-  result = subprocess.run(
-    [
-      *(sys.executable, '-m', 'experiments.benchmark'),
-      *(*flags, f'--workdir={tmp_path}'),
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  result = _run(*flags, f'--workdir={tmp_path}')
   assert result.returncode == 0, result.stderr
   found = json.loads((tmp_path / 'benchmark.json').read_text())['tables']
   update, training = (
@@ -109,25 +110,12 @@ def test_the_allocator_is_told(preloaded):
 
 @pytest.mark.parametrize('flag', ['--workloads=vgg', '--training=full+more'])
 def test_unknown_names_are_told(flag):
-  result = subprocess.run(
-    [sys.executable, '-m', 'experiments.benchmark', flag],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  result = _run(flag)
   assert result.returncode == 1
   assert result.stderr.startswith(f'error: {flag.partition("=")[0]} must be')
 
 
 def test_nothing_to_measure_is_told():
-  result = subprocess.run(
-    [
-      *(sys.executable, '-m', 'experiments.benchmark'),
-      *('--workloads=', '--training='),
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  result = _run('--workloads=', '--training=')
   assert result.returncode == 1
   assert result.stderr.startswith('error: --workloads and --training')
