@@ -1,0 +1,125 @@
+"""Homeostasis bounds norms, pulls at the RMS, and nothing else."""
+
+import functools
+
+import chex
+import hypothesis
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import neuroplastic
+from tests.problems import problem
+from tests.problems import seeds
+from tests.problems import shapes
+from tests.running import all_updates
+
+# Sampled, since floats are mostly drawn near 1.
+magnitudes = st.sampled_from([1e-30, 1e-20, 1e-8, 1e-3, 1.0, 1e8, 1e20, 1e30])
+
+
+@jax.jit
+def _regulated(gradient, homeostasis):
+  """The first update of one gradient."""
+  tx = neuroplastic(homeostasis=homeostasis)
+  return tx.update(gradient, tx.init(gradient))[0]
+
+
+@hypothesis.given(
+  seed=seeds,
+  shape=shapes,
+  magnitude=magnitudes,
+  max_norm=st.floats(1e-3, 1e3),
+  target=st.floats(0, 1e3),
+  rate=st.floats(0, 1e3),
+)
+def test_norms_of_updates_are_bounded(
+  seed, shape, magnitude, max_norm, target, rate
+):
+  gradient = np.random.default_rng(seed).normal(size=shape)
+  gradient = jnp.asarray(gradient * magnitude, 'float32')
+  update = _regulated(gradient, Homeostasis(max_norm, target, rate))
+  # The gain that follows the clip is at most 1.5.
+  assert np.linalg.norm(update) <= 1.5 * max_norm * (1 + 1e-5)
+
+
+@hypothesis.given(
+  seed=seeds,
+  shape=shapes,
+  magnitude=magnitudes.filter(lambda m: m > 1e-10),
+  ratio=st.floats(0.01, 10),
+)
+def test_the_norm_clip_alone(seed, shape, magnitude, ratio):
+  # However large or small: float32 could not hold the squares of most.
+  gradient = np.random.default_rng(seed).normal(size=shape)
+  gradient = jnp.asarray(gradient * magnitude, 'float32')
+  free = np.asarray(_regulated(gradient, None), np.float64)
+  norm = np.linalg.norm(free)
+  max_norm = ratio * norm
+  clip = Homeostasis(max_update_norm=max_norm, target_rms=None)
+  factor = max_norm / (norm + 1e-8) if norm > max_norm else 1.0
+  np.testing.assert_allclose(
+    _regulated(gradient, clip), factor * free, rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  ('target', 'factor'), [(0.0, 0.5), (1e6, 1.5)], ids=['down', 'up']
+)
+def test_the_rms_gain_alone(target, factor):
+  # So far from its target, the gain is at its bound.
+  _, (gradient,) = problem(7, 1)
+  gradient = jax.tree.map(lambda g: g + 10 * jnp.sign(g), gradient)
+  pull = Homeostasis(
+    max_update_norm=None, target_rms=target, adaptation_rate=1.0
+  )
+  free, _ = all_updates(neuroplastic(homeostasis=None), gradient, [gradient])
+  pulled, _ = all_updates(neuroplastic(homeostasis=pull), gradient, [gradient])
+  expected = jax.tree.map(lambda u: factor * u, free)
+  chex.assert_trees_all_close(pulled, expected, rtol=1e-6)
+
+
+def test_homeostasis_is_on_without_a_base_and_off_over_one():
+  params, gradients = problem(9, 2)
+
+  def updates(base, **arguments):
+    return all_updates(neuroplastic(base, **arguments), params, gradients)[0]
+
+  chex.assert_trees_all_equal(
+    updates(None), updates(None, homeostasis=Homeostasis())
+  )
+  chex.assert_trees_all_equal(
+    updates(optax.trace(0.9)), updates(optax.trace(0.9), homeostasis=None)
+  )
+
+
+# Targets by leaf.
+
+
+@pytest.mark.parametrize(
+  'scale',
+  [
+    {'layer': 2.0, 'scale': 3.0},
+    {'layer': {'w': 2.0, 'b': np.float32(2)}, 'scale': jnp.float32(3)},
+    lambda params: {'layer': 2.0, 'scale': 3.0 + params['scale'].ndim},
+  ],
+  ids=['prefix', 'tree', 'function'],
+)
+def test_target_rms_scale_scales_the_target_of_its_leaves(scale):
+  _, (gradient,) = problem(8, 1)
+  pull = functools.partial(
+    Homeostasis, max_update_norm=1.0, adaptation_rate=0.5
+  )
+
+  def updates(homeostasis):
+    tx = neuroplastic(homeostasis=homeostasis)
+    return all_updates(tx, gradient, [gradient])[0][0]
+
+  scaled = updates(pull(target_rms=0.1, target_rms_scale=scale))
+  twice, thrice = updates(pull(target_rms=0.2)), updates(pull(target_rms=0.3))
+  chex.assert_trees_all_close(scaled['layer'], twice['layer'], rtol=1e-6)
+  chex.assert_trees_all_close(scaled['scale'], thrice['scale'], rtol=1e-6)
