@@ -1,3 +1,15 @@
 """Settings that more than one file of tests goes through."""
 
+from neuroplastic_optax import modulations
+
 NEUTRAL = dict(min_alpha=1.0, max_alpha=1.0, homeostasis=None)
+
+RULES = {
+  'direct': modulations.Direct(),
+  'gain': modulations.Gain(strength=0.6),
+  'bounded': modulations.Gain(strength=1.0, max_ratio=0.1),
+  'momentum': modulations.Momentum(strength=0.6),
+  'trust_ratio': modulations.TrustRatio(strength=0.9),
+  'orthogonal': modulations.Orthogonal(strength=0.5),
+  'matched': modulations.Orthogonal(strength=0.7, match_gradient_norm=True),
+}
