@@ -1,6 +1,8 @@
 """Homeostasis bounds norms, pulls at the RMS, and nothing else."""
 
+import dataclasses
 import functools
+import re
 
 import chex
 import hypothesis
@@ -17,6 +19,7 @@ from tests.problems import problem
 from tests.problems import seeds
 from tests.problems import shapes
 from tests.running import all_updates
+from tests.trees import PARAMS
 
 # Sampled, since floats are mostly drawn near 1.
 magnitudes = st.sampled_from([1e-30, 1e-20, 1e-8, 1e-3, 1.0, 1e8, 1e20, 1e30])
@@ -97,6 +100,17 @@ def test_homeostasis_is_on_without_a_base_and_off_over_one():
   )
 
 
+def test_homeostasis_may_be_made_inside_vmap():
+  def norm(max_update_norm):
+    homeostasis = Homeostasis(max_update_norm=max_update_norm)
+    tx = neuroplastic(homeostasis=dataclasses.replace(homeostasis))
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS))
+    return jnp.linalg.norm(updates['w'])
+
+  norms = jnp.array([0.5, 1.0, 2.0])
+  np.testing.assert_allclose(jax.vmap(norm)(norms), norms, rtol=0.02)
+
+
 # Targets by leaf.
 
 
@@ -123,3 +137,20 @@ def test_target_rms_scale_scales_the_target_of_its_leaves(scale):
   twice, thrice = updates(pull(target_rms=0.2)), updates(pull(target_rms=0.3))
   chex.assert_trees_all_close(scaled['layer'], twice['layer'], rtol=1e-6)
   chex.assert_trees_all_close(scaled['scale'], thrice['scale'], rtol=1e-6)
+
+
+def test_target_rms_scale_must_hold_positive_numbers():
+  scale = {'w': 1.0, 'b': [2.0, 0.0]}
+  message = "target_rms_scale['b'][1] must be a number in (0, inf), got 0.0"
+  with pytest.raises(ValueError, match=re.escape(message)):
+    Homeostasis(target_rms_scale=scale)
+  with pytest.raises(TypeError, match=r"target_rms_scale\['w'\] must be"):
+    Homeostasis(target_rms_scale={'w': '1'})
+  Homeostasis(target_rms_scale={'w': jnp.float32(-1)})
+
+
+@pytest.mark.parametrize('scale', [{'w': 1.0}, lambda params: [1.0, 2.0]])
+def test_scales_that_do_not_fit_are_refused(scale):
+  tx = neuroplastic(homeostasis=Homeostasis(target_rms_scale=scale))
+  with pytest.raises(ValueError, match='target_rms_scale must be a pytree'):
+    tx.init(PARAMS)

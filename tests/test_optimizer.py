@@ -1,5 +1,7 @@
 """The optimizer is the direction, a learning rate and decoupled decay."""
 
+import inspect
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,17 @@ def test_optimizer_is_direction_times_learning_rate(rate, arguments):
     gradients,
   )
   chex.assert_trees_all_close(actual, expected, rtol=1e-6)
+
+
+def test_the_optimizer_spells_out_every_argument():
+  direction = inspect.signature(neuroplastic).parameters
+  complete = inspect.signature(neuroplastic_optimizer).parameters
+  assert next(iter(complete)) == 'learning_rate'
+  own = {'learning_rate', 'decoupled_weight_decay'}
+  assert complete.keys() - own == direction.keys()
+  for name, parameter in direction.items():
+    assert complete[name].default == parameter.default, name
+    assert complete[name].kind == inspect.Parameter.KEYWORD_ONLY
 
 
 # Decoupled weight decay.

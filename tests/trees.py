@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 
+PARAMS = {'w': jnp.ones((2, 3)), 'b': jnp.ones(3)}
+
 SHAPES = [(3, 4), (5,), (), (2, 2, 3)]
 
 

@@ -1,6 +1,5 @@
-"""What is refused, when, and with which words; and what is not."""
+"""Hyperparameters: which are refused, and with which words."""
 
-import dataclasses
 import inspect
 import re
 
@@ -15,6 +14,7 @@ from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.trees import PARAMS
 
 
 def _optimizer(**arguments):
@@ -100,6 +100,14 @@ def _assert_refused(error, builder, name, allowed, value):
     _build(builder, name, value)
 
 
+def test_every_number_is_checked_here():
+  # An argument whose default is a number is a number.
+  for builder in (neuroplastic, Homeostasis):
+    parameters = inspect.signature(builder).parameters.values()
+    numbers = {p.name for p in parameters if type(p.default) is float}
+    assert numbers == BUILDERS[builder].keys()
+
+
 @every_number
 def test_numbers_out_of_range_are_refused(builder, name, allowed):
   never = [np.nan, np.inf, -np.inf, 10**400, np.float64('nan')]
@@ -175,6 +183,8 @@ def test_numbers_that_do_not_go_together_are_refused(builder):
   builder(**dict.fromkeys(weights[:2], 0))
 
 
+# What is no number.
+
 OTHERS = [
   ('gradient_only', 'True or False', [1, 0, None, 'yes', np.True_]),
   ('parameterwise', 'True or False', [1, 0, None, 'yes', np.True_]),
@@ -213,33 +223,7 @@ def test_state_dtype_must_be_floating(dtype):
     neuroplastic(state_dtype=dtype)
 
 
-def test_target_rms_scale_must_hold_positive_numbers():
-  scale = {'w': 1.0, 'b': [2.0, 0.0]}
-  message = "target_rms_scale['b'][1] must be a number in (0, inf), got 0.0"
-  with pytest.raises(ValueError, match=re.escape(message)):
-    Homeostasis(target_rms_scale=scale)
-  with pytest.raises(TypeError, match=r"target_rms_scale\['w'\] must be"):
-    Homeostasis(target_rms_scale={'w': '1'})
-  Homeostasis(target_rms_scale={'w': jnp.float32(-1)})
-
-
-# At init and update.
-
-
-def test_leaves_must_be_floating_or_complex():
-  params = {'w': jnp.ones(2), 'steps': [jnp.zeros((), jnp.int32)]}
-  message = r"params\['steps'\]\[0\] of dtype int32.*optax.masked"
-  with pytest.raises(TypeError, match=message):
-    neuroplastic().init(params)
-  tx = neuroplastic(gradient_only=True)
-  message = r"updates\['steps'\]\[0\] of dtype int32"
-  with pytest.raises(TypeError, match=message):
-    tx.update(params, tx.init({'w': jnp.ones(2), 'steps': [jnp.ones(())]}))
-  with pytest.raises(TypeError, match='of dtype bool'):
-    neuroplastic().init(jnp.array(True))
-
-
-PARAMS = {'w': jnp.ones((2, 3)), 'b': jnp.ones(3)}
+# What weight decay needs.
 
 
 @pytest.mark.parametrize(
@@ -261,195 +245,3 @@ def test_without_weight_decay_params_are_not_needed(builder):
     actual = tx.update(PARAMS, tx.init(PARAMS))
     expected = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
     chex.assert_trees_all_equal(actual, expected)
-
-
-MISFITS = [
-  {'w': True},
-  {'w': True, 'b': True, 'c': True},
-  {'w': {'x': True}, 'b': True},
-  [True, False],
-  lambda params: {'w': True},
-]
-
-
-@pytest.mark.parametrize('mask', MISFITS)
-def test_masks_that_do_not_fit_are_refused(mask):
-  tx = neuroplastic(weight_decay=0.1, weight_decay_mask=mask)
-  with pytest.raises(ValueError, match='weight_decay_mask must be a pytree'):
-    tx.init(PARAMS)
-
-
-@pytest.mark.parametrize('scale', [{'w': 1.0}, lambda params: [1.0, 2.0]])
-def test_scales_that_do_not_fit_are_refused(scale):
-  tx = neuroplastic(homeostasis=Homeostasis(target_rms_scale=scale))
-  with pytest.raises(ValueError, match='target_rms_scale must be a pytree'):
-    tx.init(PARAMS)
-
-
-@pytest.mark.parametrize(
-  'mask',
-  [
-    {'w': 1, 'b': 0},
-    {'w': 'yes', 'b': 'no'},
-    {'w': jnp.asarray(True), 'b': False},
-    lambda params: jax.tree.map(jnp.any, params),
-  ],
-)
-def test_masks_must_hold_python_bools(mask):
-  tx = neuroplastic(weight_decay=0.1, weight_decay_mask=mask)
-  with pytest.raises(TypeError, match='weight_decay_mask must be Python bools'):
-    tx.init(PARAMS)
-
-
-def test_trees_that_differ_are_refused():
-  tx = neuroplastic(weight_decay=0.1)
-  state = tx.init(PARAMS)
-  with pytest.raises(ValueError, match='params must have the structure'):
-    tx.update(PARAMS, state, {'w': PARAMS['w']})
-  with pytest.raises(ValueError, match='must have the structure'):
-    tx.update({'w': PARAMS['w']}, state, {'w': PARAMS['w']})
-  lossy = optax.stateless(lambda updates, _: updates['w'])
-  with pytest.raises(ValueError, match='the updates of the base must have'):
-    neuroplastic(lossy).update(PARAMS, neuroplastic(lossy).init(PARAMS))
-
-
-# Signatures.
-
-
-def test_the_optimizer_spells_out_every_argument():
-  direction = inspect.signature(neuroplastic).parameters
-  complete = inspect.signature(neuroplastic_optimizer).parameters
-  assert next(iter(complete)) == 'learning_rate'
-  own = {'learning_rate', 'decoupled_weight_decay'}
-  assert complete.keys() - own == direction.keys()
-  for name, parameter in direction.items():
-    assert complete[name].default == parameter.default, name
-    assert complete[name].kind == inspect.Parameter.KEYWORD_ONLY
-
-
-def test_every_number_is_checked_here():
-  # An argument whose default is a number is a number.
-  for builder in (neuroplastic, Homeostasis):
-    parameters = inspect.signature(builder).parameters.values()
-    numbers = {p.name for p in parameters if type(p.default) is float}
-    assert numbers == BUILDERS[builder].keys()
-
-
-# Numbers may be arrays and tracers.
-
-DIRECTION_NUMBERS = dict(
-  activity_weight=[0.4, 0.1, 0.5],
-  gradient_weight=[0.4, 0.8, 0.0],
-  memory_weight=[0.2, 0.3, 0.9],
-  activity_decay=[0.95, 0.5, 0.0],
-  memory_b1=[0.9, 0.0, 0.5],
-  memory_b2=[0.99, 0.9, 0.999],
-  min_alpha=[0.2, 0.0, 0.9],
-  max_alpha=[2.0, 1.5, 1.0],
-  plasticity_scale=[1.0, 0.0, 3.0],
-  weight_decay=[0.0, 0.1, 0.5],
-  eps=[1e-8, 1e-3, 1.0],
-)
-HOMEOSTASIS_NUMBERS = dict(
-  max_update_norm=[1.0, 0.1, 10.0],
-  target_rms=[0.02, 0.5, 0.0],
-  adaptation_rate=[0.01, 1.0, 2.0],
-)
-SCALES = {'w': [1.0, 2.0, 3.0], 'b': [1.0, 10.0, 0.1]}
-
-
-@pytest.mark.parametrize('decoupled', [False, True])
-def test_an_optimizer_built_inside_vmap_over_all_its_numbers(decoupled):
-  rng = np.random.default_rng(0)
-  like = lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype)
-  gradients = [jax.tree.map(like, PARAMS) for _ in range(4)]
-
-  def train(learning_rate, numbers, homeostasis):
-    tx = neuroplastic_optimizer(
-      learning_rate,
-      homeostasis=homeostasis,
-      decoupled_weight_decay=decoupled,
-      **numbers,
-    )
-    params, state = PARAMS, tx.init(PARAMS)
-    for gradient in gradients:
-      updates, state = tx.update(gradient, state, params)
-      params = optax.apply_updates(params, updates)
-    return params, state
-
-  members = [
-    (
-      rate,
-      {name: values[i] for name, values in DIRECTION_NUMBERS.items()},
-      Homeostasis(
-        **{name: values[i] for name, values in HOMEOSTASIS_NUMBERS.items()},
-        target_rms_scale={name: values[i] for name, values in SCALES.items()},
-      ),
-    )
-    for i, rate in enumerate([0.1, 1.0, 0.01])
-  ]
-  # Stages are pytrees of their numbers: a batch of them is one of arrays.
-  batch = jax.tree.map(lambda *values: jnp.array(values), *members)
-  actual = jax.jit(jax.vmap(train))(*batch)
-  alone = [train(*member) for member in members]
-  expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-  chex.assert_trees_all_close(actual, expected, rtol=2e-5, atol=1e-6)
-
-
-def test_stages_are_pytrees_of_their_numbers():
-  homeostasis = Homeostasis(
-    max_update_norm=jnp.float32(2),
-    target_rms=None,
-    target_rms_scale={'w': 3.0},
-  )
-  paths = {
-    jax.tree_util.keystr(path): leaf
-    for path, leaf in jax.tree.leaves_with_path(homeostasis)
-  }
-  assert paths == {
-    '.max_update_norm': 2.0,
-    '.adaptation_rate': 0.01,
-    ".target_rms_scale['w']": 3.0,
-  }
-  doubled = jax.tree.map(lambda x: x * 2, homeostasis)
-  assert isinstance(doubled, Homeostasis)
-  assert doubled.max_update_norm == 4.0
-  assert doubled.target_rms is None
-  assert doubled.target_rms_scale == {'w': 6.0}
-  assert jax.tree.leaves(modulations.Direct()) == []
-  same = jax.jit(lambda stage: stage)(modulations.Direct())
-  assert same == modulations.Direct()
-
-
-def test_functions_in_stages_are_static():
-  scale = lambda params: 1.0
-  homeostasis = Homeostasis(target_rms_scale=scale)
-  assert len(jax.tree.leaves(homeostasis)) == 3
-  assert jax.jit(lambda h: h)(homeostasis).target_rms_scale is scale
-
-
-def test_homeostasis_may_be_made_inside_vmap():
-  def norm(max_update_norm):
-    homeostasis = Homeostasis(max_update_norm=max_update_norm)
-    tx = neuroplastic(homeostasis=dataclasses.replace(homeostasis))
-    updates, _ = tx.update(PARAMS, tx.init(PARAMS))
-    return jnp.linalg.norm(updates['w'])
-
-  norms = jnp.array([0.5, 1.0, 2.0])
-  np.testing.assert_allclose(jax.vmap(norm)(norms), norms, rtol=0.02)
-
-
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_float32_numbers_of_low_precision_params(dtype):
-  # 0.999 is 1 in bfloat16, 1e-8 is 0 in float16.
-  numbers = dict(
-    memory_b2=0.999, activity_decay=0.99, eps=1e-8, weight_decay=1e-4
-  )
-  params = jax.tree.map(lambda p: (p * 0.3).astype(dtype), PARAMS)
-  python = neuroplastic(**numbers)
-  arrays = neuroplastic(**jax.tree.map(jnp.float32, numbers))
-  chex.assert_trees_all_close(
-    arrays.update(params, arrays.init(params), params),
-    python.update(params, python.init(params), params),
-    rtol=float(jnp.finfo(dtype).eps),
-  )
