@@ -1,8 +1,21 @@
 """Settings that more than one file of tests goes through."""
 
+import optax
+import pytest
+
 from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic_optimizer
 
 NEUTRAL = dict(min_alpha=1.0, max_alpha=1.0, homeostasis=None)
+
+SETTINGS = {
+  'default': {},
+  'gradient_only': dict(gradient_only=True),
+  'adam': dict(base=optax.scale_by_adam(), weight_decay=0.01),
+}
+every_setting = pytest.mark.parametrize(
+  'settings', SETTINGS.values(), ids=SETTINGS
+)
 
 RULES = {
   'direct': modulations.Direct(),
@@ -13,3 +26,5 @@ RULES = {
   'orthogonal': modulations.Orthogonal(strength=0.5),
   'matched': modulations.Orthogonal(strength=0.7, match_gradient_norm=True),
 }
+
+inject = optax.inject_hyperparams(neuroplastic_optimizer)

@@ -1,14 +1,112 @@
 """Any floating dtype, complex ones too, and numbers at their ends."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
+from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import neuroplastic_optimizer
+from tests.running import trained
+from tests.settings import every_setting
+from tests.settings import SETTINGS
 from tests.trees import PARAMS
+from tests.trees import random_tree
+from tests.trees import random_trees
+from tests.trees import types_of
+
+FLOATS = ('float16', 'bfloat16', 'float32', 'float64')
+every_float = pytest.mark.parametrize('dtype', FLOATS)
+
+
+@pytest.fixture(autouse=True)
+def _precision(request):
+  """64-bit mode for tests of a 64-bit dtype."""
+  callspec = getattr(request.node, 'callspec', None)
+  dtype = callspec.params.get('dtype') if callspec else None
+  if dtype in ('float64', 'complex128'):
+    with jax.enable_x64(True):
+      yield
+  else:
+    yield
+
 
 # What is of which dtype.
+
+
+@every_float
+@every_setting
+def test_state_and_updates_keep_their_types(settings, dtype):
+  tx = neuroplastic_optimizer(jnp.float32(0.1), **settings)
+  weak = jnp.asarray(1.0)
+  assert jax.typeof(weak).weak_type
+  params = {'strong': jnp.ones((2, 3), dtype), 'weak': weak}
+  state = tx.init(params)
+  base = settings.get('base', optax.identity())
+  base_state = base.init(params)
+  expected = base.update(params, base_state, params)
+  assert not any(x.weak_type for x in jax.tree.leaves(types_of(state[0][1:4])))
+  for update in (tx.update, jax.jit(tx.update)):
+    updates, after = update(params, state, params)
+    # Adam's updates are never weak, and its moments not for long.
+    ours = after[0]
+    assert types_of((updates, ours.base)) == types_of(expected)
+    after = (ours._replace(base=state[0].base), *after[1:])
+    assert types_of(after) == types_of(state)
+
+
+@every_float
+def test_moments_have_the_dtype_of_the_params(dtype):
+  state = neuroplastic().init(random_tree(0, dtype))
+  moments = state.activity, state.memory_mu, state.memory_nu
+  assert {x.dtype.name for x in jax.tree.leaves(moments)} == {dtype}
+
+
+@pytest.mark.parametrize('state_dtype', FLOATS)
+@pytest.mark.parametrize('dtype', ['bfloat16', 'complex128'])
+def test_moments_have_the_state_dtype(state_dtype, dtype):
+  del dtype  # 64-bit mode or not.
+  if not jax.config.jax_enable_x64 and state_dtype == 'float64':
+    with pytest.raises(ValueError, match=r'state_dtype=float64 .*64-bit'):
+      neuroplastic(state_dtype=state_dtype)
+    return
+  params = {
+    'real': jnp.ones(3, 'bfloat16'),
+    'complex': jnp.ones(3, 'complex64'),
+  }
+  tx = neuroplastic(state_dtype=state_dtype)
+  state = tx.init(params)
+  _, state = jax.jit(tx.update)(params, state)
+  complex_dtype = 'complex128' if state_dtype == 'float64' else 'complex64'
+  assert jax.tree.map(lambda x: x.dtype.name, state.memory_mu) == {
+    'real': state_dtype, 'complex': complex_dtype,
+  }  # fmt: skip
+  for moment in (state.activity, state.memory_nu):
+    assert {x.dtype.name for x in jax.tree.leaves(moment)} == {state_dtype}
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+@every_setting
+def test_arithmetic_is_in_float32(settings, dtype):
+  # Of gradients and moments that a low dtype can hold, only the last step,
+  # the rounding of the result, may differ from float32.
+  if 'base' in settings:
+    settings = dict(weight_decay=0.01, homeostasis=Homeostasis(0.5))
+  tx = neuroplastic(state_dtype='float32', **settings)
+  params, gradients = random_tree(0, dtype), random_trees(4, dtype)
+  wide = functools.partial(optax.tree.cast, dtype='float32')
+  state, wide_state = tx.init(params), tx.init(wide(params))
+  for gradient in gradients:
+    updates, state = tx.update(gradient, state, params)
+    expected, wide_state = tx.update(wide(gradient), wide_state, wide(params))
+    chex.assert_trees_all_equal(updates, optax.tree.cast(expected, dtype))
+    chex.assert_trees_all_equal(state, wide_state)
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
@@ -25,3 +123,105 @@ def test_float32_numbers_of_low_precision_params(dtype):
     python.update(params, python.init(params), params),
     rtol=float(jnp.finfo(dtype).eps),
   )
+
+
+# Extreme numbers.
+
+MAGNITUDES = {
+  'zero': 0.0,
+  'tiny': 1e-30,
+  'small': 1e-8,
+  'ordinary': 1.0,
+  'huge': 1e30,
+}
+
+
+def _filled(params, magnitude, *, sparse):
+  """Gradients of a magnitude, as far as the params' dtype goes."""
+
+  def leaf(x):
+    limits = jnp.finfo(x.dtype)
+    low, high = float(limits.smallest_subnormal), float(limits.max)
+    signs = np.where(np.arange(x.size) % 2, -1.0, 0.7)
+    if sparse:
+      signs[1:] = 0.0
+    value = np.clip(magnitude, low, high) if magnitude else 0.0
+    return (signs * value).reshape(x.shape).astype(x.dtype)
+
+  return jax.tree.map(leaf, params)
+
+
+# Not over a base: in float16 the moments of Adam and the trace overflow.
+@every_float
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {},
+    dict(gradient_only=True, weight_decay=0.01),
+    dict(homeostasis=None),
+    dict(homeostasis=None, parameterwise=False),
+    dict(homeostasis=Homeostasis(max_update_norm=None)),
+  ],
+)
+def test_no_gradient_makes_nan_or_infinity(settings, dtype):
+  tx = neuroplastic(**settings)
+  params = random_tree(0, dtype)
+  update = jax.jit(tx.update)
+  orders = [[name] * 3 for name in MAGNITUDES]
+  orders += [list(MAGNITUDES), list(reversed(MAGNITUDES))]
+  for sparse in (False, True):
+    for order in orders:
+      state = tx.init(params)
+      for name in order:
+        gradient = _filled(params, MAGNITUDES[name], sparse=sparse)
+        updates, state = update(gradient, state, params)
+        chex.assert_tree_all_finite((updates, state))
+
+
+@every_float
+@pytest.mark.parametrize('diagnostics', [None, 'global'])
+@pytest.mark.parametrize('room', [1, 4])
+def test_homeostasis_bounds_gradients_whose_squares_overflow(
+  room, diagnostics, dtype
+):
+  # All the dtype has, with room for α ≤ 2 or without.
+  magnitude = float(jnp.finfo(dtype).max) / room
+  tx = neuroplastic(diagnostics=diagnostics)
+  params = random_tree(0, dtype)
+  state = tx.init(params)
+  for sparse in (False, True):
+    gradient = _filled(params, magnitude, sparse=sparse)
+    updates, state = tx.update(gradient, state)
+    chex.assert_tree_all_finite((updates, state._replace(diagnostics=None)))
+    if diagnostics:
+      assert jnp.isfinite(get_diagnostics(state)['update_norm'])
+
+
+# Complex numbers.
+
+
+@pytest.mark.parametrize('dtype', ['complex64', 'complex128'])
+@pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
+def test_complex_numbers(settings, dtype):
+  tx = neuroplastic(**settings)
+  params, gradient = random_tree(0, dtype), random_tree(1, dtype)
+  turn = jnp.asarray(np.exp(1j), dtype)
+  turned = functools.partial(jax.tree.map, lambda x: x * turn)
+  state = tx.init(params)
+  assert all(jnp.isrealobj(x) for x in jax.tree.leaves(state.activity))
+  updates, after = tx.update(gradient, state, params)
+  assert types_of(updates) == types_of(gradient)
+  assert types_of(after) == types_of(state)
+  # Moduli make the signals: what is turned stays turned.
+  actual, _ = tx.update(turned(gradient), state, turned(params))
+  chex.assert_trees_all_close(actual, turned(updates), rtol=1e-5)
+
+
+@pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
+def test_complex_numbers_without_imaginary_part_are_real(settings):
+  tx = neuroplastic(**settings)
+  params, gradients = random_tree(0), random_trees(3)
+  lift = functools.partial(jax.tree.map, lambda x: x.astype('complex64'))
+  actual, _ = trained(tx, lift(params), lift(gradients))
+  expected, _ = trained(tx, params, gradients)
+  chex.assert_trees_all_close(actual, lift(expected), rtol=1e-5, atol=1e-6)

@@ -111,6 +111,14 @@ def test_homeostasis_may_be_made_inside_vmap():
   np.testing.assert_allclose(jax.vmap(norm)(norms), norms, rtol=0.02)
 
 
+def test_not_a_number_is_not_hidden_by_homeostasis():
+  tx = neuroplastic()
+  for bad in (jnp.nan, jnp.inf):
+    gradient = jnp.array([bad, 1.0, 3e38])
+    updates, _ = tx.update(gradient, tx.init(gradient))
+    assert not jnp.all(jnp.isfinite(updates))
+
+
 # Targets by leaf.
 
 

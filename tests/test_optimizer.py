@@ -45,6 +45,18 @@ def test_optimizer_is_direction_times_learning_rate(rate, arguments):
   chex.assert_trees_all_close(actual, expected, rtol=1e-6)
 
 
+def test_a_learning_rate_is_not_rounded_to_the_dtype_of_the_params():
+  rate, gradient = 0.1, jnp.linspace(1, 2, 129, dtype='bfloat16')
+  expected = (-rate * gradient.astype('float32')).astype('bfloat16')
+  assert jnp.any(expected != -jnp.bfloat16(rate) * gradient)
+  for given in (rate, jnp.float32(rate), optax.constant_schedule(rate)):
+    tx = neuroplastic_optimizer(
+      given, min_alpha=1.0, max_alpha=1.0, homeostasis=None
+    )
+    updates, _ = tx.update(gradient, tx.init(gradient))
+    chex.assert_trees_all_equal(updates, expected)
+
+
 def test_the_optimizer_spells_out_every_argument():
   direction = inspect.signature(neuroplastic).parameters
   complete = inspect.signature(neuroplastic_optimizer).parameters

@@ -3,11 +3,20 @@
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import neuroplastic_optimizer
+from neuroplastic_optax import NeuroplasticState
 from tests.problems import problem
 from tests.running import all_updates
+from tests.running import trained
+from tests.settings import every_setting
+from tests.trees import is_ours
+from tests.trees import random_tree
+from tests.trees import random_trees
 
 MOMENTS = ('activity', 'memory_mu', 'memory_nu')
 
@@ -67,3 +76,50 @@ def test_schedules_see_the_number_of_updates_before():
     all_updates(neuroplastic(**{name: schedule}), params, gradients)
     jax.effects_barrier()
     assert sorted(set(counts)) == [0, 1, 2], name
+
+
+# Optax's own tools for trees and states.
+
+
+@every_setting
+def test_map_params(settings):
+  settings = settings | dict(
+    weight_decay=0.01,
+    weight_decay_mask={'dense': True, 'scale': False},
+    homeostasis=Homeostasis(target_rms_scale={'dense': 2.0, 'scale': 1.0}),
+  )
+  tx = neuroplastic_optimizer(optax.constant_schedule(0.1), **settings)
+  params = random_tree(0)
+  _, state = trained(tx, params, random_trees(2))
+  marked = optax.tree.map_params(
+    tx, lambda x: 'moment', state, transform_non_params=lambda x: 'other'
+  )
+  (ours,) = (s for s in marked if isinstance(s, NeuroplasticState))
+  like_params = jax.tree.map(lambda x: 'moment', params)
+  moments = ours.activity, ours.memory_mu, ours.memory_nu
+  if settings.get('gradient_only'):
+    assert moments == (None, None, None)
+  else:
+    assert moments == (like_params,) * 3
+  assert ours.count == 'other'
+
+
+WRAPPERS = {
+  'none': lambda tx: tx,
+  'chain': lambda tx: optax.chain(optax.clip(1.0), tx, optax.scale(-1.0)),
+  'named_chain': lambda tx: optax.named_chain(('ours', tx)),
+  'masked': lambda tx: optax.masked(tx, lambda params: True),
+  'multi_steps': lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+  'apply_if_finite': lambda tx: optax.apply_if_finite(tx, 2),
+}
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+def test_fields_of_the_state_are_found_by_name(wrap):
+  params = random_tree(0)
+  state = wrap(neuroplastic()).init(params)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  for name in ('activity', 'memory_mu', 'memory_nu'):
+    chex.assert_trees_all_equal(optax.tree.get(state, name), zeros)
+  count = optax.tree.get(state, 'count', filtering=is_ours)
+  assert (count.shape, count.dtype, count) == ((), jnp.int32, 0)

@@ -1,6 +1,10 @@
 """Params and gradients to try things on, and what to ask of them."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+
+from neuroplastic_optax import NeuroplasticState
 
 PARAMS = {'w': jnp.ones((2, 3)), 'b': jnp.ones(3)}
 
@@ -12,3 +16,42 @@ def random_leaves(rng, dtype='float32', scale=1.0):
   return [
     jnp.asarray(scale * rng.standard_normal(shape), dtype) for shape in SHAPES
   ]
+
+
+def random_tree(seed, dtype='float32'):
+  """A tree of random leaves, one of them 0-d."""
+  rng = np.random.default_rng(seed)
+
+  def leaf(*shape):
+    x = rng.normal(size=shape)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+      x = x + 1j * rng.normal(size=shape)
+    return jnp.asarray(x, dtype)
+
+  return {'dense': {'kernel': leaf(3, 4), 'bias': leaf(4)}, 'scale': leaf()}
+
+
+def random_trees(count, dtype='float32'):
+  """Trees like `random_tree`, each of a seed of its own."""
+  return [random_tree(seed + 1, dtype) for seed in range(count)]
+
+
+def types_of(tree):
+  """Shape, dtype and weak type of every leaf."""
+  return jax.tree.map(jax.typeof, tree)
+
+
+def stack(trees):
+  """One tree, of stacks of the leaves of these."""
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def is_matrix(params):
+  """Whether a leaf has more than one axis, of every leaf."""
+  return jax.tree.map(lambda x: jnp.ndim(x) > 1, params)
+
+
+def is_ours(path, value):
+  """Whether a field found by `optax.tree.get` is of `NeuroplasticState`."""
+  del value
+  return getattr(path[-1], 'tuple_name', None) == NeuroplasticState.__name__
