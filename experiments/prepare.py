@@ -6,195 +6,36 @@ NAME is mnist, fashion_mnist or cifar10. The original files are downloaded, or
 read from --idx_dir; afterwards `tfds.data_source(NAME)` reads the data set.
 """
 
-from collections.abc import Iterator, Sequence
-import os
-import pathlib
-import sys
-from typing import Any
-import urllib.error
-import urllib.request
+from collections.abc import Sequence
 
-from absl import app
 from absl import flags
-from absl import logging
-import numpy as np
-from PIL import Image
 
-from experiments.datasets import originals
-from experiments.datasets import published
-
-
-class PrepareError(Exception):
-  """Nothing was prepared; the message says why, in one sentence."""
+from experiments import errors
+from experiments import program
+from experiments.data import preparing
+from experiments.data import published
 
 
-def prepare(
-  name: str, *, idx_dir: str | None = None, data_dir: str | None = None
-) -> os.PathLike[str]:
-  """Writes a TFDS data set to disk, unless it is there already.
-
-  Args:
-    name: a key of `published.SOURCES`.
-    idx_dir: the folder of the original files; they are downloaded where None.
-    data_dir: TFDS's data folder; its default where None.
-
-  Returns:
-    The folder of the prepared data set.
-
-  Raises:
-    PrepareError: if an argument is wrong, the original files cannot be had or
-      are not what they should be, or the result cannot be written.
-  """
-  if name not in published.SOURCES:
-    raise PrepareError(
-      f'NAME must be one of {", ".join(published.SOURCES)} (digits and '
-      f'synthetic need no preparing), got {name!r}'
-    )
-  source = published.SOURCES[name]
-  paths = None if idx_dir is None else _local_files(idx_dir, source)
-  # Imported here: no wrong argument should wait for it.
-  import tensorflow_datasets as tfds
-  from tensorflow_datasets.core.download import download_manager
-
-  builder = _builder(name, published.resolve_data_dir(data_dir))
-  folder = builder.data_path
-  if folder.exists():
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-      raise PrepareError(
-        f'{folder} exists and is no array_record data set, which alone is '
-        'read without TensorFlow: move it away or choose another --data_dir'
-      )
-    print(f'{name} is already prepared in {folder}')
-    return folder
-  if not sys.stderr.isatty():  # Progress bars would fill a log file.
-    tfds.disable_progress_bar()
-  try:
-    if paths is None:
-      _check_reachable(source.url + source.files[0])
-    else:  # Before anything is written.
-      builder.original = _read(source, paths)
-    builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
-  except originals.OriginalFileError as error:
-    raise PrepareError(f'cannot use {error}') from error
-  except (
-    OSError,
-    tfds.download.DownloadError,
-    download_manager.NonMatchingChecksumError,
-  ) as error:
-    raise PrepareError(f'cannot write {folder}: {error}') from error
-  print(f'wrote {builder.info.dataset_size} to {folder}')
-  return folder
-
-
-def _local_files(idx_dir: str, source: published.Source) -> list[pathlib.Path]:
-  folder = pathlib.Path(os.path.expanduser(idx_dir))
-  if not folder.is_dir():
-    raise PrepareError(f'--idx_dir must be an existing folder, got {idx_dir!r}')
-  paths = [folder / file for file in source.files]
-  if missing := [path.name for path in paths if not path.is_file()]:
-    raise PrepareError(f'--idx_dir={idx_dir} holds no {", ".join(missing)}')
-  return paths
-
-
-def _read(
-  source: published.Source, paths: Sequence[os.PathLike[str]]
-) -> originals.Original:
-  """Reads the original files and verifies what they hold."""
-  original = source.read(paths)
-  folder = pathlib.Path(paths[0]).parent
-  classes = range(source.num_classes)
-  for split, size in source.sizes.items():
-    images, labels = original.splits[split]
-    for what, is_there, should_be in (
-      ('image shape', images.shape, (size, *source.image_shape)),
-      ('label shape', labels.shape, (size,)),
-      ('label values', sorted(set(labels.tolist())), [*classes]),
-    ):
-      if is_there != should_be:
-        raise originals.OriginalFileError(
-          f'{folder}: the {what} of {split} is {is_there}, not {should_be}'
-        )
-    print(f'read {size:,} {split} images from {folder}')
-  mean = original.splits['train'].images.mean() / 255
-  if abs(mean - source.pixel_mean) > 1e-3:
-    raise originals.OriginalFileError(
-      f'{folder}: the mean training pixel is {mean:.4f}, not '
-      f'{source.pixel_mean:.4f}: this is another data set'
-    )
-  return original
-
-
-def _check_reachable(url: str) -> None:
-  """Fails at once where TFDS would try again for minutes."""
-  request = urllib.request.Request(url, method='HEAD')
-  try:
-    urllib.request.urlopen(request, timeout=30).close()
-  except urllib.error.HTTPError:
-    pass  # It answers: let TFDS say what is wrong with the download.
-  except OSError as error:
-    raise PrepareError(
-      f'cannot reach {url} ({error}): name the folder that holds the original '
-      'files by --idx_dir'
-    ) from error
-
-
-def _builder(name: str, data_dir: str) -> Any:
-  """Returns TFDS's own builder, but for its readers, which need TensorFlow."""
-  import tensorflow_datasets as tfds
-
-  stock: Any = tfds.builder_cls(name)
-  source = published.SOURCES[name]
-
-  class Builder(stock, skip_registration=True):  # type: ignore[call-arg]
-    # By these TFDS finds the folder to write to, and the builder's metadata.
-    name = stock.name
-    __module__ = stock.__module__
-    original: originals.Original | None = None  # Downloaded where None.
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
-      original = self.original or _read(
-        source, dl_manager.download([source.url + f for f in source.files])
-      )
-      if original.label_names:
-        self.info.features['label'].names = original.label_names
-      return {
-        split: self._generate_examples(split, images, labels)
-        for split, (images, labels) in original.splits.items()
-      }
-
-    def _generate_examples(
-      self, split: str, images: np.ndarray, labels: np.ndarray
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-      if images.shape[-1] == 1:  # PIL's grey pictures have two axes.
-        images = images[..., 0]
-      for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        # TFDS encodes arrays with TensorFlow, but PIL's pictures with PIL.
-        example = {'image': Image.fromarray(image), 'label': int(label)}
-        if 'id' in self.info.features:
-          example['id'] = f'{split}_{i:05d}'
-        yield i, example
-
-  return Builder(data_dir=data_dir)
-
-
-def main(argv: list[str]) -> None:
-  """Prepares the data set that the command line names."""
-  if len(argv) != 2:
-    sys.exit('give one NAME: ' + ', '.join(published.SOURCES))
-  try:
-    prepare(argv[1], idx_dir=flags.FLAGS.idx_dir, data_dir=flags.FLAGS.data_dir)
-  except PrepareError as error:
-    sys.exit(str(error))
-
-
-if __name__ == '__main__':
-  # Defined only here: absl allows one --data_dir in all imported modules.
+def define_flags() -> None:
+  """Defines the flags: here, since a process may import several programs."""
   flags.DEFINE_string(
     'idx_dir', None, 'Folder of the original files; downloaded if not given.'
   )
   flags.DEFINE_string(
     'data_dir', None, "Folder to write to; TFDS's default if not given."
   )
-  # absl's programs start at INFO, which is too much of TFDS.
-  flags.FLAGS.verbosity = logging.WARNING  # type: ignore[assignment]
-  app.run(main)
+
+
+def main(names: Sequence[str]) -> None:
+  """Prepares the data set that the command line names."""
+  if len(names) != 1:
+    known = ', '.join(published.PUBLISHED)
+    raise errors.UserError(f'give one NAME: {known}')
+  preparing.prepare(
+    names[0], idx_dir=flags.FLAGS.idx_dir, data_dir=flags.FLAGS.data_dir
+  )
+
+
+if __name__ == '__main__':
+  define_flags()
+  program.run(main, positional=True)

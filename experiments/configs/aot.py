@@ -1,23 +1,41 @@
-"""What `experiments.aot` compiles; every field can be given as a flag."""
+"""The configuration of `experiments.aot`; every field can be a flag."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
 import ml_collections
 
-from experiments.configs import default
+from experiments import models
+from experiments import optimizers
+from experiments.configs import fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What is compiled; the dataclass holds every field checked."""
+
+  # Comma-separated or a tuple: cnn, mlp and resnet18, for images of the size
+  # that they were published for; stack, 33 million parameters, and stack1b,
+  # 1.02 billion, both transformers with scanned layers.
+  model: tuple[str, ...] = fields.choices(
+    'mlp,resnet18,stack1b', (*models.MODELS, *models.STACKS)
+  )
+  # Optimizers, of `experiments.optimizers`.
+  arms: tuple[str, ...] = fields.choices('full,adamw', tuple(optimizers.ARMS))
+  # Examples an update on each device; sequences where the model is a stack.
+  batch_size: int = fields.integer(16, low=1)
+  # Tokens in a sequence.
+  sequence_length: int = fields.integer(1024, low=1)
+  # From this number of elements on, a tensor is split over the devices.
+  min_size_to_shard: int = fields.integer(2**22, low=1)
+
+  @classmethod
+  def resolve(cls, config: Mapping[str, Any]) -> 'Config':
+    """Checks every field; raises an InvalidValueError that names it."""
+    return cls(**fields.values(cls, config))
 
 
 def get_config() -> ml_collections.ConfigDict:
   """The configuration and its defaults."""
-  config = ml_collections.ConfigDict()
-  # Comma-separated or a tuple: mlp, cnn and resnet18, with the data set whose
-  # shape they were published for; stack, 33 million parameters, and stack1b,
-  # 1.02 thousand million, both transformers with scanned layers.
-  config.model = default.any_type('mlp,resnet18,stack1b')
-  # Optimizers, of `experiments.optimizers`.
-  config.arms = default.any_type('full,adamw')
-  # Examples an update on each device; sequences where the model is a stack.
-  config.batch_size = 16
-  # Tokens in a sequence.
-  config.sequence_length = 1024
-  # The number of elements from which on a tensor is split over the devices.
-  config.min_size_to_shard = 2**22
-  return config
+  return fields.config_dict(Config)

@@ -19,13 +19,9 @@ import time
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context('forkserver')
-# Not the program itself, which defines flags as it is imported.
+# Not the program itself, which is run as the main module.
 _CONTEXT.set_forkserver_preload(
-  [
-    *('absl.app', 'ml_collections.config_flags', 'experiments.checkpoints'),
-    *('experiments.engine', 'experiments.events', 'experiments.figures'),
-    *('experiments.settings', 'experiments.terminal'),
-  ]
+  ['experiments.program', 'experiments.reporting.console']
 )
 
 # The smallest of everything. The last batch is smaller than the other one.

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 import optax
 import pytest
 
-from experiments import aot
+from experiments.costs import compiling
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
 
@@ -39,7 +39,7 @@ def test_collectives_are_counted():
     %d = f32[8]{0} all-gather(%a), metadata={op_name="all-to-all(x)"}
     %e = f32[] get-tuple-element(%all-reduce.1), index=0
   """
-  found = aot.count_collectives(program)
+  found = compiling.count_collectives(program)
   assert found['all-reduce'] == 2
   assert found['all-gather'] == 1
   assert sum(found.values()) == 3
@@ -48,7 +48,7 @@ def test_collectives_are_counted():
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--config.model=vgg'], 'config.model must be one of mlp, .*vgg'),
+    (['--config.model=vgg'], 'config.model must be one of cnn, .*vgg'),
     (['--config.arms=sgd,best'], "config.arms must be one of .*'best'"),
     (['--config.batch_size=0'], 'config.batch_size must be an integer ≥ 1'),
     (['--config.sequence=8'], 'config.sequence is not a setting; there are'),
@@ -63,14 +63,16 @@ def test_wrong_settings_are_told(flags, message):
 
 def test_without_libtpu_one_sentence_says_what_to_install(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda _: None)
-  with pytest.raises(aot.AotError, match=r"pip install -e '\.\[.*tpu\]'"):
-    aot.mesh_of(SLICE)
+  with pytest.raises(compiling.AotError, match=r"pip install -e '\.\[.*tpu\]'"):
+    compiling.mesh_of(SLICE)
 
 
 @needs_libtpu
 def test_a_slice_that_does_not_exist_is_told():
-  with pytest.raises(aot.AotError, match=r'topology=v5e:3x7 .*such as v5e:2x2'):
-    aot.mesh_of('v5e:3x7')
+  with pytest.raises(
+    compiling.AotError, match=r'topology=v5e:3x7 .*such as v5e:2x2'
+  ):
+    compiling.mesh_of('v5e:3x7')
 
 
 @needs_libtpu
@@ -119,8 +121,8 @@ def test_a_report_of_the_mlp(tmp_path):
   ],
 )
 def test_all_reduces_do_not_grow_with_the_leaves(settings, stages):
-  mesh = aot.mesh_of(SLICE)
-  row = NamedSharding(mesh, jax.P(aot.AXIS))
+  mesh = compiling.mesh_of(SLICE)
+  row = NamedSharding(mesh, jax.P(compiling.AXIS))
   params = [
     jax.ShapeDtypeStruct((1024, 128 + 8 * i), 'float32', sharding=row)
     for i in range(16)
@@ -146,6 +148,6 @@ def test_all_reduces_do_not_grow_with_the_leaves(settings, stages):
     .lower(lowering_platforms=('tpu',))
     .compile()
   )
-  found = aot.count_collectives(compiled.as_text())
+  found = compiling.count_collectives(compiled.as_text())
   assert 1 <= found.pop('all-reduce') <= stages
   assert not sum(found.values()), found

@@ -20,9 +20,9 @@ from PIL import Image
 import pytest
 
 from tests.experiments import program
-from tests.experiments import test_events
 from tests.experiments.program import Moment
 from tests.experiments.program import TINY
+from tests.experiments.reporting import test_tensorboard
 
 ROOT = pathlib.Path(__file__).parents[2]
 ARMS = ('sgd', 'adam')
@@ -241,7 +241,7 @@ def test_everything_at_once_from_a_configuration_file(folder):
   ]
   hits = np.array([11 * float(row['train_accuracy']) for row in rows])
   np.testing.assert_allclose(hits, np.round(hits), atol=1e-4)
-  scalars = test_events.read(path / 'tensorboard' / 'sgdm' / 'seed7')
+  scalars = test_tensorboard.read(path / 'tensorboard' / 'sgdm' / 'seed7')
   for row in rows:
     for name in COLUMNS[4:]:
       tag = name.replace('_', '/', 1)
@@ -402,16 +402,18 @@ def test_a_run_that_is_asked_to_end_saves_and_goes_on(
   epochs = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
   if number == signal.SIGTERM:
     where = f'sgd, epoch {saved} of 3'
-    assert line == f'stopped and saved: {where}. The same command goes on.'
+    assert line == (
+      f'stopped and saved: {where}. Run the same command to resume.'
+    )
     assert epochs == ({str(saved)} if saved else set())
     assert _results(mine)['sgd']['epoch'] == saved
     assert _results(mine)['sgd']['status'] == 'running'
   else:
-    assert line.startswith('interrupted. The same command goes on')
+    assert line.startswith('interrupted. Run the same command to resume')
     assert not epochs
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
-  assert ('sgd: goes on after epoch 2' in again.stdout) == bool(epochs)
+  assert ('sgd: resumes after epoch 2' in again.stdout) == bool(epochs)
   found, expected = _outcome(mine), _outcome(finished[0])
   assert found['config'].pop('checkpoint_every') == 3
   assert expected['config'].pop('checkpoint_every') == 1
@@ -475,7 +477,7 @@ def test_killed_at_many_moments_it_ends_as_if_never_killed(folder):
       if (mine / name).exists():
         assert (mine / name).read_text().endswith('\n')
   for arm in ('full', 'sgd'):
-    assert any(f'{arm}: goes on after epoch 1' in text for text in seen)
+    assert any(f'{arm}: resumes after epoch 1' in text for text in seen)
   # Once from outside, at no moment in particular.
   with program.started(folder, *KILLED, WORKDIR, **options) as process:
     process.wait_until(lambda: 'sgd: ' in process.stdout)
@@ -540,7 +542,7 @@ def test_four_devices_end_as_one_does_also_after_a_kill(folder):
   assert killed.code == -signal.SIGKILL
   result = program.run(folder, *flags, **options)
   assert (result.code, result.stderr) == (0, '')
-  assert 'sgdm: goes on after epoch 1' in result.stdout
+  assert 'sgdm: resumes after epoch 1' in result.stdout
   one, four = (_outcome(folder / name, ('sgdm',)) for name in ('one', 'four'))
   assert four == one
 
@@ -577,7 +579,7 @@ def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
   assert 'epoch' not in left.stdout
   first, second = _job(folder, *flags)
   assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
-  assert 'gradient_only: goes on after epoch 1' in first.stdout
+  assert 'gradient_only: resumes after epoch 1' in first.stdout
   assert 'epoch' not in second.stdout
   one, two = (
     _outcome(folder / name, ('gradient_only',)) for name in ('one', 'two')

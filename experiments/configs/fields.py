@@ -1,0 +1,185 @@
+"""The fields of a configuration: flag, type, default and check in one place.
+
+A configuration is a frozen dataclass whose fields are made by the functions
+here. `config_dict` makes of it what `ml_collections` takes flags for, `values`
+reads that back and refuses, by the field's name, what it may not hold.
+"""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict as config_dicts
+
+from experiments import errors
+
+# Takes the field's name and its value; gives the value as the dataclass holds
+# it, or raises an error.
+Check = Callable[[str, Any], Any]
+
+
+def refusal(name: str, allowed: str, value: Any) -> errors.InvalidValueError:
+  """The error that says what a field must be."""
+  return errors.InvalidValueError(
+    f'config.{name} must be {allowed}, got {value!r}.'
+  )
+
+
+def checked(default: Any, check: Check, kind: type = object) -> Any:
+  """A field with a check of its own.
+
+  Args:
+    default: its default; None for one that depends on other fields, and which
+      the configuration fills in.
+    check: what a value has to pass.
+    kind: the type that a flag is read as; `object` for any Python literal.
+
+  Returns:
+    A `dataclasses.field`.
+  """
+  return dataclasses.field(
+    default=default, metadata={'check': check, 'kind': kind}
+  )
+
+
+def integer(default: int | None, low: int) -> Any:
+  """A field that holds an integer ≥ `low`."""
+
+  def check(name: str, value: Any) -> int:
+    if type(value) is not int or value < low:
+      raise refusal(name, f'an integer ≥ {low}', value)
+    return value
+
+  return checked(default, check, int)
+
+
+def number(
+  default: float,
+  low: float,
+  high: float = math.inf,
+  *,
+  low_open: bool = False,
+  high_open: bool = True,
+) -> Any:
+  """A field that holds a number of an interval."""
+  left, right = '(' if low_open else '[', ')' if high_open else ']'
+
+  def check(name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    given = value if is_number else math.nan
+    above = given > low if low_open else given >= low
+    below = given < high if high_open else given <= high
+    if not (above and below):
+      raise refusal(name, f'a number in {left}{low:g}, {high:g}{right}', value)
+    return value
+
+  return checked(default, check, float)
+
+
+def switch(default: bool) -> Any:
+  """A field that is on or off."""
+
+  def check(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+      raise refusal(name, 'True or False', value)
+    return value
+
+  return checked(default, check, bool)
+
+
+def choice(default: str | None, known: Sequence[str]) -> Any:
+  """A field that holds one of some names."""
+
+  def check(name: str, value: Any) -> str:
+    return one_of(name, value, known)
+
+  return checked(default, check, str)
+
+
+def choices(default: str, known: Sequence[str]) -> Any:
+  """A field that holds some of some names, comma-separated or a sequence."""
+
+  def check(name: str, value: Any) -> tuple[str, ...]:
+    try:
+      found = tuple(str(each) for each in sequence(value))
+    except (SyntaxError, ValueError):
+      found = ()
+    if not found or len(set(found)) != len(found):
+      raise refusal(name, 'names, comma-separated, each once', value)
+    return tuple(one_of(name, each, known) for each in found)
+
+  return checked(default, check)
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+  """The value, if it is a known one."""
+  if value not in known:
+    raise refusal(name, f'one of {", ".join(known)}', value)
+  return value
+
+
+def sequence(value: Any) -> list[Any]:
+  """What a field holds that is comma-separated, a literal or a sequence."""
+  if isinstance(value, str):
+    text = value.strip()
+    if text.startswith(('(', '[')):
+      return sequence(ast.literal_eval(text))
+    return [part.strip() for part in text.split(',') if part.strip()]
+  if isinstance(value, Sequence):
+    return list(value)
+  return [value]
+
+
+def config_dict(cls: Any) -> ml_collections.ConfigDict:
+  """The defaults of a configuration, each overridable by a flag."""
+  config = ml_collections.ConfigDict()
+  for field in dataclasses.fields(cls):
+    kind, default = field.metadata['kind'], field.default
+    if kind is object:
+      # Later values may be of another type than the default.
+      config[field.name] = config_dicts.FieldReference(
+        default, field_type=object
+      )
+    elif default is None:
+      config[field.name] = config_dicts.placeholder(kind)
+    else:
+      config[field.name] = default
+  return config
+
+
+def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+  """The value of every field, checked.
+
+  Args:
+    cls: the configuration.
+    config: by name, what the user gave; it is not changed.
+
+  Returns:
+    By name, what the fields hold; None where the default is, for the
+    configuration to fill in.
+
+  Raises:
+    InvalidValueError: naming the field, its value and what is allowed.
+  """
+  fields = {field.name: field for field in dataclasses.fields(cls)}
+  for name in config:
+    if name not in fields:
+      raise errors.InvalidValueError(
+        f'config.{name} is not a setting; there are '
+        f'{", ".join(sorted(fields))}.'
+      )
+  if missing := sorted(fields.keys() - set(config)):
+    raise errors.InvalidValueError(
+      f'config.{missing[0]} is missing; start from the get_config of '
+      f'{cls.__module__}.'
+    )
+  found = {}
+  for name, field in fields.items():
+    value = config[name]
+    if value is not None or field.default is not None:
+      value = field.metadata['check'](name, value)
+    found[name] = value
+  return found

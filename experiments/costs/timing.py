@@ -1,0 +1,128 @@
+"""Times of compiled programs, measured in turn; and on what."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from pathlib import Path
+import platform
+import statistics
+import time
+from typing import Any
+
+import jax
+import optax
+
+from experiments.optimizers.rivals import REFERENCE
+
+_MIN_ROUNDS = 5
+
+
+@dataclasses.dataclass
+class Row:
+  """What was measured of one optimizer.
+
+  Attributes:
+    name: of the optimizer.
+    seconds: median wall time of a step.
+    ratio: median over rounds of its time to the reference's.
+    state_bytes: of the optimizer's state.
+    bytes_accessed: by the compiled step, as XLA counts them; None if unknown.
+    compile_seconds: tracing and compilation.
+  """
+
+  name: str
+  seconds: float
+  ratio: float
+  state_bytes: int
+  bytes_accessed: float | None
+  compile_seconds: float
+
+
+class Step:
+  """A compiled program that is called again and again on its own results."""
+
+  def __init__(
+    self, function: Callable[..., Any], carry: Any, constants: Sequence[Any]
+  ) -> None:
+    self._carry = carry
+    self._constants = constants
+    start = time.perf_counter()
+    self._compiled = (
+      jax.jit(function, donate_argnums=0).lower(carry, *constants).compile()
+    )
+    self.compile_seconds = time.perf_counter() - start
+    cost = self._compiled.cost_analysis() or {}
+    self.bytes_accessed = cost.get('bytes accessed')
+
+  def __call__(self) -> float:
+    """Runs it, and gives the seconds that it took."""
+    start = time.perf_counter()
+    self._carry = self._compiled(self._carry, *self._constants)
+    jax.block_until_ready(self._carry)
+    return time.perf_counter() - start
+
+
+def interleaved(
+  steps: Mapping[str, Callable[[], float]], seconds: float, rounds: int
+) -> dict[str, list[float]]:
+  """Times of all, measured in turn.
+
+  Args:
+    steps: by name, what runs a step and gives its seconds.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    By name, a time for each round; the first round, of cold caches, is left
+    out.
+  """
+  times: dict[str, list[float]] = {name: [] for name in steps}
+  for step in steps.values():
+    step()
+  start = time.perf_counter()
+  for done in range(rounds):
+    if done >= _MIN_ROUNDS and time.perf_counter() - start > seconds:
+      break
+    for name, step in steps.items():
+      times[name].append(step())
+  return times
+
+
+def rows(
+  steps: Mapping[str, Step],
+  times: Mapping[str, list[float]],
+  state_bytes: Mapping[str, int],
+) -> list[Row]:
+  """A row for each program, with its times as multiples of the reference's."""
+  reference = times[REFERENCE]
+  return [
+    Row(
+      name=name,
+      seconds=statistics.median(times[name]),
+      ratio=statistics.median(
+        mine / other for mine, other in zip(times[name], reference, strict=True)
+      ),
+      state_bytes=state_bytes[name],
+      bytes_accessed=step.bytes_accessed,
+      compile_seconds=step.compile_seconds,
+    )
+    for name, step in steps.items()
+  ]
+
+
+def allocator() -> str:
+  """What allocates the memory of this process, as far as can be seen."""
+  maps = Path('/proc/self/maps')
+  loaded = maps.read_text() if maps.exists() else ''
+  for name in ('tcmalloc', 'jemalloc', 'mimalloc'):
+    if f'/lib{name}' in loaded:
+      return name
+  return 'the system'
+
+
+def machine() -> str:
+  """What is measured on, in a line."""
+  device = jax.devices()[0]
+  return (
+    f'{jax.device_count()} × {device.device_kind}, {platform.machine()}, jax '
+    f'{jax.__version__}, optax {optax.__version__}, memory from {allocator()}'
+  )

@@ -1,0 +1,63 @@
+"""The data of the experiments: whole data sets in memory, by name.
+
+A new data set of TFDS is an entry of `published.PUBLISHED`; another kind is a
+new module here that puts a `Source` into `SOURCES`.
+"""
+
+from experiments import discovery
+from experiments import errors
+from experiments.data.dataset import Dataset
+from experiments.data.dataset import DatasetNotPreparedError
+from experiments.data.dataset import ImageShape
+from experiments.data.dataset import Source
+from experiments.data.dataset import SOURCES
+from experiments.data.dataset import Spec
+
+__all__ = [
+  'NAMES',
+  'Dataset',
+  'DatasetNotPreparedError',
+  'ImageShape',
+  'Source',
+  'Spec',
+  'load',
+  'spec',
+]
+
+discovery.import_all(__name__, __path__)
+
+NAMES = tuple(SOURCES)
+
+
+def spec(name: str) -> Spec:
+  """What a data set is, without reading it; see `load` for its name."""
+  return _source(name).spec(name)
+
+
+def load(name: str, *, data_dir: str | None = None) -> Dataset:
+  """Loads a data set into memory.
+
+  Args:
+    name: `digits` (bundled, no files needed); `mnist`, `fashion_mnist` or
+      `cifar10` (TFDS, prepared by `python -m experiments.prepare`); or
+      `synthetic[:HxWxC[:CLASSES[:TRAIN[:TEST]]]]` (noise, for throughput and
+      compile work only: an accuracy on it means nothing).
+    data_dir: where TFDS data sets lie; TFDS's default where None.
+
+  Returns:
+    The data set; every call with the same name gives the same arrays.
+
+  Raises:
+    InvalidValueError: there is no data set of that name.
+    DatasetNotPreparedError: a TFDS data set is not on disk.
+  """
+  return _source(name).load(name, data_dir)
+
+
+def _source(name: str) -> Source:
+  kind, colon, _ = name.partition(':')
+  if kind not in SOURCES or (colon and not SOURCES[kind].parametrized):
+    raise errors.InvalidValueError(
+      f'name must be one of {", ".join(NAMES)}, got {name!r}'
+    )
+  return SOURCES[kind]

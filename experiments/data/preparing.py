@@ -1,0 +1,171 @@
+"""Makes a TFDS data set ready on disk, without TensorFlow."""
+
+from collections.abc import Iterator, Sequence
+import os
+import pathlib
+import sys
+from typing import Any
+import urllib.error
+import urllib.request
+
+import numpy as np
+from PIL import Image
+
+from experiments import errors
+from experiments.data import originals
+from experiments.data import published
+
+
+class PrepareError(errors.UserError):
+  """Nothing was prepared; the message says why, in one sentence."""
+
+
+def prepare(
+  name: str, *, idx_dir: str | None = None, data_dir: str | None = None
+) -> os.PathLike[str]:
+  """Writes a TFDS data set to disk, unless it is there already.
+
+  Args:
+    name: a key of `published.PUBLISHED`.
+    idx_dir: the folder of the original files; they are downloaded where None.
+    data_dir: TFDS's data folder; its default where None.
+
+  Returns:
+    The folder of the prepared data set.
+
+  Raises:
+    PrepareError: if an argument is wrong, the original files cannot be had or
+      are not what they should be, or the result cannot be written.
+  """
+  if name not in published.PUBLISHED:
+    raise PrepareError(
+      f'NAME must be one of {", ".join(published.PUBLISHED)} (digits and '
+      f'synthetic need no preparing), got {name!r}'
+    )
+  source = published.PUBLISHED[name]
+  paths = None if idx_dir is None else _local_files(idx_dir, source)
+  # Imported here: no wrong argument should wait for it.
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download import download_manager
+
+  builder = _builder(name, published.resolve_data_dir(data_dir))
+  folder = builder.data_path
+  if folder.exists():
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+      raise PrepareError(
+        f'{folder} exists and is no array_record data set, which alone is '
+        'read without TensorFlow: move it away or choose another --data_dir'
+      )
+    print(f'{name} is already prepared in {folder}')
+    return folder
+  if not sys.stderr.isatty():  # Progress bars would fill a log file.
+    tfds.disable_progress_bar()
+  try:
+    if paths is None:
+      _check_reachable(source.url + source.files[0])
+    else:  # Before anything is written.
+      builder.original = _read(source, paths)
+    builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+  except originals.OriginalFileError as error:
+    raise PrepareError(f'cannot use {error}') from error
+  except (
+    OSError,
+    tfds.download.DownloadError,
+    download_manager.NonMatchingChecksumError,
+  ) as error:
+    raise PrepareError(f'cannot write {folder}: {error}') from error
+  print(f'wrote {builder.info.dataset_size} to {folder}')
+  return folder
+
+
+def _local_files(
+  idx_dir: str, source: published.Published
+) -> list[pathlib.Path]:
+  folder = pathlib.Path(os.path.expanduser(idx_dir))
+  if not folder.is_dir():
+    raise PrepareError(f'--idx_dir must be an existing folder, got {idx_dir!r}')
+  paths = [folder / file for file in source.files]
+  if missing := [path.name for path in paths if not path.is_file()]:
+    raise PrepareError(f'--idx_dir={idx_dir} holds no {", ".join(missing)}')
+  return paths
+
+
+def _read(
+  source: published.Published, paths: Sequence[os.PathLike[str]]
+) -> originals.Original:
+  """Reads the original files and verifies what they hold."""
+  original = source.read(paths)
+  folder = pathlib.Path(paths[0]).parent
+  classes = range(source.spec.num_classes)
+  for split, size in source.sizes.items():
+    images, labels = original.splits[split]
+    for what, is_there, should_be in (
+      ('image shape', images.shape, (size, *source.spec.shape)),
+      ('label shape', labels.shape, (size,)),
+      ('label values', sorted(set(labels.tolist())), [*classes]),
+    ):
+      if is_there != should_be:
+        raise originals.OriginalFileError(
+          f'{folder}: the {what} of {split} is {is_there}, not {should_be}'
+        )
+    print(f'read {size:,} {split} images from {folder}')
+  mean = original.splits['train'].images.mean() / 255
+  if abs(mean - source.pixel_mean) > 1e-3:
+    raise originals.OriginalFileError(
+      f'{folder}: the mean training pixel is {mean:.4f}, not '
+      f'{source.pixel_mean:.4f}: this is another data set'
+    )
+  return original
+
+
+def _check_reachable(url: str) -> None:
+  """Fails at once where TFDS would try again for minutes."""
+  request = urllib.request.Request(url, method='HEAD')
+  try:
+    urllib.request.urlopen(request, timeout=30).close()
+  except urllib.error.HTTPError:
+    pass  # It answers: let TFDS say what is wrong with the download.
+  except OSError as error:
+    raise PrepareError(
+      f'cannot reach {url} ({error}): name the folder that holds the original '
+      'files by --idx_dir'
+    ) from error
+
+
+def _builder(name: str, data_dir: str) -> Any:
+  """Returns TFDS's own builder, but for its readers, which need TensorFlow."""
+  import tensorflow_datasets as tfds
+
+  stock: Any = tfds.builder_cls(name)
+  source = published.PUBLISHED[name]
+
+  class Builder(stock, skip_registration=True):  # type: ignore[call-arg]
+    # By these TFDS finds the folder to write to, and the builder's metadata.
+    name = stock.name
+    __module__ = stock.__module__
+    original: originals.Original | None = None  # Downloaded where None.
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
+      original = self.original or _read(
+        source, dl_manager.download([source.url + f for f in source.files])
+      )
+      if original.label_names:
+        self.info.features['label'].names = original.label_names
+      return {
+        split: self._generate_examples(split, images, labels)
+        for split, (images, labels) in original.splits.items()
+      }
+
+    def _generate_examples(
+      self, split: str, images: np.ndarray, labels: np.ndarray
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+      if images.shape[-1] == 1:  # PIL's grey pictures have two axes.
+        images = images[..., 0]
+      for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        # TFDS encodes arrays with TensorFlow, but PIL's pictures with PIL.
+        example = {'image': Image.fromarray(image), 'label': int(label)}
+        if 'id' in self.info.features:
+          example['id'] = f'{split}_{i:05d}'
+        yield i, example
+
+  return Builder(data_dir=data_dir)

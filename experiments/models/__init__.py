@@ -1,0 +1,29 @@
+"""The models of the experiments, by name.
+
+A new model is a new module here that puts its specification into `MODELS`.
+"""
+
+from experiments import discovery
+from experiments.models.model import count
+from experiments.models.model import ImageModel
+from experiments.models.model import MODELS
+from experiments.models.model import ParameterTree
+from experiments.models.model import StackedAxes
+from experiments.models.model import STACKS
+
+__all__ = [
+  'MODELS',
+  'STACKS',
+  'ImageModel',
+  'ParameterTree',
+  'StackedAxes',
+  'count',
+  'trees',
+]
+
+discovery.import_all(__name__, __path__)
+
+
+def trees() -> dict[str, ParameterTree]:
+  """The parameter trees of all models, by name."""
+  return {name: model.tree() for name, model in MODELS.items()} | STACKS

@@ -1,0 +1,42 @@
+"""The published compact network for CIFAR-10."""
+
+from flax import nnx
+import jax
+
+from experiments import errors
+from experiments.models import layers
+from experiments.models.model import ImageModel
+from experiments.models.model import ImageShape
+from experiments.models.model import MODELS
+
+
+class CNN(nnx.Module):
+  """The published compact net: 32-64-pool-128-pool, dense 256, dropout 0.2."""
+
+  def __init__(self, shape: ImageShape, num_classes: int, *, rngs: nnx.Rngs):
+    height, width, channels = shape
+    if min(height, width) < 4:
+      raise errors.InvalidValueError(
+        f'cnn needs images of at least 4×4, got {shape}.'
+      )
+    self.conv1 = nnx.Conv(channels, 32, (3, 3), rngs=rngs)
+    self.conv2 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
+    self.conv3 = nnx.Conv(64, 128, (3, 3), rngs=rngs)
+    self.hidden = layers.dense((height // 4) * (width // 4) * 128, 256, rngs)
+    self.head = layers.dense(256, num_classes, rngs)
+    self.dropout = nnx.Dropout(0.2)
+
+  def __call__(
+    self, images: jax.Array, *, train: bool, key: jax.Array | None = None
+  ) -> jax.Array:
+    """Logits [b, classes]."""
+    pool = lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
+    x = nnx.relu(self.conv1(images))
+    x = pool(nnx.relu(self.conv2(x)))
+    x = pool(nnx.relu(self.conv3(x)))
+    x = nnx.relu(self.hidden(x.reshape(len(x), -1)))
+    x = self.dropout(x, deterministic=not train, rngs=key)
+    return self.head(x)
+
+
+MODELS['cnn'] = ImageModel(CNN, shape=(32, 32, 3), augment=True)

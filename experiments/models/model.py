@@ -1,0 +1,62 @@
+"""What every model of the experiments is: a specification that makes it."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from flax import nnx
+import jax
+
+ImageShape = tuple[int, int, int]  # Height, width, channels.
+StackedAxes = Callable[[Any, Any], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageModel:
+  """A classifier of images.
+
+  Attributes:
+    make: the module, from `(shape, num_classes, *, rngs)`. It holds no random
+      state, and is called as `module(images, train=…, key=…)`: float32 images
+      [b, h, w, c] to logits [b, classes]. `key` is what dropout draws from in
+      training.
+    shape: of the images that it was published for.
+    augment: whether it was published with cropped and flipped images.
+  """
+
+  make: Callable[..., nnx.Module]
+  shape: ImageShape
+  augment: bool = False
+
+  def tree(self) -> 'ParameterTree':
+    """Its parameters, for images of the published shape and ten classes."""
+    return ParameterTree(lambda rngs: self.make(self.shape, 10, rngs=rngs))
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterTree:
+  """A model whose optimizer is measured, be it trained here or not.
+
+  Attributes:
+    make: the module, from its random state.
+    stacked_axes: how many leading axes of a leaf index layers, for the
+      library's argument of that name; None for none.
+  """
+
+  make: Callable[[nnx.Rngs], nnx.Module]
+  stacked_axes: StackedAxes | None = None
+
+  def params(self) -> Any:
+    """The parameters as shapes and dtypes."""
+    return nnx.eval_shape(lambda: nnx.state(self.make(nnx.Rngs(0)), nnx.Param))
+
+
+def count(params: Any) -> int:
+  """How many parameters there are."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+# What `experiments.train` trains, by name.
+MODELS: dict[str, ImageModel] = {}
+# Language models, whose training step `experiments.aot` compiles.
+STACKS: dict[str, ParameterTree] = {}

@@ -1,0 +1,119 @@
+"""What every optimizer under comparison is: an arm, and the registry of them.
+
+An arm declares its numbers (its knobs) with their defaults and the ranges they
+are tuned in, and builds an Optax transformation from their values. Values may
+be tracers: a grid of them is trained in one program, and the optimizer is built
+inside the function that is mapped over it.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, Literal
+
+import optax
+
+LEARNING_RATE = 'learning_rate'
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What an optimizer may want to know of the run that it is built for.
+
+  Attributes:
+    steps_per_epoch: updates an epoch.
+    epochs: epochs in all.
+    warmup_epochs: how many epochs the warm-up of κ takes.
+    diagnostics: what NeuroPlastic keeps of its last update, if anything.
+    stacked_axes: of the model's leaves, as the library's argument.
+  """
+
+  steps_per_epoch: int
+  epochs: int
+  warmup_epochs: int
+  diagnostics: Literal['global', 'per_leaf'] | None = None
+  stacked_axes: Callable[[Any, Any], int] | None = None
+
+
+# The published run: 10 epochs of 60,000 images, 128 at a time.
+PUBLISHED = Setting(steps_per_epoch=469, epochs=10, warmup_epochs=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+  """A number of an arm.
+
+  Attributes:
+    default: its value where nobody says otherwise.
+    low: where the range begins in which it is tuned.
+    high: where that range ends.
+    log: whether it is drawn uniformly on a logarithmic scale.
+  """
+
+  default: float
+  low: float
+  high: float
+  log: bool = True
+
+
+# By the name of a knob: a Python number, a tracer or, for the learning rate, a
+# schedule of the update count.
+Numbers = Mapping[str, Any]
+Build = Callable[[Numbers, Setting], optax.GradientTransformation]
+EvalParams = Callable[[optax.OptState, optax.Params], optax.Params]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One optimizer under comparison.
+
+  Attributes:
+    name: what it is called on the command line.
+    description: what it is, in a sentence.
+    knobs: its numbers, the learning rate first.
+    build: the transformation, from a value of each knob and the run's setting.
+    alpha_bounds: α_min and α_max, where it has an α and can keep diagnostics.
+    eval_params: the parameters to evaluate at, from its state and the
+      parameters that it trains; None where those are the same.
+  """
+
+  name: str
+  description: str
+  knobs: Mapping[str, Knob]
+  build: Build
+  alpha_bounds: tuple[float, float] | None = None
+  eval_params: EvalParams | None = None
+
+  @property
+  def learning_rate(self) -> float:
+    """The learning rate where the run does not say."""
+    return self.knobs[LEARNING_RATE].default
+
+  def numbers(self, given: Numbers) -> dict[str, Any]:
+    """A value for each knob: what is given, else the default."""
+    return {
+      name: given.get(name, knob.default) for name, knob in self.knobs.items()
+    }
+
+
+# In the order in which people are told of them.
+ARMS: dict[str, Arm] = {}
+
+
+def register(
+  knobs: Mapping[str, Knob], *, eval_params: EvalParams | None = None
+) -> Callable[[Build], Build]:
+  """Registers the decorated function as the `build` of an arm of its name."""
+
+  def decorate(build: Build) -> Build:
+    name = build.__name__
+    ARMS[name] = Arm(
+      name, describe(build), knobs, build, eval_params=eval_params
+    )
+    return build
+
+  return decorate
+
+
+def describe(function: Callable[..., Any]) -> str:
+  """The first line of a docstring."""
+  return (function.__doc__ or '').partition('\n')[0]

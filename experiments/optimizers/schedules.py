@@ -1,0 +1,34 @@
+"""Schedules of the learning rate over a run."""
+
+from collections.abc import Callable
+
+import optax
+
+from experiments.optimizers.arm import Setting
+
+SCHEDULES: dict[str, Callable[[int], optax.Schedule | None]] = {
+  # A factor of the learning rate, from the number of updates in all; None for
+  # one that is always 1.
+  'constant': lambda steps: None,
+  'cosine': lambda steps: optax.cosine_decay_schedule(1.0, steps),
+}
+
+
+def scheduled(
+  name: str, peak: optax.ScalarOrSchedule, setting: Setting
+) -> optax.ScalarOrSchedule:
+  """The learning rate over the run.
+
+  Args:
+    name: a key of `SCHEDULES`: `constant`, or `cosine` for a decay to zero at
+      the end of the run.
+    peak: the learning rate at the start; may be a tracer.
+    setting: the run.
+
+  Returns:
+    A number or a schedule of the update count.
+  """
+  factor = SCHEDULES[name](setting.epochs * setting.steps_per_epoch)
+  if factor is None:
+    return peak
+  return lambda count: peak * factor(count)

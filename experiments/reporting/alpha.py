@@ -1,0 +1,163 @@
+"""The picture of an arm's diagnostics: what α did, epoch by epoch."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from experiments.reporting import pictures
+from experiments.reporting.pictures import COLOURS
+from experiments.reporting.pictures import STYLES
+from experiments.training.diagnostics import Diagnostics
+from experiments.training.diagnostics import HISTOGRAM
+
+# Colour maps that are read the same by the colour-blind, and in grey.
+_MAP = 'cividis'
+_MANY = 8  # More layers than this a legend does not tell apart.
+
+
+def draw(
+  diagnostics: Diagnostics,
+  bounds: tuple[float, float],
+  path: Path,
+  title: str,
+) -> None:
+  """Draws six panels over epochs: means over seeds, of each epoch's last step.
+
+  Seeds that diverged are left out, unless all did.
+
+  Args:
+    diagnostics: of one arm.
+    bounds: α_min and α_max, the range of the histogram.
+    path: the PNG to write; it appears whole.
+    title: what stands above.
+  """
+  figure = Figure(figsize=(15, 8.4), layout='constrained')
+  axes = figure.subplots(2, 3)
+  finite = np.all(
+    [
+      np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+      for x in diagnostics.values.values()
+    ],
+    axis=0,
+  )
+  kept = finite if finite.any() else slice(None)
+  values = {
+    name: x[kept].mean(axis=0) for name, x in diagnostics.values.items()
+  }
+  _distribution(axes[0, 0], values[HISTOGRAM].sum(axis=1), bounds)
+  _per_layer(axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α')
+  _clipped(axes[0, 2], values)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    ratio = values['update_norm'] / values['gradient_norm']
+    step = values['update_norm'] / values['parameter_norm']
+  _per_layer(
+    axes[1, 0],
+    ratio,
+    diagnostics.leaves,
+    'update norm / gradient norm',
+    log=True,
+  )
+  _per_layer(
+    axes[1, 1],
+    step,
+    diagnostics.leaves,
+    'update norm / parameter norm',
+    log=True,
+  )
+  _per_layer(
+    axes[1, 2],
+    values['controller_multiplier'],
+    diagnostics.leaves,
+    'controller multiplier',
+  )
+  for each in axes.flat:
+    each.set_xlabel('epoch')
+    each.xaxis.set_major_locator(MaxNLocator(integer=True))
+  figure.suptitle(title)
+  pictures.save(figure, path, dpi=110)
+
+
+def _distribution(
+  axes: Axes, counts: np.ndarray, bounds: tuple[float, float]
+) -> None:
+  """A heat map: the share of all elements in each bin of α, by epoch."""
+  share = 100 * counts / counts.sum(axis=1, keepdims=True)
+  low, high = bounds
+  image = axes.imshow(
+    share.T,
+    origin='lower',
+    aspect='auto',
+    cmap=_MAP,
+    norm='log',
+    extent=(0.5, len(counts) + 0.5, low, high),
+    interpolation='nearest',
+  )
+  axes.set_facecolor('white')  # Empty bins.
+  axes.set_ylabel('α (ends: beyond the bounds too)')
+  axes.set_title('distribution of α, all layers')
+  axes.figure.colorbar(image, ax=axes, label='elements in the bin (%)')
+
+
+def _per_layer(
+  axes: Axes,
+  values: np.ndarray,
+  leaves: list[str],
+  label: str,
+  *,
+  log: bool = False,
+) -> None:
+  """A line for each layer, or a heat map where there are too many."""
+  epochs = 1 + np.arange(len(values))
+  values = np.ma.masked_invalid(values)
+  # There is no logarithm of nothing at all.
+  log = log and bool(np.any(values > 0))
+  axes.set_title(f'{label}, by layer')
+  if len(leaves) > _MANY:
+    image = axes.imshow(
+      values.T,
+      aspect='auto',
+      cmap=_MAP,
+      norm='log' if log else None,
+      extent=(0.5, len(values) + 0.5, len(leaves) - 0.5, -0.5),
+      interpolation='nearest',
+    )
+    axes.figure.colorbar(image, ax=axes, label=label)
+    axes.set_yticks(range(len(leaves)), leaves, fontsize=5)
+    return
+  for i, leaf in enumerate(leaves):
+    axes.plot(
+      epochs,
+      values[:, i],
+      STYLES[i % len(STYLES)],
+      color=COLOURS[i % len(COLOURS)],
+      marker='.',
+      label=leaf,
+    )
+  axes.set_ylabel(label)
+  if log:
+    axes.set_yscale('log')
+  else:
+    axes.ticklabel_format(axis='y', useOffset=False)
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)
+
+
+def _clipped(axes: Axes, values: dict[str, np.ndarray]) -> None:
+  """The share of all elements near each bound, or beyond it."""
+  weights = values[HISTOGRAM].sum(axis=2)
+  weights = weights / weights.sum(axis=1, keepdims=True)
+  epochs = 1 + np.arange(len(weights))
+  for name, colour, style, label in (
+    ('alpha_fraction_near_min', COLOURS[0], '-', 'near or below min_alpha'),
+    ('alpha_fraction_near_max', COLOURS[1], '--', 'near or above max_alpha'),
+  ):
+    share = 100 * (weights * values[name]).sum(axis=1)
+    axes.plot(epochs, share, style, color=colour, marker='.', label=label)
+  axes.set_ylabel('elements (%)')
+  axes.set_ylim(bottom=0)
+  axes.set_title('α at its bounds (within 5 % of the range)')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)

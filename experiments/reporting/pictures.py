@@ -1,0 +1,28 @@
+"""What all pictures have in common: colours, styles, and files."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments.training import files
+
+# Okabe and Ito's palette, told apart by the colour-blind too; the line styles
+# tell arms apart in black and white.
+COLOURS = (
+  '#0072B2',
+  '#D55E00',
+  '#009E73',
+  '#CC79A7',
+  '#E69F00',
+  '#56B4E9',
+  '#000000',
+)
+STYLES = ('-', '--', '-.', ':')
+
+
+def save(figure: Figure, path: Path, *, dpi: int) -> None:
+  """Writes a PNG that appears whole, in a folder that is made if need be."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = files.temporary_of(path)
+  figure.savefig(temporary, format='png', dpi=dpi)
+  temporary.replace(path)

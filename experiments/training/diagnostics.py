@@ -1,0 +1,92 @@
+"""What the optimizer's diagnostics say of each epoch's last update.
+
+They are read from the state after the epoch's program has ended: nothing waits
+for them within it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.training import files
+
+HISTOGRAM = 'alpha_histogram'
+
+
+class Diagnostics:
+  """The diagnostics of one arm so far.
+
+  Attributes:
+    leaves: the paths of the params, as in `hidden1/kernel`.
+    values: by name, an array [trials, epochs, leaves], of the histogram
+      [trials, epochs, leaves, bins].
+  """
+
+  def __init__(self) -> None:
+    self.leaves: list[str] = []
+    self.values: dict[str, np.ndarray] = {}
+
+  @property
+  def epochs(self) -> int:
+    """How many epochs are recorded."""
+    return self.values[HISTOGRAM].shape[1] if self.values else 0
+
+  def append(self, found: Mapping[str, Any]) -> None:
+    """Adds an epoch: what `get_diagnostics` gave, with an axis of trials."""
+    paths = jax.tree.leaves_with_path(found[HISTOGRAM])
+    self.leaves = [_name(path) for path, _ in paths]
+    for name, tree in jax.device_get(found).items():
+      column = np.stack(jax.tree.leaves(tree), axis=1)[:, None]
+      old = self.values.get(name)
+      self.values[name] = (
+        column if old is None else np.concatenate([old, column], axis=1)
+      )
+
+  def to_json(self) -> dict[str, Any]:
+    """As lists, from which `from_json` makes the same to the last bit."""
+    values = {name: value.tolist() for name, value in self.values.items()}
+    return {'leaves': self.leaves, 'values': values}
+
+  @classmethod
+  def from_json(cls, saved: Mapping[str, Any]) -> 'Diagnostics':
+    """The inverse of `to_json`."""
+    new = cls()
+    new.leaves = list(saved['leaves'])
+    new.values = {name: np.asarray(x) for name, x in saved['values'].items()}
+    return new
+
+  def rows(
+    self, arm: str, seeds: Sequence[int], steps_per_epoch: int
+  ) -> Iterator[dict[str, Any]]:
+    """One row for each seed, epoch and leaf; the histogram is a list."""
+    for trial, seed in enumerate(seeds):
+      for epoch in range(self.epochs):
+        for i, leaf in enumerate(self.leaves):
+          row: dict[str, Any] = dict(
+            arm=arm,
+            seed=seed,
+            epoch=epoch + 1,
+            step=(epoch + 1) * steps_per_epoch,
+            leaf=leaf,
+          )
+          for name, value in self.values.items():
+            row[name] = value[trial, epoch, i].tolist()
+          yield row
+
+
+def _name(path: Any) -> str:
+  """The path of a leaf, without the `value` of NNX's variables."""
+  name = jax.tree_util.keystr(path, simple=True, separator='/')
+  return name.removesuffix('/value')
+
+
+def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes `diagnostics.csv`, without histograms, and `diagnostics.jsonl`."""
+  if not rows:
+    return
+  columns = [name for name in rows[0] if name != HISTOGRAM]
+  files.write_table(workdir / 'diagnostics.csv', columns, rows)
+  files.write_json_lines(workdir / 'diagnostics.jsonl', rows)

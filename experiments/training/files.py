@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def temporary_of(path: Path) -> Path:
+  """Where a file is written, to be renamed once it is complete."""
+  return path.with_name(f'.{path.name}.tmp')
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a file so that a reader, or a crash, sees all of it or nothing."""
+  temporary = temporary_of(path)
+  with temporary.open('w', encoding='utf-8') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes a value as indented JSON."""
+  write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def write_table(
+  path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+  """Writes a CSV file of these columns; what else the rows hold is left out."""
+  table = io.StringIO()
+  writer = csv.DictWriter(
+    table, columns, extrasaction='ignore', lineterminator='\n'
+  )
+  writer.writeheader()
+  writer.writerows(rows)
+  write_text(path, table.getvalue())
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+  """Writes one object a line, with null for NaN and infinity."""
+  write_text(path, ''.join(json.dumps(_finite(row)) + '\n' for row in rows))
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _finite(x) for key, x in value.items()}
+  if isinstance(value, list):
+    return [_finite(x) for x in value]
+  # JSON knows no others.
+  return value if not isinstance(value, float) or math.isfinite(value) else None

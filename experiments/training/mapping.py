@@ -1,0 +1,110 @@
+"""Maps a function over trials: split over devices, some at once on each."""
+
+from collections.abc import Callable
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType
+from jax.sharding import Mesh
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
+
+
+def over_trials(
+  function: Callable[..., Any], lanes: int | None
+) -> Callable[..., Any]:
+  """`function` of every trial.
+
+  Args:
+    function: of trees of one trial by position, and of what all trials share
+      by keyword.
+    lanes: how many trials run at once on a device; the others wait. None for
+      all.
+
+  Returns:
+    The same of trees with a leading axis of trials. Whatever the lanes and the
+    devices, a trial comes out the same; to the last bit unless the lanes
+    change.
+  """
+
+  def on_device(args: Any, shared: Any) -> Any:
+    count = _count(args)
+    at_once = min(count, lanes or count)
+
+    def one(xs: Any) -> Any:
+      # Nothing inside is moved out of the loop, or fused with what is there,
+      # so that a trial comes out the same to the last bit however many others
+      # a device has.
+      xs, others = jax.lax.optimization_barrier((xs, shared))
+      return jax.lax.optimization_barrier(function(*xs, **others))
+
+    # Not a vmap over one trial: batched products of matrices are slower.
+    return jax.lax.map(one, args, batch_size=None if at_once == 1 else at_once)
+
+  def mapped(*args: Any, **shared: Any) -> Any:
+    devices = _devices(_count(args))
+    if devices == 1:
+      return on_device(args, shared)
+    return _split(on_device, devices)(args, shared)
+
+  return mapped
+
+
+def _count(args: Any) -> int:
+  """How many trials there are."""
+  return len(jax.tree.leaves(args)[0])
+
+
+def _devices(count: int) -> int:
+  """As few devices as take no longer than all of them would.
+
+  Of several processes, every one has to take part.
+  """
+  devices = jax.device_count()
+  if jax.process_count() > 1:
+    return devices
+  return math.ceil(count / math.ceil(count / devices))
+
+
+def _split(
+  on_device: Callable[[Any, Any], Any], devices: int
+) -> Callable[[Any, Any], Any]:
+  """Has each of the first devices map its share of the trials."""
+  mesh = jax.make_mesh(
+    (devices,),
+    ('trial',),
+    axis_types=(AxisType.Auto,),
+    devices=jax.devices()[:devices],
+  )
+  split, whole = PartitionSpec('trial'), PartitionSpec()
+  on_devices = jax.shard_map(
+    on_device,
+    mesh=mesh,
+    in_specs=(split, whole),
+    out_specs=split,
+    # What is replicated inside is not to be proved: nothing is reduced.
+    check_vma=False,
+  )
+  return functools.partial(_even, on_devices, mesh)
+
+
+def _even(
+  on_devices: Callable[[Any, Any], Any], mesh: Mesh, args: Any, shared: Any
+) -> Any:
+  """Every device gets as many trials as the others.
+
+  Where they do not divide evenly, some are trained twice. The state between
+  epochs is then replicated.
+  """
+  count = _count(args)
+  if count % mesh.size == 0:
+    return on_devices(args, shared)
+  padded = math.ceil(count / mesh.size) * mesh.size
+  args = jax.tree.map(lambda x: x[jnp.arange(padded) % count], args)
+  return jax.lax.with_sharding_constraint(
+    jax.tree.map(lambda x: x[:count], on_devices(args, shared)),
+    NamedSharding(mesh, PartitionSpec()),
+  )

@@ -1,0 +1,128 @@
+"""Metrics: what is recorded of a run, and the files that tell of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+import statistics
+from typing import Any
+
+import numpy as np
+
+from experiments.training import files
+from experiments.training.diagnostics import Diagnostics
+
+# Of every trial and epoch. Losses are mean cross-entropies in nats,
+# accuracies fractions; the seconds are those of all trials together.
+METRICS = (
+  'train_loss',
+  'train_accuracy',
+  'test_loss',
+  'test_accuracy',
+  'train_seconds',
+  'test_seconds',
+)
+
+
+class History:
+  """The metrics of one arm so far: for each, an array [trials, epochs]."""
+
+  def __init__(self, trials: int) -> None:
+    self._values = {name: np.empty((trials, 0)) for name in METRICS}
+    self.diagnostics = Diagnostics()
+
+  @property
+  def epochs(self) -> int:
+    """How many epochs are recorded."""
+    return self['train_loss'].shape[1]
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._values[name]
+
+  def append(self, **metrics: Any) -> None:
+    """Adds an epoch: of every metric a number, or one for each trial."""
+    for name, old in self._values.items():
+      column = np.broadcast_to(np.asarray(metrics[name], float), len(old))
+      self._values[name] = np.column_stack([old, column])
+
+  def diverged(self) -> np.ndarray:
+    """Which trials have met a loss that is not finite."""
+    # The last update of an epoch is met by the test loss alone.
+    losses = np.hstack([self['train_loss'], self['test_loss']])
+    return ~np.all(np.isfinite(losses), axis=1)
+
+  def to_json(self) -> dict[str, Any]:
+    """As lists, from which `from_json` makes the same to the last bit."""
+    values = {name: value.tolist() for name, value in self._values.items()}
+    return {**values, 'diagnostics': self.diagnostics.to_json()}
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> 'History':
+    """The inverse of `to_json`."""
+    history = cls(0)
+    history._values = {name: np.asarray(values[name]) for name in METRICS}
+    history.diagnostics = Diagnostics.from_json(values['diagnostics'])
+    return history
+
+
+def summarize(
+  history: History, seeds: Sequence[int], learning_rate: float, epochs: int
+) -> dict[str, Any]:
+  """What `results.json` says of an arm.
+
+  Args:
+    history: its metrics so far.
+    seeds: the seeds of its trials.
+    learning_rate: its learning rate.
+    epochs: how many epochs it is to be trained.
+
+  Returns:
+    A JSON-able dictionary. Accuracies are fractions, those of diverged seeds
+    None; `mean` and `sd` (of the sample) are over the others.
+  """
+  done = history.epochs == epochs
+  bad = history.diverged()
+  final: list[float | None] = [None] * len(seeds)
+  if history.epochs:
+    last = history['test_accuracy'][:, -1].tolist()
+    final = [None if b else x for x, b in zip(last, bad, strict=True)]
+  finite = [x for x in final if x is not None]
+  diverged = [seed for seed, b in zip(seeds, bad, strict=True) if b]
+  status = 'finished' if done else 'running'
+  return {
+    'status': 'diverged' if diverged else status,
+    'epoch': history.epochs,
+    'epochs': epochs,
+    'learning_rate': learning_rate,
+    'seeds': list(seeds),
+    'final_test_accuracy': final,
+    'mean': statistics.fmean(finite) if finite else None,
+    'sd': statistics.stdev(finite) if len(finite) > 1 else None,
+    'diverged_seeds': diverged,
+    'epoch_train_seconds': _median(history['train_seconds']),
+  }
+
+
+def _median(values: np.ndarray) -> float | None:
+  return float(np.median(values)) if values.size else None
+
+
+def rows(
+  arm: str, history: History, seeds: Sequence[int], steps_per_epoch: int
+) -> Iterator[dict[str, Any]]:
+  """One row for each seed and epoch."""
+  for trial, seed in enumerate(seeds):
+    for epoch in range(history.epochs):
+      row = dict(
+        arm=arm, seed=seed, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch
+      )
+      row |= {name: float(history[name][trial, epoch]) for name in METRICS}
+      yield row
+
+
+def write(
+  workdir: Path, rows_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
+) -> None:
+  """Writes `metrics.csv`, `metrics.jsonl` and `results.json`, each whole."""
+  columns = ('arm', 'seed', 'epoch', 'step', *METRICS)
+  files.write_table(workdir / 'metrics.csv', columns, rows_)
+  files.write_json_lines(workdir / 'metrics.jsonl', rows_)
+  files.write_json(workdir / 'results.json', results)

@@ -1,0 +1,85 @@
+"""Trials: a seed and any numbers, and what of the data each of them sees.
+
+Everything that a trial draws, that is its initialisation, subset, label noise,
+data order, dropout and augmentation, is derived from its seed alone, so that
+the same seed gives every optimizer the same of each: comparisons are paired.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data import Dataset
+from experiments.data import subsets
+from experiments.training import keys
+
+
+class Trial(NamedTuple):
+  """One training run.
+
+  Attributes:
+    seed: uint32 [].
+    numbers: float32 [] by name, what the optimizer is built from.
+    indices: int32 [n], which training images the trial sees.
+    labels: int32 [n], what it takes them for.
+  """
+
+  seed: jax.Array
+  numbers: dict[str, jax.Array]
+  indices: jax.Array
+  labels: jax.Array
+
+  def at(self, numbers: Mapping[str, float]) -> 'Trial':
+    """The same trials, all with these numbers."""
+    return self._replace(
+      numbers={
+        name: jnp.full(self.seed.shape, value, jnp.float32)
+        for name, value in numbers.items()
+      }
+    )
+
+
+# A trial whose arrays have a leading axis, of r trials.
+Trials: TypeAlias = Trial
+
+
+def make_trials(
+  dataset: Dataset,
+  seeds: Sequence[int],
+  *,
+  fraction: float = 1.0,
+  label_noise: float = 0.0,
+) -> Trials:
+  """One trial for each seed, with its own subset and label noise.
+
+  Args:
+    dataset: the data set.
+    seeds: the seeds.
+    fraction: how much of the training set to keep, in (0, 1].
+    label_noise: the share of wrong training labels, in [0, 1).
+
+  Returns:
+    The trials, with no numbers yet.
+  """
+  labels, indices = [], []
+  for seed in seeds:
+    noisy = subsets.symmetric_label_noise(
+      dataset.train_labels,
+      label_noise,
+      dataset.spec.num_classes,
+      keys.key(seed, keys.NOISE),
+    )
+    kept = subsets.stratified_subset(
+      dataset.train_labels, fraction, keys.key(seed, keys.SUBSET)
+    )
+    indices.append(kept)
+    labels.append(noisy[kept])
+  return Trial(
+    seed=jnp.asarray(seeds, jnp.uint32),
+    numbers={},
+    indices=jnp.asarray(np.stack(indices)),
+    labels=jnp.asarray(np.stack(labels)),
+  )

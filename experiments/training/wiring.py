@@ -1,0 +1,70 @@
+"""The engine, set up for an arm of the registry."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+
+from flax import nnx
+import optax
+
+from experiments import data
+from experiments import optimizers
+from experiments.optimizers import schedules
+from experiments.training import engine
+
+
+def trainer(
+  arm: optimizers.Arm,
+  setting: optimizers.Setting,
+  *,
+  spec: data.Spec,
+  make_model: Callable[..., nnx.Module],
+  batch_size: int,
+  numbers: optimizers.Numbers | None = None,
+  schedule: str = 'constant',
+  diagnosed: bool = False,
+  lanes: int | None = None,
+) -> engine.Trainer:
+  """The engine that trains an arm.
+
+  Args:
+    arm: the optimizer.
+    setting: what it knows of the run.
+    spec: the data set.
+    make_model: see `engine.Trainer`.
+    batch_size: see `engine.Trainer`.
+    numbers: the arm's numbers that are the same in all trials; a trial's own
+      come before them, the defaults of the arm after them.
+    schedule: of the learning rate, a key of `schedules.SCHEDULES`.
+    diagnosed: whether the last update of an epoch keeps diagnostics; an arm
+      without an α has none.
+    lanes: see `engine.Trainer`.
+
+  Returns:
+    The engine.
+  """
+
+  def make_optimizer(
+    traced: optimizers.Numbers, setting: optimizers.Setting = setting
+  ) -> optax.GradientTransformation:
+    values = arm.numbers({**(numbers or {}), **traced})
+    values[optimizers.LEARNING_RATE] = schedules.scheduled(
+      schedule, values[optimizers.LEARNING_RATE], setting
+    )
+    return arm.build(values, setting)
+
+  make_diagnosed = None
+  if diagnosed and arm.alpha_bounds:
+    make_diagnosed = functools.partial(
+      make_optimizer,
+      setting=dataclasses.replace(setting, diagnostics='per_leaf'),
+    )
+  return engine.Trainer(
+    spec=spec,
+    make_model=make_model,
+    make_optimizer=make_optimizer,
+    make_diagnosed=make_diagnosed,
+    eval_params=arm.eval_params,
+    batch_size=batch_size,
+    lanes=lanes,
+  )

@@ -1,0 +1,209 @@
+"""What a configuration means; every wrong value is named in one sentence."""
+
+import dataclasses
+
+import ml_collections
+import pytest
+
+from experiments import optimizers
+from experiments.configs import default
+
+
+def _resolve(**fields):
+  config = default.get_config()
+  with config.unlocked():
+    # As a configuration file may: without regard to the default's types.
+    for name, value in fields.items():
+      del config[name]
+      config[name] = value
+  return default.Config.resolve(config)
+
+
+def test_the_default_run():
+  found = _resolve()
+  assert found.dataset == 'digits'
+  assert found.model == 'mlp'
+  assert found.arms == ('full', 'gradient_only')
+  assert found.seed_list == [0, 1, 2, 3, 4]
+  assert found.rates == {'full': 0.1, 'gradient_only': 0.1}
+  assert (found.epochs, found.batch_size) == (20, 32)
+  assert (found.fraction, found.label_noise) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+  ('dataset', 'model', 'epochs', 'batch_size'),
+  [
+    ('digits', 'mlp', 20, 32),
+    ('mnist', 'mlp', 10, 128),
+    ('fashion_mnist', 'mlp', 10, 128),
+    ('cifar10', 'resnet18', 10, 128),
+    ('synthetic', 'mlp', 10, 128),
+    ('synthetic:8x8x1:3', 'mlp', 10, 128),
+  ],
+)
+def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
+  found = _resolve(dataset=dataset)
+  assert found.model == model
+  assert (found.epochs, found.batch_size) == (epochs, batch_size)
+  own = _resolve(dataset=dataset, model='cnn', epochs=3, batch_size=7)
+  assert (own.model, own.epochs, own.batch_size) == ('cnn', 3, 7)
+
+
+@pytest.mark.parametrize(
+  'arms',
+  [
+    'sgd,adam',
+    ' sgd , adam,',
+    "('sgd', 'adam')",
+    '["sgd", "adam"]',
+    ('sgd', 'adam'),
+    ['sgd', 'adam'],
+  ],
+)
+def test_arms_in_every_form(arms):
+  assert _resolve(arms=arms).arms == ('sgd', 'adam')
+
+
+@pytest.mark.parametrize('arms', ['sgd', "('sgd',)", "('sgd')", ('sgd',)])
+def test_one_arm(arms):
+  assert _resolve(arms=arms).arms == ('sgd',)
+
+
+@pytest.mark.parametrize(
+  ('learning_rate', 'rates'),
+  [
+    ('', (0.1, 1e-3)),
+    (None, (0.1, 1e-3)),
+    ('()', (0.1, 1e-3)),
+    ('0.5', (0.5, 0.5)),
+    (0.5, (0.5, 0.5)),
+    (1, (1.0, 1.0)),
+    ('0.5,2e-3', (0.5, 2e-3)),
+    ('(0.5, 0.002)', (0.5, 2e-3)),
+    ('[0.5, 0.002]', (0.5, 2e-3)),
+    ((0.5, 2e-3), (0.5, 2e-3)),
+    ([0.5, 2e-3], (0.5, 2e-3)),
+  ],
+)
+def test_learning_rates_in_every_form(learning_rate, rates):
+  found = _resolve(arms='sgd,adam', learning_rate=learning_rate)
+  assert found.learning_rate == rates
+  assert found.rates == dict(zip(('sgd', 'adam'), rates, strict=True))
+  assert all(type(rate) is float for rate in found.learning_rate)
+
+
+def test_without_a_rate_every_arm_has_its_own():
+  found = _resolve(arms=tuple(optimizers.ARMS))
+  assert found.rates == {
+    name: arm.learning_rate for name, arm in optimizers.ARMS.items()
+  }
+
+
+@pytest.mark.parametrize(
+  ('backend', 'lanes', 'expected'),
+  [('cpu', 0, 1), ('gpu', 0, 0), ('cpu', 3, 3), ('gpu', 3, 3)],
+)
+def test_replicas_wait_for_each_other_on_cpus(
+  backend, lanes, expected, monkeypatch
+):
+  monkeypatch.setattr(default.jax, 'default_backend', lambda: backend)
+  assert _resolve(lanes=lanes).lanes == expected
+
+
+NAN, INF = float('nan'), float('inf')
+ARMS = ', '.join(optimizers.ARMS)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'allowed'),
+  [
+    ('dataset', 'imagenet', 'digits, mnist, fashion_mnist, cifar10, synth'),
+    ('dataset', '', 'digits, mnist, fashion_mnist, cifar10, synth'),
+    ('dataset', None, 'digits, mnist, fashion_mnist, cifar10, synth'),
+    ('model', 'vgg', 'cnn, mlp, resnet18'),
+    ('model', 5, 'cnn, mlp, resnet18'),
+    ('arms', 'nonsense', ARMS),
+    ('arms', 'sgd,nonsense', ARMS),
+    ('arms', None, ARMS),
+    ('arms', 5, ARMS),
+    ('arms', '', 'names, comma-separated, each once'),
+    ('arms', (), 'names, comma-separated, each once'),
+    ('arms', 'sgd,sgd', 'names, comma-separated, each once'),
+    ('arms', '(sgd', 'names, comma-separated'),
+    ('arms', '(sgd, adam)', 'names, comma-separated'),
+    ('learning_rate', 'fast', 'number > 0, or one for each of the 2 arms'),
+    ('learning_rate', '0.1,0.2,0.3', 'number > 0, or one for each of the 2'),
+    ('learning_rate', (0.1, 0.2, 0.3), 'number > 0, or one for each of the 2'),
+    ('learning_rate', '(0.1', 'number > 0, or one for each of the 2 arms'),
+    ('learning_rate', 0.0, 'number > 0'),
+    ('learning_rate', -0.1, 'number > 0'),
+    ('learning_rate', '0.1,-0.1', 'number > 0'),
+    ('learning_rate', NAN, 'number > 0'),
+    ('learning_rate', INF, 'number > 0'),
+    ('learning_rate', object, 'number > 0'),
+    ('schedule', 'step', 'constant, cosine'),
+    ('fraction', 0.0, r'a number in (0, 1]'),
+    ('fraction', 1.1, r'a number in (0, 1]'),
+    ('fraction', NAN, r'a number in (0, 1]'),
+    ('fraction', '0.5', r'a number in (0, 1]'),
+    ('fraction', None, r'a number in (0, 1]'),
+    ('label_noise', -0.1, 'a number in [0, 1)'),
+    ('label_noise', 1.0, 'a number in [0, 1)'),
+    ('label_noise', True, 'a number in [0, 1)'),
+    ('plasticity_scale', -1.0, 'a number in [0, inf)'),
+    ('plasticity_scale', INF, 'a number in [0, inf)'),
+    ('weight_decay', -1.0, 'a number in [0, inf)'),
+    ('weight_decay', NAN, 'a number in [0, inf)'),
+    ('warmup_epochs', -1, 'an integer ≥ 0'),
+    ('epochs', 0, 'an integer ≥ 1'),
+    ('epochs', 2.0, 'an integer ≥ 1'),
+    ('batch_size', 0, 'an integer ≥ 1'),
+    ('batch_size', '32', 'an integer ≥ 1'),
+    ('seeds', 0, 'an integer ≥ 1'),
+    ('seeds', True, 'an integer ≥ 1'),
+    ('seeds', (0, 1), 'an integer ≥ 1'),
+    ('seed', -1, 'an integer ≥ 0'),
+    ('lanes', -1, 'an integer ≥ 0'),
+    ('lanes', None, 'an integer ≥ 0'),
+    ('checkpoint_every', 0, 'an integer ≥ 1'),
+    ('tensorboard', 'yes', 'True or False'),
+    ('tensorboard', 1, 'True or False'),
+  ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(field, value, allowed):
+  with pytest.raises(ValueError, match=f'^config.{field} must be ') as info:
+    _resolve(**{field: value})
+  message = str(info.value)
+  assert allowed in message
+  assert f'got {value!r}' in message or field in ('arms', 'dataset')
+  assert message.endswith('.')
+  assert '\n' not in message
+
+
+def test_seeds_are_32_bits():
+  assert _resolve(seed=2**32 - 2, seeds=2).seed_list[-1] == 2**32 - 1
+  with pytest.raises(ValueError, match=r'config.seed \+ config.seeds .* 2³²'):
+    _resolve(seed=2**32 - 2, seeds=3)
+
+
+def test_an_unknown_field_is_answered_with_the_known_ones():
+  config = {**default.get_config(), 'foo': 1}
+  fields = [field.name for field in dataclasses.fields(default.Config)]
+  with pytest.raises(ValueError, match=r'config.foo is not a setting') as info:
+    default.Config.resolve(config)
+  assert all(field in str(info.value) for field in fields)
+
+
+@pytest.mark.parametrize('field', default.get_config().keys())
+def test_a_missing_field_is_named(field):
+  config = dict(default.get_config())
+  del config[field]
+  with pytest.raises(ValueError, match=f'config.{field} is missing'):
+    default.Config.resolve(config)
+
+
+def test_the_configuration_is_not_changed():
+  config = default.get_config()
+  before = ml_collections.ConfigDict(config)
+  default.Config.resolve(config)
+  assert config == before

@@ -1,0 +1,124 @@
+"""Subsets are stratified and nested; the noise has exactly its rate."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.data import subsets
+
+FRACTIONS = (0.001, 0.1, 0.25, 0.5, 0.9, 1.0)
+
+
+@pytest.fixture(name='labels')
+def _labels():
+  """Classes of very different sizes, in no order; 3 does not occur."""
+  counts = {0: 200, 1: 31, 2: 1, 4: 300}
+  labels = np.repeat(list(counts), list(counts.values()))
+  return np.random.default_rng(0).permutation(labels)
+
+
+@pytest.mark.parametrize('fraction', FRACTIONS)
+def test_subset_takes_the_fraction_of_every_class(labels, fraction):
+  for seed in range(3):
+    kept = subsets.stratified_subset(labels, fraction, jax.random.key(seed))
+    assert kept.dtype == np.int32
+    assert (np.diff(kept) > 0).all()
+    for label, count in zip(
+      *np.unique(labels, return_counts=True), strict=True
+    ):
+      expected = max(1, round(fraction * count))
+      assert (labels[kept] == label).sum() == expected
+
+
+def test_smaller_subsets_are_part_of_larger_ones(labels):
+  key = jax.random.key(7)
+  chain = [set(subsets.stratified_subset(labels, f, key)) for f in FRACTIONS]
+  for smaller, larger in itertools.pairwise(chain):
+    assert smaller < larger
+
+
+def test_the_whole_fraction_is_everything(labels):
+  kept = subsets.stratified_subset(labels, 1.0, jax.random.key(0))
+  np.testing.assert_array_equal(kept, np.arange(len(labels)))
+
+
+def test_subsets_follow_the_key(labels):
+  one, again, other = (
+    subsets.stratified_subset(labels, 0.5, jax.random.key(seed))
+    for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(one, again)
+  assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize('fraction', [0.0, -0.1, 1.01, float('nan')])
+def test_subset_refuses_fractions_out_of_range(labels, fraction):
+  with pytest.raises(ValueError, match=rf'fraction .*\(0, 1\].* {fraction}'):
+    subsets.stratified_subset(labels, fraction, jax.random.key(0))
+
+
+@pytest.mark.parametrize('noise', [0.0, 0.2, 0.333, 0.4, 0.99])
+@pytest.mark.parametrize('num_classes', [5, 10])
+def test_noise_makes_exactly_its_share_wrong(labels, noise, num_classes):
+  clean = labels.copy()
+  noisy = subsets.symmetric_label_noise(
+    labels, noise, num_classes, jax.random.key(0)
+  )
+  assert noisy.dtype == np.int32
+  assert (noisy != labels).sum() == round(noise * len(labels))
+  assert noisy.min() >= 0
+  assert noisy.max() < num_classes
+  np.testing.assert_array_equal(labels, clean)
+
+
+def test_wrong_labels_are_uniform_over_the_other_classes():
+  labels = np.full(9000, 3)
+  noisy = subsets.symmetric_label_noise(labels, 0.5, 10, jax.random.key(0))
+  counts = np.bincount(noisy, minlength=10)
+  assert counts[3] == 4500
+  # 500 are expected of each of the others: within five standard deviations.
+  assert (abs(np.delete(counts, 3) - 500) < 5 * np.sqrt(500)).all()
+
+
+def test_two_classes_are_swapped():
+  labels = np.array([0, 1] * 50)
+  noisy = subsets.symmetric_label_noise(labels, 0.5, 2, jax.random.key(0))
+  wrong = noisy != labels
+  np.testing.assert_array_equal(noisy[wrong], 1 - labels[wrong])
+
+
+def test_lower_noise_is_part_of_higher_noise(labels):
+  key = jax.random.key(3)
+  low, high = (
+    subsets.symmetric_label_noise(labels, noise, 5, key) for noise in (0.2, 0.4)
+  )
+  wrong = low != labels
+  np.testing.assert_array_equal(low[wrong], high[wrong])
+
+
+def test_noise_follows_the_key(labels):
+  one, again, other = (
+    subsets.symmetric_label_noise(labels, 0.4, 5, jax.random.key(seed))
+    for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(one, again)
+  assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+  ('noise', 'num_classes', 'message'),
+  [
+    (1.0, 5, r'noise must be in \[0, 1\), got 1.0'),
+    (-0.1, 5, r'noise must be in \[0, 1\), got -0.1'),
+    (float('nan'), 5, r'noise must be in \[0, 1\), got nan'),
+    (0.2, 1, r'num_classes must be at least 2, got 1'),
+    (0.2, 4, r'labels must be in \[0, 4\), got \[0, 4\]'),
+  ],
+)
+def test_noise_refuses_what_is_out_of_range(
+  labels, noise, num_classes, message
+):
+  with pytest.raises(ValueError, match=message):
+    subsets.symmetric_label_noise(labels, noise, num_classes, jax.random.key(0))

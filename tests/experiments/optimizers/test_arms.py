@@ -1,0 +1,286 @@
+"""Each arm is the optimizer it is named after, also inside `vmap`."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from optax import contrib
+import pytest
+
+from experiments import optimizers
+from experiments.optimizers import rivals
+from experiments.optimizers import schedules
+from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic_optimizer
+
+SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
+PARAMS = {'a': jnp.array([1.0, -2.0, 0.5]), 'b': jnp.array([[3.0, -1.0]])}
+# Small enough that the norm clip of homeostasis lets it through.
+GRADIENT = {'a': jnp.array([0.1, 0.2, -0.3]), 'b': jnp.array([[0.2, -0.1]])}
+
+
+def _path(optimizer, steps=5):
+  """The parameters after every step, with a gradient that does not change."""
+  params, seen = PARAMS, []
+  state = optimizer.init(params)
+  for _ in range(steps):
+    updates, state = optimizer.update(GRADIENT, state, params)
+    params = optax.apply_updates(params, updates)
+    seen.append(params)
+  return jax.tree.map(lambda *x: np.stack(x), *seen)
+
+
+def _l2(optimizer, decay=0.1):
+  return optax.chain(optax.add_decayed_weights(decay), optimizer)
+
+
+def _warm(count):
+  """κ of SETTING, an epoch being two steps: 0, then half, then all of it."""
+  return jnp.minimum(count // 2, 2.0)
+
+
+def _plastic(**kwargs):
+  """An arm of the design space, without decay and with it."""
+  return tuple(
+    neuroplastic_optimizer(
+      0.01, plasticity_scale=_warm, weight_decay=decay, **kwargs
+    )
+    for decay in (0.0, 0.1)
+  )
+
+
+def _over_adam(rule):
+  return _plastic(
+    base=optax.scale_by_adam(), modulation=rule, decoupled_weight_decay=True
+  )
+
+
+EXPECTED = {
+  'bfloat16_moments': _plastic(state_dtype='bfloat16'),
+  'controlled': _plastic(controller=LearningRateController()),
+  'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
+  'orthogonal': _plastic(modulation=modulations.Orthogonal()),
+  'gain_adam': _over_adam(modulations.Gain()),
+  'momentum_adam': _over_adam(modulations.Momentum()),
+  'trust_ratio_adam': _over_adam(modulations.TrustRatio()),
+  'full': (
+    neuroplastic_optimizer(0.01, plasticity_scale=_warm),
+    neuroplastic_optimizer(0.01, plasticity_scale=_warm, weight_decay=0.1),
+  ),
+  'gradient_only': (
+    neuroplastic_optimizer(
+      0.01, gradient_only=True, min_alpha=0.5, max_alpha=1.5
+    ),
+    neuroplastic_optimizer(
+      0.01, gradient_only=True, min_alpha=0.5, max_alpha=1.5, weight_decay=0.1
+    ),
+  ),
+  'sgd': (optax.sgd(0.01), _l2(optax.sgd(0.01))),
+  'sgdm': (optax.sgd(0.01, 0.9), _l2(optax.sgd(0.01, 0.9))),
+  'adam': (optax.adam(0.01), _l2(optax.adam(0.01))),
+  'adamw': (
+    optax.adamw(0.01, weight_decay=0.01),
+    optax.adamw(0.01, weight_decay=0.1),
+  ),
+  'neuroplastic': (
+    neuroplastic_optimizer(0.01),
+    neuroplastic_optimizer(0.01, weight_decay=0.1),
+  ),
+  'lion': (optax.lion(0.01), optax.lion(0.01, weight_decay=0.1)),
+  'muon': (
+    contrib.muon(0.01),
+    contrib.muon(0.01, weight_decay=0.1, adam_weight_decay=0.1),
+  ),
+  'prodigy': (
+    contrib.prodigy(0.01),
+    contrib.prodigy(0.01, weight_decay=0.1),
+  ),
+  'schedule_free': (
+    contrib.schedule_free_adamw(0.01),
+    contrib.schedule_free_adamw(0.01, weight_decay=0.1),
+  ),
+}
+
+
+def _build(arm, setting=SETTING, **numbers):
+  """The arm's optimizer, with these numbers and its defaults."""
+  arm = optimizers.ARMS[arm]
+  return arm.build(arm.numbers(numbers), setting)
+
+
+def test_every_arm_is_tested():
+  assert set(optimizers.ARMS) == set(EXPECTED)
+
+
+@pytest.mark.parametrize('arm', EXPECTED)
+@pytest.mark.parametrize('decayed', [False, True])
+def test_an_arm_is_its_optimizer(arm, decayed):
+  decay = {'weight_decay': 0.1} if decayed else {}
+  built = _build(arm, learning_rate=0.01, **decay)
+  found, expected = _path(built), _path(EXPECTED[arm][decayed])
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected
+  )
+
+
+@pytest.mark.parametrize('arm', optimizers.ARMS)
+def test_arms_are_built_inside_vmap_over_learning_rates(arm):
+  rates = [0.001, 0.1]
+
+  def step(rate):
+    schedule = schedules.scheduled('cosine', rate, SETTING)
+    optimizer = _build(arm, learning_rate=schedule)
+    state = optimizer.init(PARAMS)
+    return optimizer.update(GRADIENT, state, PARAMS)[0]
+
+  together = jax.jit(jax.vmap(step))(jnp.array(rates))
+  for i, rate in enumerate(rates):
+    # The cosine starts at the rate itself.
+    optimizer = _build(arm, learning_rate=rate)
+    alone, _ = optimizer.update(GRADIENT, optimizer.init(PARAMS), PARAMS)
+    jax.tree.map(
+      lambda x, y, i=i: np.testing.assert_allclose(
+        x[i], y, rtol=1e-5, atol=1e-8
+      ),
+      together,
+      alone,
+    )
+
+
+KNOBS = [(arm, knob) for arm in optimizers.ARMS.values() for knob in arm.knobs]
+
+
+@pytest.mark.parametrize(
+  ('arm', 'knob'), KNOBS, ids=[f'{arm.name}-{knob}' for arm, knob in KNOBS]
+)
+def test_every_knob_acts_and_may_be_traced(arm, knob):
+  low, high = arm.knobs[knob].low, arm.knobs[knob].high
+  # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
+  rate = {'learning_rate': 1e4 if arm.name == 'prodigy' else 0.01}
+  if knob == 'learning_rate':
+    rate = {}
+
+  def end(value):
+    optimizer = arm.build(arm.numbers({**rate, knob: value}), SETTING)
+
+    def step(carry, _):
+      params, state = carry
+      updates, state = optimizer.update(GRADIENT, state, params)
+      return (optax.apply_updates(params, updates), state), None
+
+    start = PARAMS, optimizer.init(PARAMS)
+    (params, _), _ = jax.lax.scan(step, start, length=8)
+    return params
+
+  together = jax.jit(jax.vmap(end))(jnp.array([low, high]))
+  assert any((x[0] != x[1]).any() for x in jax.tree.leaves(together))
+  alone = jax.jit(lambda: end(high))()
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-4, atol=1e-6),
+    together,
+    alone,
+  )
+
+
+@pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
+def test_an_arm_says_what_it_is(arm):
+  assert arm.description.endswith('.')
+  assert next(iter(arm.knobs)) == 'learning_rate'
+  for knob in arm.knobs.values():
+    assert 0 <= knob.low < knob.high
+    # A decay of 0 is off, and lies outside of what is tuned.
+    assert knob.low <= knob.default <= knob.high or knob.default == 0
+
+
+def test_the_bounds_of_alpha_are_those_of_the_optimizer():
+  """They are seen in what α is at its extremes."""
+  for arm in optimizers.ARMS.values():
+    if arm.alpha_bounds is None:
+      continue
+    setting = dataclasses.replace(SETTING, diagnostics='global')
+    optimizer = arm.build(
+      arm.numbers(
+        {'plasticity_scale': 0.0} if 'plasticity_scale' in arm.knobs else {}
+      ),
+      setting,
+    )
+    params = jnp.zeros(1000)
+    gradient = jnp.zeros(1000).at[0].set(1.0)
+    state = optimizer.init(params)
+    _, state = optimizer.update(gradient, state, params)
+    found = get_diagnostics(state)
+    extremes = found['alpha_min'], found['alpha_max']
+    np.testing.assert_allclose(extremes, arm.alpha_bounds, rtol=1e-5)
+
+
+def test_muon_takes_matrices_convolutions_and_stacks():
+  """The stack's shapes, smaller: what each is told of its leaves must fit."""
+  shapes = {
+    'embedding': jax.ShapeDtypeStruct((6, 4), 'float32'),
+    'blocks': {
+      'kernel': jax.ShapeDtypeStruct((2, 4, 8), 'float32'),
+      'scale': jax.ShapeDtypeStruct((2, 4), 'float32'),
+    },
+    'conv': jax.ShapeDtypeStruct((3, 3, 2, 4), 'float32'),
+  }
+  stacked_axes = lambda path, _: int('blocks' in jax.tree_util.keystr(path))
+  setting = dataclasses.replace(SETTING, stacked_axes=stacked_axes)
+  for name in optimizers.ARMS:
+    tx = _build(name, setting)
+    jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), shapes), name
+  dimensions = rivals.muon_dimensions(shapes, stacked_axes)
+  assert dimensions['embedding'] is None
+  assert dimensions['blocks']['scale'] is None
+  assert dimensions['blocks']['kernel'] == ((1,), (2,))
+  assert dimensions['conv'] == ((0, 1, 2), (3,))
+
+
+def test_schedule_free_is_evaluated_at_its_average():
+  arm = optimizers.ARMS['schedule_free']
+  optimizer = arm.build(arm.numbers({}), SETTING)
+  params, state = PARAMS, optimizer.init(PARAMS)
+  for _ in range(3):
+    updates, state = optimizer.update(GRADIENT, state, params)
+    params = optax.apply_updates(params, updates)
+  expected = contrib.schedule_free_eval_params(state, params)
+  jax.tree.map(
+    np.testing.assert_array_equal, arm.eval_params(state, params), expected
+  )
+  assert (expected['a'] != params['a']).any()
+  others = {a.name for a in optimizers.ARMS.values() if a.eval_params}
+  assert others == {'schedule_free'}
+
+
+def test_the_schedules():
+  assert schedules.scheduled('constant', 0.3, SETTING) == 0.3
+  cosine = schedules.scheduled('cosine', 0.3, SETTING)
+  steps = SETTING.epochs * SETTING.steps_per_epoch
+  expected = 0.15 * (1 + np.cos(np.pi * np.arange(steps + 1) / steps))
+  found = [cosine(jnp.int32(count)) for count in range(steps + 1)]
+  np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize('arm', optimizers.ARMS)
+def test_the_default_rate_of_an_arm_learns(arm):
+  """On a quadratic: the loss comes well down in 100 updates, or 1500."""
+  # Lion's steps are small at its default; Prodigy has to find its own.
+  steps = 1500 if arm in ('lion', 'prodigy') else 100
+  setting = dataclasses.replace(SETTING, steps_per_epoch=50)
+  optimizer = _build(arm, setting)
+  start = jnp.array([0.1, -0.1, 0.05])
+  loss = lambda x: jnp.sum(x**2)
+
+  def step(carry, _):
+    params, state = carry
+    updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+    return (optax.apply_updates(params, updates), state), None
+
+  carry = start, optimizer.init(start)
+  (end, state), _ = jax.lax.scan(step, carry, length=steps)
+  if optimizers.ARMS[arm].eval_params:
+    end = optimizers.ARMS[arm].eval_params(state, end)
+  assert loss(end) < 0.2 * loss(start)

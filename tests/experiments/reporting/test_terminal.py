@@ -1,0 +1,137 @@
+"""What a person sees: progress that says enough, a table that is whole."""
+
+import io
+
+from rich.console import Console
+
+from experiments.reporting import terminal
+from experiments.training import records
+
+NAN = float('nan')
+
+
+def _console(width=80, *, is_terminal=False):
+  return Console(
+    file=io.StringIO(),
+    width=width,
+    force_terminal=is_terminal,
+    highlight=False,
+    markup=False,
+    emoji=False,
+  )
+
+
+def _history(accuracies, losses):
+  history = records.History(len(accuracies))
+  history.append(
+    train_loss=losses,
+    train_accuracy=0.5,
+    test_loss=1.0,
+    test_accuracy=accuracies,
+    train_seconds=1.5,
+    test_seconds=0.5,
+  )
+  return history
+
+
+def _shown(history, *, done=0, is_terminal=False):
+  console = _console(200, is_terminal=is_terminal)
+  with terminal.progress(console, 'sgd', done, 4) as show:
+    show(history)
+  return console.file.getvalue()
+
+
+def test_progress_in_a_file_is_a_line_an_epoch():
+  assert _shown(_history([0.5, 0.7], [1.0, 3.0])) == (
+    'sgd: epoch 1/4, train loss 2.0000, test accuracy 60.00 ± 14.14 %, 1.50 s\n'
+  )
+
+
+def test_progress_on_a_terminal_is_a_bar():
+  text = _shown(_history([0.5, 0.7], [1.0, 3.0]), is_terminal=True)
+  assert '━' in text
+  assert '1/4' in text
+  assert 'train loss 2.0000' in text
+
+
+def test_progress_of_one_seed_has_no_sd():
+  text = _shown(_history([0.5], [1.0]))
+  assert 'test accuracy 50.00 %,' in text
+  assert '±' not in text
+
+
+def test_progress_leaves_out_diverged_seeds_and_counts_them():
+  text = _shown(_history([0.5, 0.1, 0.7], [1.0, NAN, 3.0]))
+  assert 'train loss 2.0000, test accuracy 60.00 ± 14.14 %' in text
+  assert '1 diverged' in text
+  text = _shown(_history([0.1, 0.1], [NAN, NAN]))
+  assert text == 'sgd: epoch 1/4, all diverged, 1.50 s\n'
+
+
+def _table(results, compile_seconds=(), title='digits, mlp', width=80):
+  console = _console(width)
+  console.print(terminal.results_table(results, dict(compile_seconds), title))
+  return console.file.getvalue()
+
+
+def _result(accuracies, losses, seeds=None, epochs=1):
+  history = _history(accuracies, losses)
+  seeds = seeds or list(range(len(accuracies)))
+  return records.summarize(history, seeds, 0.1, epochs)
+
+
+def _row(text, arm):
+  (line,) = [line for line in text.splitlines() if f' {arm} ' in line]
+  return [cell.strip() for cell in line.strip('│').split('│')]
+
+
+def test_the_table_has_mean_and_sd_of_every_arm():
+  text = _table(
+    {
+      'full': _result([0.5, 0.7], [1.0, 3.0]),
+      'gradient_only': _result([0.6, 0.6], [1.0, 3.0], epochs=9),
+    },
+    {'full': 12.34},
+    'digits [1], :smile: 3',
+  )
+  assert 'digits [1], :smile: 3' in text
+  assert _row(text, 'full') == [
+    *('full', '0.1', '2', '60.00 ± 14.14 %', '1.500 s', '12.3 s', 'finished')
+  ]
+  assert _row(text, 'gradient_only') == [
+    *('gradient_only', '0.1', '2', '60.00 ± 0.00 %', '1.500 s', '–', 'running')
+  ]
+
+
+def test_the_table_of_one_seed_has_no_sd():
+  text = _table({'sgd': _result([0.5], [1.0])})
+  assert _row(text, 'sgd')[3] == '50.00 %'
+
+
+def test_the_table_names_diverged_seeds():
+  result = _result([0.5, 0.1, 0.7], [1.0, NAN, 3.0], [4, 5, 6])
+  row = _row(_table({'sgd': result}, width=120), 'sgd')
+  assert row[3] == '60.00 ± 14.14 %'
+  assert row[-1] == 'diverged (seeds 5)'
+  result = _result([0.1], [NAN])
+  assert _row(_table({'sgd': result}, width=120), 'sgd')[3] == '–'
+
+
+def test_the_table_of_nothing_done_yet():
+  empty = records.summarize(records.History(2), [0, 1], 1e-3, 5)
+  row = _row(_table({'adam': empty}), 'adam')
+  assert row == ['adam', '0.001', '2', '–', '–', '–', 'running']
+
+
+def test_nothing_is_cut_off_in_80_columns():
+  results = {
+    arm: _result([0.5] * 5, [1.0] * 5)
+    | {'diverged_seeds': list(range(100, 105))}
+    for arm in ('gradient_only', 'full')
+  }
+  text = _table(results, {'full': 123.4})
+  assert '…' not in text
+  assert _row(text, 'gradient_only')[:4] == [
+    *('gradient_only', '0.1', '5', '50.00 ± 0.00 %')
+  ]
+  assert all(len(line) <= 80 for line in text.splitlines())
