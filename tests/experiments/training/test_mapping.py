@@ -1,0 +1,74 @@
+"""Lanes and devices change nothing but how long it takes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.models import mlp
+from tests.experiments.training.diary import assert_close
+from tests.experiments.training.diary import assert_same
+from tests.experiments.training.diary import NORMED
+from tests.experiments.training.diary import of_trial
+from tests.experiments.training.diary import programs
+
+pytestmark = pytest.mark.usefixtures('one_device')
+
+
+def _outcome(arm):
+  state, metrics = arm.train(2)
+  return state, metrics, arm.evaluate(state)
+
+
+@pytest.mark.parametrize(
+  ('arm', 'lanes'),
+  [
+    (NORMED, 2),
+    (NORMED, None),
+    pytest.param(
+      dataclasses.replace(NORMED, model=mlp.MLP), 2, marks=pytest.mark.slow
+    ),
+  ],
+)
+def test_lanes_change_nothing_but_the_rounding(arm, lanes):
+  assert_close(_outcome(dataclasses.replace(arm, lanes=lanes)), _outcome(arm))
+
+
+def test_a_replica_is_what_it_is_alone():
+  """To the last bit, whatever the seeds and learning rates beside it."""
+  together = dataclasses.replace(NORMED, learning_rate=(0.1, 1e30, 0.01))
+  state, metrics, test = _outcome(together)
+  # One of them diverges, and stays alone with that.
+  for found in (metrics[-1], test):
+    assert np.isfinite(found.loss).tolist() == [True, False, True]
+  for i in (0, 2):
+    alone = dataclasses.replace(
+      NORMED, seeds=(i,), learning_rate=together.learning_rate[i]
+    )
+    assert_same(
+      of_trial(_outcome(alone), 0), of_trial((state, metrics, test), i)
+    )
+
+
+@pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
+@pytest.mark.parametrize(
+  ('count', 'devices', 'used'),
+  [
+    (5, 4, 3),
+    pytest.param(4, 4, 4, marks=pytest.mark.slow),
+    pytest.param(7, 3, 3, marks=pytest.mark.slow),
+  ],
+)
+def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
+  arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
+  expected = _outcome(arm)
+  programs.cache_clear()  # They were made for one device.
+  try:
+    monkeypatch.setattr(jax, 'device_count', lambda: devices)
+    found = _outcome(arm)
+    # No device has more to do than it must.
+    assert len(arm.start().step.sharding.device_set) == used
+  finally:
+    programs.cache_clear()
+  assert_same(found, expected)
