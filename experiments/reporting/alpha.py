@@ -36,18 +36,8 @@ def draw(
   """
   figure = Figure(figsize=(15, 8.4), layout='constrained')
   axes = figure.subplots(2, 3)
-  finite = np.all(
-    [
-      np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-      for x in diagnostics.values.values()
-    ],
-    axis=0,
-  )
-  kept = finite if finite.any() else slice(None)
-  values = {
-    name: x[kept].mean(axis=0) for name, x in diagnostics.values.items()
-  }
-  _distribution(axes[0, 0], values[HISTOGRAM].sum(axis=1), bounds)
+  values = _means(diagnostics)
+  distribution(axes[0, 0], diagnostics, bounds)
   _per_layer(axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α')
   _clipped(axes[0, 2], values)
   with np.errstate(divide='ignore', invalid='ignore'):
@@ -80,10 +70,30 @@ def draw(
   pictures.save(figure, path, dpi=110)
 
 
-def _distribution(
-  axes: Axes, counts: np.ndarray, bounds: tuple[float, float]
+def _means(diagnostics: Diagnostics) -> dict[str, np.ndarray]:
+  """The means over the seeds that stayed finite, or over all if none did."""
+  finite = np.all(
+    [
+      np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+      for x in diagnostics.values.values()
+    ],
+    axis=0,
+  )
+  kept = finite if finite.any() else slice(None)
+  return {name: x[kept].mean(axis=0) for name, x in diagnostics.values.items()}
+
+
+def distribution(
+  axes: Axes, diagnostics: Diagnostics, bounds: tuple[float, float]
 ) -> None:
-  """A heat map: the share of all elements in each bin of α, by epoch."""
+  """Draws a heat map: the share of all elements in each bin of α, by epoch.
+
+  Args:
+    axes: where.
+    diagnostics: of one arm.
+    bounds: α_min and α_max, the range of the histogram.
+  """
+  counts = _means(diagnostics)[HISTOGRAM].sum(axis=1)
   share = 100 * counts / counts.sum(axis=1, keepdims=True)
   low, high = bounds
   image = axes.imshow(

@@ -8,6 +8,7 @@ from rich.console import Console
 from experiments import optimizers
 from experiments.reporting import alpha
 from experiments.reporting import curves
+from experiments.reporting import overview
 from experiments.reporting import tensorboard
 from experiments.reporting import terminal
 from experiments.training import run as runs
@@ -61,22 +62,34 @@ class Reporter(runs.Observer):
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
-    curves.draw(run.histories, run.workdir / 'curves.png', run.title)
-    drawn = ['curves.png']
-    for arm, history in run.histories.items():
-      bounds = optimizers.ARMS[arm].alpha_bounds
-      if bounds and history.diagnostics.epochs:
-        drawn.append(f'diagnostics/{arm}.png')
-        alpha.draw(
-          history.diagnostics,
-          bounds,
-          run.workdir / drawn[-1],
-          f'{arm}: {run.title}',
-        )
+    drawn = ', '.join(_draw(run))
     self._console.print(
       terminal.results_table(run.results(), run.compile_seconds, run.title)
     )
-    self._say(f'metrics, results, {", ".join(drawn)} are in {run.workdir}')
+    self._say(f'metrics, results, {drawn} are in {run.workdir}')
 
   def _say(self, text: str) -> None:
     self._console.print(text, soft_wrap=True)
+
+
+def _draw(run: runs.Run) -> list[str]:
+  """Draws all pictures of a run, and says which."""
+  curves.draw(run.histories, run.workdir / 'curves.png', run.title)
+  drawn = ['curves.png']
+  for arm, history in run.histories.items():
+    bounds = optimizers.ARMS[arm].alpha_bounds
+    if not bounds or not history.diagnostics.epochs:
+      continue
+    if len(drawn) == 1:
+      drawn.append('overview.png')
+      overview.draw(
+        run.histories, arm, bounds, run.workdir / drawn[-1], run.title
+      )
+    drawn.append(f'diagnostics/{arm}.png')
+    alpha.draw(
+      history.diagnostics,
+      bounds,
+      run.workdir / drawn[-1],
+      f'{arm}: {run.title}',
+    )
+  return drawn

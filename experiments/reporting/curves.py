@@ -25,36 +25,43 @@ def draw(histories: Mapping[str, History], path: Path, title: str) -> None:
   """
   figure = Figure(figsize=(10, 4.2), layout='constrained')
   left, right = figure.subplots(1, 2)
+  accuracy(left, histories)
   for index, (arm, history) in enumerate(histories.items()):
-    colour = COLOURS[index % len(COLOURS)]
-    style = STYLES[index % len(STYLES)]
-    finite = ~history.diverged()
-    accuracy = 100 * history['test_accuracy'][finite]
-    # An arm without a finite seed keeps its place in the legend.
-    _band(left, accuracy, arm, colour, style)
-    _band(right, history['train_loss'][finite], arm, colour, style)
-  left.set_ylabel('test accuracy (%)')
+    _band(right, history['train_loss'][~history.diverged()], arm, index)
   right.set_ylabel('training loss (nats)')
   if any(np.any(h['train_loss'] > 0) for h in histories.values()):
     right.set_yscale('log')
-  for axes in (left, right):
-    axes.set_xlabel('epoch')
-    axes.grid(alpha=0.3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-  legend = left.legend(
+  _by_epoch(right)
+  figure.suptitle(title)
+  pictures.save(figure, path, dpi=120)
+
+
+def accuracy(axes: Axes, histories: Mapping[str, History]) -> None:
+  """Draws the test accuracy of every arm, with a legend."""
+  for index, (arm, history) in enumerate(histories.items()):
+    # An arm without a finite seed keeps its place in the legend.
+    finite = ~history.diverged()
+    _band(axes, 100 * history['test_accuracy'][finite], arm, index)
+  axes.set_ylabel('test accuracy (%)')
+  _by_epoch(axes)
+  legend = axes.legend(
     title='mean ± sd over seeds',
     loc='lower right',
     ncols=math.ceil(len(histories) / 10),
   )
   legend.set_in_layout(False)  # However many arms, the axes keep their size.
-  figure.suptitle(title)
-  pictures.save(figure, path, dpi=120)
 
 
-def _band(
-  axes: Axes, values: np.ndarray, label: str, colour: str, style: str
-) -> None:
-  """The mean over trials, and their sd around it."""
+def _by_epoch(axes: Axes) -> None:
+  axes.set_xlabel('epoch')
+  axes.grid(alpha=0.3)
+  axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _band(axes: Axes, values: np.ndarray, label: str, index: int) -> None:
+  """The mean over trials, and their sd around it, in the style of an arm."""
+  colour = COLOURS[index % len(COLOURS)]
+  style = STYLES[index % len(STYLES)]
   epochs = 1 + np.arange(values.shape[1])
   mean = values.mean(0) if len(values) else np.full(len(epochs), np.nan)
   axes.plot(epochs, mean, style, color=colour, label=label, marker='.')

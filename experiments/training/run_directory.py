@@ -29,6 +29,7 @@ _OURS = (
   'diagnostics.jsonl',
   'metrics.csv',
   'metrics.jsonl',
+  'overview.png',
   'results.json',
   'tensorboard',
 )

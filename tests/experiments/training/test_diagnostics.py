@@ -50,6 +50,7 @@ def test_pictures(run):
   path, _ = run
   (picture,) = (path / 'diagnostics').iterdir()
   assert picture.name == 'gradient_only.png'
+  assert (path / 'overview.png').exists()
   with Image.open(picture) as image:
     image.verify()
 
