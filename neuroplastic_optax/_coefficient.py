@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 
 
 class Signal(NamedTuple):
@@ -23,7 +23,7 @@ class Signal(NamedTuple):
   normalizer: jax.Array
 
   def normalized(
-    self, weight: _numbers.Scalar = 1.0, *, parameterwise: bool
+    self, weight: _hyperparameters.Scalar = 1.0, *, parameterwise: bool
   ) -> jax.Array:
     """weight·ν(x): of the tensor's shape, or a scalar, its own mean."""
     x = self.value if parameterwise else self.mean
@@ -31,14 +31,14 @@ class Signal(NamedTuple):
 
 
 def clipped(
-  signal: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
+  signal: jax.Array, low: _hyperparameters.Scalar, high: _hyperparameters.Scalar
 ) -> jax.Array:
   """clip(signal, α_min, α_max)."""
   return jnp.clip(signal, low, high)
 
 
 def extrapolate(
-  alpha_gradient: jax.Array, alpha_full: jax.Array, scale: _numbers.Scalar
+  alpha_gradient: jax.Array, alpha_full: jax.Array, scale: _hyperparameters.Scalar
 ) -> jax.Array:
   """α_grad + κ·(α_full - α_grad): beyond α_full for κ > 1, not clipped."""
   return alpha_gradient + scale * (alpha_full - alpha_gradient)

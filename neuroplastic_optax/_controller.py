@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
@@ -59,7 +59,7 @@ class LearningRateController(_stage.Stage):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    _numbers.check_order(
+    _hyperparameters.check_order(
       f'{self.label}low', self.low, f'{self.label}high', self.high
     )
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _trees
 from neuroplastic_optax._state import NeuroplasticState
@@ -53,8 +53,8 @@ def zeros(shape: tuple[int, ...] = ()) -> Statistics:
 
 def histogram(
   alpha: jax.Array,
-  low: _numbers.Scalar,
-  high: _numbers.Scalar,
+  low: _hyperparameters.Scalar,
+  high: _hyperparameters.Scalar,
   reductions: _reductions.Reductions,
 ) -> jax.Array:
   """Counts of α in `BINS` equal bins over [low, high], int32 [BINS].
@@ -96,7 +96,7 @@ def _count_by_comparing(index: jax.Array) -> jax.Array:
 
 
 def median(
-  counts: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
+  counts: jax.Array, low: _hyperparameters.Scalar, high: _hyperparameters.Scalar
 ) -> jax.Array:
   """The median of a histogram, linear within its bin."""
   # Not by a search and an index: neither can be batched over a sharded axis
@@ -136,7 +136,7 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
     [s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2 for s in each]
   )
   counts = _pooled_counts([s.alpha_histogram for s in each])
-  low, high = (_numbers.cast(bound, jnp.float32) for bound in bounds)
+  low, high = (_hyperparameters.cast(bound, jnp.float32) for bound in bounds)
   multipliers = [s.controller_multiplier for s in each]
   tensors = sum(multiplier.size for multiplier in multipliers)
   norms = {

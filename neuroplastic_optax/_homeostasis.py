@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 
@@ -53,7 +53,7 @@ class Homeostasis(_stage.Stage):
   """
 
   max_update_norm: Any = _stage.number(
-    _numbers.POSITIVE, default=1.0, none='no norm clip'
+    _hyperparameters.POSITIVE, default=1.0, none='no norm clip'
   )
   target_rms: Any = _stage.number(default=0.02, none='no RMS gain')
   adaptation_rate: Any = _stage.number(default=0.01)
@@ -67,7 +67,7 @@ class Homeostasis(_stage.Stage):
     if not _trees.is_callable_of_params(scale):
       for path, leaf in jax.tree.leaves_with_path(scale):
         name = 'Homeostasis.target_rms_scale' + jax.tree_util.keystr(path)
-        _numbers.check(name, leaf, _numbers.POSITIVE)
+        _hyperparameters.check(name, leaf, _hyperparameters.POSITIVE)
 
   def scales(self, flat: _trees.Flat) -> list[Any]:
     """The target RMS scale c of each leaf of a flattened tree."""
@@ -79,7 +79,7 @@ class Homeostasis(_stage.Stage):
 
 
 def clip_divisor(
-  norm: jax.Array, max_norm: _numbers.Scalar, eps: _numbers.Scalar
+  norm: jax.Array, max_norm: _hyperparameters.Scalar, eps: _hyperparameters.Scalar
 ) -> jax.Array:
   """(n + ε) / R where n > R, else 1: what the norm clip divides by."""
   return jnp.where(norm > max_norm, (norm + eps) / max_norm, 1.0)
@@ -88,9 +88,9 @@ def clip_divisor(
 def rms_gain(
   norm: jax.Array,
   size: int,
-  target: _numbers.Scalar,
-  rate: _numbers.Scalar,
-  eps: _numbers.Scalar,
+  target: _hyperparameters.Scalar,
+  rate: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
   rms = jnp.hypot(norm / math.sqrt(size), jnp.sqrt(eps))
@@ -101,8 +101,8 @@ def factor(
   norm: jax.Array,
   size: int,
   homeostasis: Homeostasis,
-  target_scale: _numbers.Scalar,
-  eps: _numbers.Scalar,
+  target_scale: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """What homeostasis multiplies an update of norm n and N elements by.
 

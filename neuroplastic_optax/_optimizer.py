@@ -7,9 +7,9 @@ import jax
 import optax
 
 from neuroplastic_optax import _controller
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _numerics
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _settings
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
@@ -18,7 +18,7 @@ from neuroplastic_optax import modulations
 
 def _widen(tree: Any) -> Any:
   return jax.tree.map(
-    lambda x: _numerics.upcast(x, _numerics.compute_dtype(x)), tree
+    lambda x: _dtypes.upcast(x, _dtypes.compute_dtype(x)), tree
   )
 
 
@@ -37,7 +37,7 @@ def _keep_dtypes(
     params: optax.Params | None = None,
   ) -> tuple[optax.Updates, optax.OptState]:
     wide, state = inner.update(_widen(updates), state, _widen(params))
-    return jax.tree.map(_numerics.downcast, wide, updates), state
+    return jax.tree.map(_dtypes.downcast, wide, updates), state
 
   return optax.GradientTransformation(inner.init, update_fn)
 
@@ -136,7 +136,7 @@ def neuroplastic_optimizer(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  _numbers.check('learning_rate', learning_rate, _numbers.REAL, schedule=True)
+  _hyperparameters.check('learning_rate', learning_rate, _hyperparameters.REAL, schedule=True)
   _settings.check_switch('decoupled_weight_decay', decoupled_weight_decay)
   direction = _transform.neuroplastic(
     base,
@@ -164,8 +164,8 @@ def neuroplastic_optimizer(
   )
   steps = [optax.scale_by_learning_rate(learning_rate)]
   if decoupled_weight_decay:
-    _numbers.check(
-      'weight_decay', weight_decay, _numbers.NON_NEGATIVE, schedule=True
+    _hyperparameters.check(
+      'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
     )
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
     decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)

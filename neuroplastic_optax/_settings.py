@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import modulations
 
@@ -23,26 +23,26 @@ class Settings(_stage.Stage):
   activity_weight: Any = _stage.number()
   gradient_weight: Any = _stage.number()
   memory_weight: Any = _stage.number()
-  activity_decay: Any = _stage.number(_numbers.DECAY)
-  memory_b1: Any = _stage.number(_numbers.DECAY)
-  memory_b2: Any = _stage.number(_numbers.DECAY)
+  activity_decay: Any = _stage.number(_hyperparameters.DECAY)
+  memory_b1: Any = _stage.number(_hyperparameters.DECAY)
+  memory_b2: Any = _stage.number(_hyperparameters.DECAY)
   min_alpha: Any = _stage.number()
   max_alpha: Any = _stage.number()
   plasticity_scale: Any = _stage.number(schedule=True)
   weight_decay: Any = _stage.number(schedule=True)
-  eps: Any = _stage.number(_numbers.POSITIVE)
+  eps: Any = _stage.number(_hyperparameters.POSITIVE)
 
   def __post_init__(self) -> None:
     super().__post_init__()
     for name in ('gradient_only', 'parameterwise'):
       check_switch(name, getattr(self, name))
     weights = self.activity_weight, self.gradient_weight, self.memory_weight
-    if all(map(_numbers.is_zero, weights)):
+    if all(map(_hyperparameters.is_zero, weights)):
       raise ValueError(
         'activity_weight, gradient_weight and memory_weight must not all be '
         f'0, got {weights!r}.'
       )
-    _numbers.check_order(
+    _hyperparameters.check_order(
       'min_alpha', self.min_alpha, 'max_alpha', self.max_alpha
     )
 

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Self
 
 import jax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 
 _NUMBER = 'neuroplastic_optax.number'
 
 
 def number(
-  allowed: _numbers.Interval = _numbers.NON_NEGATIVE,
+  allowed: _hyperparameters.Interval = _hyperparameters.NON_NEGATIVE,
   *,
   default: Any = dataclasses.MISSING,
   schedule: bool = False,
@@ -61,21 +61,21 @@ class Stage:
 
   def __post_init__(self) -> None:
     for name, rule in self._rules().items():
-      _numbers.check(self.label + name, getattr(self, name), **rule)
+      _hyperparameters.check(self.label + name, getattr(self, name), **rule)
 
   def at(self, count: jax.Array) -> Self:
     """This stage at update `count`: every schedule replaced by its value."""
-    return self._map(lambda value, _: _numbers.at(value, count))
+    return self._map(lambda value, _: _hyperparameters.at(value, count))
 
   def cast(self, dtype: Any) -> Self:
     """This stage with its numbers ready for arithmetic in `dtype`."""
 
-    def cast(value: Any, allowed: _numbers.Interval) -> Any:
-      return None if value is None else _numbers.cast(value, dtype, allowed)
+    def cast(value: Any, allowed: _hyperparameters.Interval) -> Any:
+      return None if value is None else _hyperparameters.cast(value, dtype, allowed)
 
     return self._map(cast)
 
-  def _map(self, function: Callable[[Any, _numbers.Interval], Any]) -> Self:
+  def _map(self, function: Callable[[Any, _hyperparameters.Interval], Any]) -> Self:
     values = self._values()
     for name, rule in self._rules().items():
       values[name] = function(values[name], rule['allowed'])

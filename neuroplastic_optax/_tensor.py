@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from neuroplastic_optax import _coefficient
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _numerics
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
@@ -81,11 +81,11 @@ def update(
   Returns:
     The outputs.
   """
-  dtype = _numerics.compute_dtype(
+  dtype = _dtypes.compute_dtype(
     (inputs.gradient, inputs.base_update, inputs.moments)
   )
   settings, modulation, homeostasis = rule.cast(dtype)
-  wide = _numerics.upcast(inputs, dtype)
+  wide = _dtypes.upcast(inputs, dtype)
   moments = None
   if wide.moments is not None:
     moments = _signals.update_moments(
@@ -121,7 +121,7 @@ def update(
       tensor.norm(u),
       reductions.size(u),
       homeostasis,
-      _numbers.cast(target_rms_scale, dtype),
+      _hyperparameters.cast(target_rms_scale, dtype),
       settings.eps,
     )
   signal = None
@@ -131,7 +131,7 @@ def update(
   if switches.diagnose:
     statistics = _measure(tensor, modulated, u, factor, settings)
   if moments is not None:
-    moments = jax.tree.map(_numerics.downcast, moments, inputs.moments)
+    moments = jax.tree.map(_dtypes.downcast, moments, inputs.moments)
   if homeostasis is not None:
     u = _homeostasis.scaled(u, factor)
   return Outputs(u, moments, signal, statistics)

@@ -14,10 +14,10 @@ import optax
 
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _numerics
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
@@ -38,11 +38,11 @@ def _zero_moments(
   def zeros(leaf: Any, *, real: bool, decay: Any) -> jax.Array:
     dtype = jnp.result_type(leaf)
     if real:
-      dtype = _numerics.real_dtype(dtype)
-    known = float(decay) if _numbers.is_known(decay) else None
-    kept = _numerics.accumulator_dtype(state_dtype, known)
+      dtype = _dtypes.real_dtype(dtype)
+    known = float(decay) if _hyperparameters.is_known(decay) else None
+    kept = _dtypes.accumulator_dtype(state_dtype, known)
     # The dtype is given so that no state is weakly typed.
-    return jnp.zeros_like(leaf, dtype=_numerics.moment_dtype(dtype, kept))
+    return jnp.zeros_like(leaf, dtype=_dtypes.moment_dtype(dtype, kept))
 
   return tuple(
     jax.tree.map(functools.partial(zeros, real=real, decay=decay), params)
@@ -222,9 +222,9 @@ def neuroplastic(
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
   _slices.check_stacked_axes(stacked_axes)
   _slices.check_axis_name(axis_name)
-  state_dtype = _numerics.check_state_dtype(state_dtype)
+  state_dtype = _dtypes.check_state_dtype(state_dtype)
   inner = optax.with_extra_args_support(_check_base(base))
-  decays = not _numbers.is_zero(weight_decay)
+  decays = not _hyperparameters.is_zero(weight_decay)
   find_momentum = getattr(modulation, 'momentum', None)
 
   def plan(flat: _trees.Flat) -> list[_Plan]:
@@ -350,7 +350,7 @@ def neuroplastic(
     new_updates = [
       each.update
       if each.update is None
-      else _numerics.downcast(each.update, jnp.asarray(b))
+      else _dtypes.downcast(each.update, jnp.asarray(b))
       for each, b in zip(
         outputs, flat.align('updates', base_updates), strict=True
       )

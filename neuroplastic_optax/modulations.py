@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
@@ -67,7 +67,7 @@ class Tensor:
   alpha_gradient: jax.Array
   parameter: Any
   momentum: Any
-  eps: _numbers.Scalar
+  eps: _hyperparameters.Scalar
   reductions: _reductions.Reductions
   norm_scale: jax.Array
 
@@ -162,11 +162,11 @@ class Residual(Modulation):
   def modulate(self, tensor: Tensor) -> jax.Array:
     """See the base class."""
     b, strength = tensor.base_update, self.strength
-    if _numbers.is_zero(strength):
+    if _hyperparameters.is_zero(strength):
       return b
     u = b + self.residual(tensor)
     # Not even the sign of a zero may change; nor may 0·∞ get in.
-    return u if _numbers.is_known(strength) else jnp.where(strength == 0, b, u)
+    return u if _hyperparameters.is_known(strength) else jnp.where(strength == 0, b, u)
 
 
 def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:

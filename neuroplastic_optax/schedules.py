@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 
 
 def _check_count(name: str, value: int, low: int) -> None:
@@ -60,7 +60,7 @@ def epoch_warmup(
     [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
     >>> tx = neuroplastic(plasticity_scale=kappa)
   """
-  _numbers.check('scale', scale, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('scale', scale, _hyperparameters.NON_NEGATIVE)
   _check_count('warmup_epochs', warmup_epochs, 0)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
 
@@ -111,7 +111,7 @@ def phase(
     [0.0, 0.0, 0.15, 0.15]
     >>> rule = modulations.Gain(strength=late)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   if name not in _PHASES:
     raise ValueError(f'name must be one of {", ".join(_PHASES)}, got {name!r}.')
   _check_count('steps_per_epoch', steps_per_epoch, 1)
@@ -156,10 +156,10 @@ def late_ramp(
     [0.0, 0.0, 0.1, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
-  _numbers.check('start', start, _numbers.DECAY)
+  _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
   def schedule(count: jax.typing.ArrayLike) -> jax.Array:
     done = epoch(count, steps_per_epoch) - start * epochs
@@ -197,7 +197,7 @@ def cosine_ramp(
     [0.02, 0.35, 0.7, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 

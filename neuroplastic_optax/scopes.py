@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 
 Scope = Callable[[optax.Params], Any]
 
@@ -185,7 +185,7 @@ def thirds(
     >>> homeostasis = Homeostasis(target_rms_scale=scale)
   """
   for name, value in (('early', early), ('middle', middle), ('late', late)):
-    _numbers.check(name, value, _numbers.POSITIVE)
+    _hyperparameters.check(name, value, _hyperparameters.POSITIVE)
 
   def pick(rank: int, count: int) -> Any:
     if rank < math.ceil(count / 3):
