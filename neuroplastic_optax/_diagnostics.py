@@ -1,19 +1,22 @@
 """Diagnostics: what the last update did, computed on the device.
 
-Each tensor gives a few sums, extremes and a histogram; the statistics that
-people look at follow from those, of one tensor or pooled over all elements.
+`_TABLE` says of every statistic how it is measured of one tensor and how it is
+pooled over the elements of several tensors.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
+from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax._state import NeuroplasticState
 
@@ -23,9 +26,10 @@ Mode = Literal['global', 'per_leaf']
 
 
 class Statistics(NamedTuple):
-  """Of one tensor at one update; scalars but for the histogram.
+  """The statistics of one tensor, or of several pooled, at one update.
 
-  With stacked axes each has their sizes as leading shape.
+  They are float32 scalars but for the histogram. With stacked axes, each has
+  the sizes of those axes as leading shape.
   """
 
   alpha_mean: jax.Array
@@ -110,6 +114,220 @@ def median(
   return low + (high - low) * (b + fraction) / BINS
 
 
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """One tensor at one update, of which statistics are measured.
+
+  Attributes:
+    tensor: what the rule saw.
+    modulated: what the rule made of it.
+    raw_update: u before homeostasis.
+    factor: what homeostasis multiplies u by.
+    low: α_min.
+    high: α_max.
+  """
+
+  tensor: _tensor.Tensor
+  modulated: jax.Array
+  raw_update: jax.Array
+  factor: Any
+  low: _hyperparameters.Scalar
+  high: _hyperparameters.Scalar
+
+  @functools.cached_property
+  def alpha(self) -> jax.Array:
+    return self.tensor.filled(self.tensor.alpha)
+
+  @functools.cached_property
+  def alpha_mean(self) -> jax.Array:
+    return self.tensor.mean(self.alpha)
+
+  @functools.cached_property
+  def counts(self) -> jax.Array:
+    return histogram(self.alpha, self.low, self.high, self.tensor.reductions)
+
+  @functools.cached_property
+  def raw_norm(self) -> jax.Array:
+    return self.tensor.norm(self.raw_update)
+
+  @property
+  def near(self) -> _hyperparameters.Scalar:
+    """How far from a bound α is near it."""
+    return 0.05 * (self.high - self.low)
+
+  def alpha_std(self) -> jax.Array:
+    return jnp.sqrt(self.tensor.mean(jnp.square(self.alpha - self.alpha_mean)))
+
+  def fraction(self, where: jax.Array) -> jax.Array:
+    return self.tensor.mean(where.astype(self.alpha.dtype))
+
+  def parameter_norm(self) -> jax.Array:
+    if self.tensor.parameter is None:
+      return jnp.full_like(self.raw_norm, jnp.nan)
+    return self.tensor.norm(self.tensor.parameter)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """The statistics of several tensors, to be pooled over their elements.
+
+  Each leaf is reduced by itself: what is sharded differently cannot be
+  concatenated where shardings are part of the types.
+
+  Attributes:
+    each: the statistics of every tensor; of a stacked one, of every slice.
+    low: α_min.
+    high: α_max.
+  """
+
+  each: Sequence[Statistics]
+  low: _hyperparameters.Scalar
+  high: _hyperparameters.Scalar
+
+  def column(self, name: str) -> list[jax.Array]:
+    return [getattr(statistics, name) for statistics in self.each]
+
+  @functools.cached_property
+  def sizes(self) -> list[jax.Array]:
+    return [_sum_bins(counts) for counts in self.column('alpha_histogram')]
+
+  @functools.cached_property
+  def size(self) -> jax.Array:
+    return _total(self.sizes)
+
+  @functools.cached_property
+  def alpha_mean(self) -> jax.Array:
+    return self.mean(self.column('alpha_mean'))
+
+  @functools.cached_property
+  def counts(self) -> jax.Array:
+    return _pooled_counts(self.column('alpha_histogram'))
+
+  def mean(self, values: Sequence[jax.Array]) -> jax.Array:
+    """The mean over all elements of what is a mean over each tensor."""
+    return _total(
+      [
+        size / self.size * value
+        for size, value in zip(self.sizes, values, strict=True)
+      ]
+    )
+
+  def alpha_std(self, values: Sequence[jax.Array]) -> jax.Array:
+    means = self.column('alpha_mean')
+    return jnp.sqrt(
+      self.mean(
+        [
+          std**2 + (mean - self.alpha_mean) ** 2
+          for std, mean in zip(values, means, strict=True)
+        ]
+      )
+    )
+
+
+class _Row(NamedTuple):
+  """How one statistic is made.
+
+  Attributes:
+    measure: of one tensor, before the controller multiplies its update.
+    pool: of the pool and the statistic's values in it.
+    multiplied: whether the controller's multiplier multiplies what is measured.
+  """
+
+  measure: Callable[[Sample], jax.Array]
+  pool: Callable[[Pool, Sequence[jax.Array]], jax.Array]
+  multiplied: bool = False
+
+
+_TABLE = {
+  'alpha_mean': _Row(
+    lambda sample: sample.alpha_mean,
+    lambda pool, _: pool.alpha_mean,
+  ),
+  'alpha_std': _Row(Sample.alpha_std, Pool.alpha_std),
+  'alpha_median': _Row(
+    lambda sample: median(sample.counts, sample.low, sample.high),
+    lambda pool, _: median(pool.counts, pool.low, pool.high),
+  ),
+  'alpha_min': _Row(
+    lambda sample: sample.tensor.reductions.min(sample.alpha),
+    lambda _, values: jnp.min(_reduced(jnp.min, values)),
+  ),
+  'alpha_max': _Row(
+    lambda sample: sample.tensor.reductions.max(sample.alpha),
+    lambda _, values: jnp.max(_reduced(jnp.max, values)),
+  ),
+  'alpha_fraction_near_min': _Row(
+    lambda sample: sample.fraction(sample.alpha <= sample.low + sample.near),
+    Pool.mean,
+  ),
+  'alpha_fraction_near_max': _Row(
+    lambda sample: sample.fraction(sample.alpha >= sample.high - sample.near),
+    Pool.mean,
+  ),
+  'alpha_histogram': _Row(
+    lambda sample: sample.counts,
+    lambda pool, _: pool.counts,
+  ),
+  'gradient_norm': _Row(
+    lambda sample: sample.tensor.norm(sample.tensor.gradient),
+    lambda _, values: _pooled_norm(values),
+  ),
+  'parameter_norm': _Row(
+    Sample.parameter_norm,
+    lambda _, values: _pooled_norm(values),
+  ),
+  'modulation_norm': _Row(
+    lambda sample: sample.tensor.norm(
+      sample.modulated - sample.tensor.base_update
+    ),
+    lambda _, values: _pooled_norm(values),
+  ),
+  'raw_update_norm': _Row(
+    lambda sample: sample.raw_norm,
+    lambda _, values: _pooled_norm(values),
+  ),
+  'update_norm': _Row(
+    lambda sample: _homeostasis.scaled(sample.raw_norm, sample.factor),
+    lambda _, values: _pooled_norm(values),
+    multiplied=True,
+  ),
+  'controller_multiplier': _Row(
+    lambda sample: jnp.ones_like(sample.raw_norm),
+    lambda _, values: _total(values) / sum(value.size for value in values),
+    multiplied=True,
+  ),
+}
+
+
+def measure(sample: Sample) -> dict[str, jax.Array]:
+  """What can be known of one tensor before the controller has spoken.
+
+  Args:
+    sample: the tensor.
+
+  Returns:
+    By name, a scalar or the histogram, to be given to `complete`.
+  """
+  measured = {name: row.measure(sample) for name, row in _TABLE.items()}
+  return jax.tree.map(
+    lambda x: x if x.dtype == jnp.int32 else x.astype(jnp.float32), measured
+  )
+
+
+def complete(
+  measured: dict[str, jax.Array], multiplier: jax.Array | float
+) -> Statistics:
+  """The statistics of a tensor whose update the controller multiplies so."""
+  return Statistics(
+    **{
+      name: value * jnp.asarray(multiplier, value.dtype)
+      if _TABLE[name].multiplied
+      else value
+      for name, value in measured.items()
+    }
+  )
+
+
 def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """The statistics of all elements of several tensors together.
 
@@ -123,38 +341,13 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """
   if not each:
     return zeros()
-  # Each leaf is reduced by itself: what is sharded differently cannot be
-  # concatenated where shardings are part of the types.
-  sizes = [_sum_bins(s.alpha_histogram) for s in each]
-  n = _total(sizes)
-
-  def mean(values: Sequence[jax.Array]) -> jax.Array:
-    return _total([m / n * x for m, x in zip(sizes, values, strict=True)])
-
-  alpha_mean = mean([s.alpha_mean for s in each])
-  variance = mean(
-    [s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2 for s in each]
-  )
-  counts = _pooled_counts([s.alpha_histogram for s in each])
   low, high = (_hyperparameters.cast(bound, jnp.float32) for bound in bounds)
-  multipliers = [s.controller_multiplier for s in each]
-  tensors = sum(multiplier.size for multiplier in multipliers)
-  norms = {
-    name: _pooled_norm([getattr(s, name) for s in each])
-    for name in Statistics._fields
-    if name.endswith('_norm')
-  }
+  pooled = Pool(each, low, high)
   return Statistics(
-    alpha_mean=alpha_mean,
-    alpha_std=jnp.sqrt(variance),
-    alpha_median=median(counts, low, high),
-    alpha_min=jnp.min(_reduced(jnp.min, [s.alpha_min for s in each])),
-    alpha_max=jnp.max(_reduced(jnp.max, [s.alpha_max for s in each])),
-    alpha_fraction_near_min=mean([s.alpha_fraction_near_min for s in each]),
-    alpha_fraction_near_max=mean([s.alpha_fraction_near_max for s in each]),
-    alpha_histogram=counts,
-    controller_multiplier=_total(multipliers) / tensors,
-    **norms,
+    **{
+      name: row.pool(pooled, pooled.column(name))
+      for name, row in _TABLE.items()
+    }
   )
 
 
@@ -241,7 +434,7 @@ def initial(
 
 
 def collect(
-  mode: Mode,
+  mode: Mode | None,
   flat: _trees.Flat,
   stacked_axes: Sequence[int],
   statistics: Sequence[Statistics | None],
@@ -250,15 +443,17 @@ def collect(
   """What the state holds after an update.
 
   Args:
-    mode: 'global' or 'per_leaf'.
+    mode: 'global', 'per_leaf', or None for nothing.
     flat: the updates.
     stacked_axes: of each leaf.
     statistics: of each leaf; None of None and of empty leaves.
     bounds: α_min and α_max.
 
   Returns:
-    A `Statistics` or a `PerLeaf`.
+    A `Statistics` or a `PerLeaf`, or None.
   """
+  if mode is None:
+    return None
   if mode == 'global':
     return pool([each for each in statistics if each is not None], bounds)
   return _per_leaf(flat, stacked_axes, statistics)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
@@ -52,11 +53,11 @@ class Homeostasis(_stage.Stage):
     ... )
   """
 
-  max_update_norm: Any = _stage.number(
-    _hyperparameters.POSITIVE, default=1.0, none='no norm clip'
+  max_update_norm: Any = _fields.hyperparameter(
+    _hyperparameters.POSITIVE, default=1.0, optional='no norm clip'
   )
-  target_rms: Any = _stage.number(default=0.02, none='no RMS gain')
-  adaptation_rate: Any = _stage.number(default=0.01)
+  target_rms: Any = _fields.hyperparameter(default=0.02, optional='no RMS gain')
+  adaptation_rate: Any = _fields.hyperparameter(default=0.01)
   target_rms_scale: Callable[[optax.Params], Any] | Any = None
 
   trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
@@ -79,7 +80,9 @@ class Homeostasis(_stage.Stage):
 
 
 def clip_divisor(
-  norm: jax.Array, max_norm: _hyperparameters.Scalar, eps: _hyperparameters.Scalar
+  norm: jax.Array,
+  max_norm: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """(n + ε) / R where n > R, else 1: what the norm clip divides by."""
   return jnp.where(norm > max_norm, (norm + eps) / max_norm, 1.0)

@@ -8,9 +8,9 @@ import optax
 
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _settings
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
@@ -136,8 +136,10 @@ def neuroplastic_optimizer(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  _hyperparameters.check('learning_rate', learning_rate, _hyperparameters.REAL, schedule=True)
-  _settings.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  _hyperparameters.check(
+    'learning_rate', learning_rate, _hyperparameters.REAL, schedule=True
+  )
+  _fields.check_switch('decoupled_weight_decay', decoupled_weight_decay)
   direction = _transform.neuroplastic(
     base,
     modulation=modulation,

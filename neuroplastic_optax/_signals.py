@@ -50,7 +50,9 @@ def update_moments(
   )
 
 
-def memory(mu: jax.Array, nu: jax.Array, eps: _hyperparameters.Scalar) -> jax.Array:
+def memory(
+  mu: jax.Array, nu: jax.Array, eps: _hyperparameters.Scalar
+) -> jax.Array:
   """The memory signal |m| / (√v + ε), real.
 
   It is held below 2¹⁰⁰, where its mean could overflow: that far it gets only
@@ -69,8 +71,3 @@ def absolute(x: jax.Array) -> jax.Array:
   it sums it. Max(x, -x) is another expression; each is fused where it is used.
   """
   return jnp.abs(x) if jnp.iscomplexobj(x) else jnp.maximum(x, -x)
-
-
-def normalizer(mean: jax.Array, eps: _hyperparameters.Scalar) -> jax.Array:
-  """What makes a signal of that mean mean-normalised: ν(x) = x · this."""
-  return 1 / (mean + eps)

@@ -16,6 +16,8 @@ import optax
 
 from neuroplastic_optax import _hyperparameters
 
+__all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
+
 
 def _check_count(name: str, value: int, low: int) -> None:
   if isinstance(value, bool) or not isinstance(value, int | np.integer):

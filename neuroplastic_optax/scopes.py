@@ -22,6 +22,15 @@ import optax
 
 from neuroplastic_optax import _hyperparameters
 
+__all__ = (
+  'classifier',
+  'convolutional',
+  'early_blocks',
+  'late_blocks',
+  'matching',
+  'thirds',
+)
+
 Scope = Callable[[optax.Params], Any]
 
 
