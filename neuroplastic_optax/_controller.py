@@ -70,15 +70,15 @@ class LearningRateController(_stage.Stage):
   def __post_init__(self) -> None:
     super().__post_init__()
     _hyperparameters.check_order(
-      f'{self.owner}low', self.low, f'{self.owner}high', self.high
+      f'{self._owner}low', self.low, f'{self._owner}high', self.high
     )
 
   def assign(self, flat: _trees.Flat) -> list[Hashable]:
     """The group of each leaf of a flattened tree; None outside the scope."""
-    inside = _trees.mask(f'{self.owner}scope', self.scope, flat)
+    inside = _trees.mask(f'{self._owner}scope', self.scope, flat)
     labels: Sequence[Any] = [0] * len(flat.leaves)
     if self.groups is not None:
-      labels = _trees.broadcast(f'{self.owner}groups', self.groups, flat)
+      labels = _trees.broadcast(f'{self._owner}groups', self.groups, flat)
     # A tuple, so that no label of the user's is taken for "outside".
     return [
       (label,) if take else None

@@ -478,36 +478,40 @@ def _per_leaf(
 
 
 def get_diagnostics(opt_state: optax.OptState) -> dict[str, Any]:
-  """What the last update did.
+  """Returns what the last update did.
 
-  Works on any state that holds a `NeuroplasticState`: of `chain`, `masked`,
-  `inject_hyperparams` and so on, and on an `nnx.Optimizer`. Under `jit` too.
+  It works on any state that holds a `NeuroplasticState`, such as that of
+  `chain`, `masked` or `inject_hyperparams`, and on an `nnx.Optimizer`. It can
+  be jitted.
 
   Args:
     opt_state: the state of an optimizer built with `diagnostics="global"` or
       `"per_leaf"`.
 
   Returns:
-    By name, a float32 scalar over all elements of all leaves ("global"), or a
-    tree like the params, with the leading shape of stacked axes ("per_leaf"):
+    A dict by name. With "global", each value is a float32 scalar over all
+    elements of all leaves, except for the histogram. With "per_leaf", each
+    value is a tree like the params; with stacked axes, its arrays have the
+    sizes of those axes as leading shape. All values are zero before the first
+    update. The names are
 
-    - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: of α;
-      `alpha_median`: from the histogram.
+    - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: statistics of α.
+    - `alpha_median`: the median of α, computed from the histogram.
     - `alpha_fraction_near_min`, `alpha_fraction_near_max`: the fraction of
-      elements whose α is within 5 % of the range of a bound, or beyond it.
-    - `alpha_histogram`: int32 [64], counts in equal bins over
-      [min_alpha, max_alpha]; values outside are in the end bins.
-    - `gradient_norm`, `parameter_norm`: ‖g‖ and ‖θ‖ (NaN where the params
-      were not passed).
-    - `modulation_norm`: ‖u - b‖ before decay; `raw_update_norm`: ‖u‖ before
-      homeostasis; `update_norm`: as emitted.
-    - `controller_multiplier`: the mean over leaves.
-
-    All are zero before the first update.
+      elements whose α is beyond the bound, or within 5 % of the range of it.
+    - `alpha_histogram`: int32 [64], counts of α in equal bins over
+      [min_alpha, max_alpha]. Values outside are counted in the end bins.
+    - `gradient_norm`, `parameter_norm`: ‖g‖ and ‖θ‖. The latter is NaN if the
+      params were not passed.
+    - `modulation_norm`: ‖u - b‖ before decay.
+    - `raw_update_norm`: ‖u‖ before homeostasis.
+    - `update_norm`: ‖u‖ as returned.
+    - `controller_multiplier`: what the controller multiplied the update by;
+      with "global", its mean over leaves.
 
   Raises:
-    ValueError: there is no such state, or more than one, or its diagnostics
-      are off.
+    ValueError: the state holds no `NeuroplasticState` or more than one, or the
+      diagnostics are off.
 
   Examples:
     >>> import jax.numpy as jnp

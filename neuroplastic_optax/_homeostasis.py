@@ -27,22 +27,28 @@ from neuroplastic_optax import _trees
 class Homeostasis(_stage.Stage):
   """Bounds the norm of each tensor's update, and pulls its RMS to a target.
 
-  A pytree of its numbers. Every number may be a Python or NumPy number, a JAX
-  array or a tracer.
+  The last stage of an update u of n elements:
+
+      if ‖u‖ > R:  u ← u·R / (‖u‖ + ε)
+      r = √(mean(u²) + ε)
+      u ← u·clip(1 + k·(τ·c - r), 0.5, 1.5)
+
+  The object is a pytree of its numbers, each of which may be a Python or NumPy
+  number, a JAX array or a tracer. Source: Jiang et al., arXiv:2604.26297.
 
   Attributes:
-    max_update_norm: R > 0, the largest norm of a tensor's update before the
-      RMS gain; None for no clip.
-    target_rms: τ ≥ 0, the root mean square that the gain pulls to; None for
-      no gain.
-    adaptation_rate: k ≥ 0, how hard it pulls.
-    target_rms_scale: c > 0 of each leaf: a pytree of numbers with the
-      structure of the params or a prefix of it, or a callable of the params
-      that returns one; None for 1 everywhere.
+    max_update_norm: R > 0, the largest norm that the update of a tensor has
+      before the RMS gain; None for no clip.
+    target_rms: τ ≥ 0, the root mean square to which the gain pulls the update;
+      None for no gain.
+    adaptation_rate: k ≥ 0, the strength of that pull.
+    target_rms_scale: c > 0 of each leaf: a pytree of numbers (prefixes allowed)
+      or a callable of the params that returns one, such as `scopes.thirds`.
+      None for 1 everywhere.
 
   Raises:
-    TypeError: a value of the wrong type.
-    ValueError: a Python or NumPy number out of range.
+    TypeError: an attribute has the wrong type.
+    ValueError: a Python or NumPy number is out of range.
 
   Examples:
     >>> import optax
@@ -60,7 +66,7 @@ class Homeostasis(_stage.Stage):
   adaptation_rate: Any = _fields.hyperparameter(default=0.01)
   target_rms_scale: Callable[[optax.Params], Any] | Any = None
 
-  trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
+  _trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
 
   def __post_init__(self) -> None:
     super().__post_init__()

@@ -17,7 +17,7 @@ from neuroplastic_optax import modulations
 class Settings(_stage.Stage):
   """The arguments of `neuroplastic` that make α, and the coupled decay."""
 
-  owner: ClassVar[str] = ''
+  _owner: ClassVar[str] = ''
 
   gradient_only: bool = _fields.switch()
   parameterwise: bool = _fields.switch()

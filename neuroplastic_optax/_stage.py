@@ -20,27 +20,27 @@ class Stage:
   """The base class: fields are checked, resolved, and visible to JAX.
 
   Attributes:
-    owner: what stands before the name of a field in an error message.
-    trees_of_numbers: the names of fields that hold a pytree of numbers or a
+    _owner: what stands before the name of a field in an error message.
+    _trees_of_numbers: the names of fields that hold a pytree of numbers or a
       callable, which the subclass checks and resolves itself.
   """
 
-  owner: ClassVar[str]
-  trees_of_numbers: ClassVar[tuple[str, ...]] = ()
+  _owner: ClassVar[str]
+  _trees_of_numbers: ClassVar[tuple[str, ...]] = ()
 
   def __init_subclass__(cls) -> None:
     super().__init_subclass__()
-    if 'owner' not in vars(cls):
-      cls.owner = f'{cls.__name__}.'
+    if '_owner' not in vars(cls):
+      cls._owner = f'{cls.__name__}.'
     jax.tree_util.register_pytree_with_keys(
       cls, cls._flatten_with_keys, cls._unflatten
     )
 
   def __post_init__(self) -> None:
     for name, number in _fields.numbers(type(self)).items():
-      number.check(self.owner + name, getattr(self, name))
+      number.check(self._owner + name, getattr(self, name))
     for name in _fields.switches(type(self)):
-      _fields.check_switch(self.owner + name, getattr(self, name))
+      _fields.check_switch(self._owner + name, getattr(self, name))
 
   def at(self, count: jax.Array) -> Self:
     """This stage at update `count`: every schedule replaced by its value."""
@@ -76,7 +76,7 @@ class Stage:
 
   def _flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
     leaves, static = [], []
-    numbers = {*_fields.numbers(type(self)), *self.trees_of_numbers}
+    numbers = {*_fields.numbers(type(self)), *self._trees_of_numbers}
     for name, value in self._values().items():
       if name in numbers and not callable(value):
         leaves.append((jax.tree_util.GetAttrKey(name), value))

@@ -49,89 +49,98 @@ def neuroplastic(
   diagnostics: Literal['global', 'per_leaf'] | None = None,
   eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-  r"""Modulates a base update by the plasticity of each parameter.
+  """Modulates a base update by the plasticity of each parameter.
 
-  Every element of the update is multiplied by a plasticity coefficient
-  :math:`\alpha`, a clipped blend of three mean-normalised signals: the
-  gradient's magnitude, an activity trace and an Adam-style memory. A
-  homeostatic stage then bounds the update of each tensor. With
-  :math:`\nu(x) = x / (\mathrm{mean}(x) + \varepsilon)`, per parameter tensor:
+  Every element of the update is multiplied by a plasticity coefficient α, a
+  clipped blend of three signals: the magnitude of the gradient, an average of
+  that magnitude (activity), and a memory like Adam's, each divided by its mean
+  over the tensor. A homeostatic stage then bounds the update of each tensor.
+  With ν(x) = x / (mean(x) + ε), for each parameter tensor θ with gradient g and
+  base update b,
 
-  .. math::
+      a ← ρ·a + (1 - ρ)·|g|
+      m ← β₁·m + (1 - β₁)·g
+      v ← β₂·v + (1 - β₂)·g²
 
-    \begin{align*}
-      a_t &\leftarrow \rho a_{t-1} + (1-\rho) |g_t| \\
-      m_t &\leftarrow \beta_1 m_{t-1} + (1-\beta_1) g_t \\
-      v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
-      \alpha_{grad} &= \mathrm{clip}(\nu(|g_t|), \alpha_{min}, \alpha_{max}) \\
-      \alpha_{full} &= \mathrm{clip}(w_a \nu(a_t) + w_g \nu(|g_t|) +
-        w_m \nu(|m_t| / (\sqrt{v_t} + \varepsilon)),
-        \alpha_{min}, \alpha_{max}) \\
-      \alpha &= \alpha_{grad} + \kappa_t (\alpha_{full} - \alpha_{grad}) \\
-      u_t &= \mathrm{homeostasis}(\mathrm{modulate}(b_t, \alpha) +
-        \lambda \theta_{t-1})
-    \end{align*}
+      α_grad = clip(ν(|g|), α_min, α_max)
+      α_full = clip(w_a·ν(a) + w_g·ν(|g|) + w_m·ν(|m| / (√v + ε)),
+                    α_min, α_max)
+      α      = α_grad + κ·(α_full - α_grad)
 
-  The moments are not bias-corrected. Like an Optax ``scale_by_*``, the result
-  is a direction: chain a learning rate and a minus sign after it.
+      u = homeostasis(modulate(b, α) + λ·θ)
 
-  Arithmetic is in at least float32; updates keep the dtype of the base's
-  updates. Of complex parameters, the moduli make the signals; :math:`\alpha`
-  is real. Numbers may be Python or NumPy numbers, JAX arrays or tracers;
+  The moments a, m and v start at 0 and are not bias-corrected. Like an Optax
+  `scale_by_*`, the transformation returns a direction u: chain a learning rate
+  and a minus sign after it, or use `neuroplastic_optimizer`.
+
+  Arithmetic is in at least float32, and updates keep the dtype of the updates
+  of the base. For complex parameters the signals are made of moduli, and α is
+  real. Numbers may be Python or NumPy numbers, JAX arrays or tracers; only
   Python and NumPy numbers are checked.
 
   Args:
-    base: the transformation whose update is modulated; None is the identity.
-      It gets the raw gradient, the params and the extra args.
-    modulation: how α acts on the base's update.
-    homeostasis: what bounds the update of each tensor; None for off. "auto":
-      as published without a base; off over a base, whose updates' norms,
-      about √n for Adam, a clip at norm 1 would strangle.
-    controller: a multiplier of the result, from what α says; None for off.
-    gradient_only: the ablation α = α_grad. The state then holds no moments.
-    activity_weight: w_a ≥ 0.
-    gradient_weight: w_g ≥ 0.
-    memory_weight: w_m ≥ 0. The three may not all be 0.
-    activity_decay: ρ in [0, 1).
-    memory_b1: β₁ in [0, 1).
-    memory_b2: β₂ in [0, 1).
-    min_alpha: α_min ≥ 0.
-    max_alpha: α_max ≥ α_min.
+    base: the transformation whose update is modulated. It gets the raw
+      gradient, the params and the extra args. None for the identity, so that
+      b = g.
+    modulation: the rule by which α acts on the update of the base, such as
+      `modulations.Direct()` (u = α ⊙ b) or `modulations.Gain()`.
+    homeostasis: the bounds on the update of each tensor, or None for no bounds.
+      "auto" means the published `Homeostasis()` without a base, and None over
+      a base: a clip at norm 1 would shrink the updates of Adam, whose norm is
+      about √n, by orders of magnitude.
+    controller: a `LearningRateController`, which multiplies the updates by what
+      α says; None for no controller.
+    gradient_only: whether α = α_grad, an ablation. The state then holds no
+      moments.
+    activity_weight: w_a ≥ 0, the weight of the activity signal.
+    gradient_weight: w_g ≥ 0, the weight of the gradient signal.
+    memory_weight: w_m ≥ 0, the weight of the memory signal. At least one of the
+      three weights must be positive.
+    activity_decay: ρ in [0, 1), the decay of the activity a.
+    memory_b1: β₁ in [0, 1), the decay of m.
+    memory_b2: β₂ in [0, 1), the decay of v.
+    min_alpha: α_min ≥ 0, the lower bound of α_grad and α_full.
+    max_alpha: α_max ≥ α_min, their upper bound.
     plasticity_scale: κ ≥ 0, or a schedule of the update count, which is 0 at
-      the first update. Above 1, α is extrapolated and not clipped again.
-    parameterwise: one α per element (True) or per tensor (False).
-    weight_decay: λ ≥ 0, or a schedule of the update count: coupled decay,
-      added before homeostasis.
-    weight_decay_mask: which leaves decay, as in `optax.add_decayed_weights`:
-      a pytree of bools (prefixes allowed) or a callable of the params.
+      the first update. With κ > 1, α is extrapolated beyond α_full and not
+      clipped again.
+    parameterwise: whether there is one α per element (True) or one per tensor
+      (False).
+    weight_decay: λ ≥ 0, or a schedule of the update count. This decay is
+      coupled: λ·θ is added before homeostasis.
+    weight_decay_mask: the leaves that decay, as in `optax.add_decayed_weights`:
+      a pytree of bools (prefixes allowed) or a callable of the params. None for
+      all leaves.
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in scanned layers: an integer, a pytree (prefix) of integers, or a
-      callable `(path, leaf) -> int`; None for 0. All statistics, norms and
+      callable `(path, leaf) -> int`. None for 0. All statistics, norms and
       limits are then per slice.
     axis_name: the mesh axis name or names over which tensors are split inside
-      `shard_map` or `pmap`: one for all leaves, or a pytree (prefix) of names,
-      or a callable `(path, leaf) -> name`, None where each device has whole
-      tensors: replicated ones, or its own slices of a stack. Statistics are
-      then those of the whole tensors. Not needed under `jit`.
-    state_dtype: floating dtype of the moments; None for that of the params. A
-      moment whose decay is so near 1 that its steps would be lost in the dtype
-      given here is kept in float32: in bfloat16, from 0.9922 on. That is not
-      seen of a decay that is an array, as under `optax.inject_hyperparams`, nor
-      with None: for such decays, and params in low precision, give float32.
+      `shard_map` or `pmap`, so that statistics are those of whole tensors: one
+      for all leaves, a pytree (prefix) of names, or a callable
+      `(path, leaf) -> name`. None where each device has whole tensors, such as
+      replicated ones or its own slices of a stack. It is not needed under
+      `jit`.
+    state_dtype: the floating dtype of the moments; None for that of the params.
+      If a decay is so close to 1 that the steps of its moment would be lost in
+      this dtype (in bfloat16, from 0.9922 on), that moment is kept in float32.
+      The library cannot see this for a decay that is an array, as under
+      `optax.inject_hyperparams`, and does not do it for None: use float32 for
+      such decays and for params in low precision.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
-      in the state, for `get_diagnostics`; None for off, which costs nothing.
+      in the state, for `get_diagnostics`. None keeps none and costs nothing.
     eps: ε > 0.
 
   Returns:
-    A gradient transformation with a `NeuroplasticState`. Its `update` needs
-    the params where weight decay is not a constant 0, for
-    `modulations.TrustRatio`, and where the base needs them.
+    A gradient transformation whose state is a `NeuroplasticState`. Its `update`
+    needs the params if weight decay is not a constant 0, if the modulation is
+    `modulations.TrustRatio`, or if the base needs them.
 
   Raises:
-    TypeError: an argument of the wrong type; at `init` or `update`, a leaf
-      that is neither floating nor complex.
-    ValueError: a Python or NumPy number out of range; at `init` or `update`,
-      a mask that does not fit the params.
+    TypeError: an argument has the wrong type. `init` and `update` raise it for
+      a leaf that is neither floating nor complex.
+    ValueError: a Python or NumPy number is out of range. `init` and `update`
+      raise it for a mask that does not fit the params.
 
   Examples:
     >>> import jax

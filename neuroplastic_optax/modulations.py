@@ -111,7 +111,7 @@ class Modulation(_stage.Stage, abc.ABC):
 
   def in_scope(self, flat: _trees.Flat) -> list[bool]:
     """Returns which leaves the rule acts on. The library calls this."""
-    return _trees.mask(f'{self.owner}scope', self.scope, flat)
+    return _trees.mask(f'{self._owner}scope', self.scope, flat)
 
   def check_base(
     self, base_state: optax.OptState, params: _trees.Flat, inside: list[bool]
@@ -231,16 +231,20 @@ def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Gain(Residual):
-  """A gain: u = b + limit(s·(α - 1) ⊙ b).
+  """Amplifies the update where α > 1 and damps it where α < 1.
+
+      δ = s·(α - 1) ⊙ b
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
 
   The published bounded residual is `Gain(strength=1.0, max_ratio=0.5)` without
-  a base.
+  a base. Source: Jiang et al., arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on: a pytree of bools (prefixes allowed), or a
-      callable of the params such as those of `scopes`; None for all.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts: a pytree of bools (prefixes
+      allowed) or a callable of the params such as those of `scopes`; None for
+      all leaves.
 
   Examples:
     >>> import optax
@@ -256,22 +260,25 @@ class Gain(Residual):
   scope: Scope | None = None
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: limit(s·(α - 1) ⊙ b)."""
     delta = self.strength * (tensor.alpha - 1) * tensor.base_update
     return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrustRatio(Residual):
-  """A gain times how the tensor's norm compares with its update's.
+  """A gain that depends on the ratio of the norms of parameter and update.
 
-  u = b + limit(s·(α - 1)·(clip(‖θ‖/(‖b‖ + 1e-12), 0.5, 1.5) - 1) ⊙ b). It needs
-  the params.
+      δ = s·(α - 1)·(clip(‖θ‖ / (‖b‖ + 1e-12), 0.5, 1.5) - 1) ⊙ b
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
+
+  The rule needs the params: pass them to `update`. Source: Jiang et al.,
+  arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on, as in `Gain`.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts, as in `Gain`.
 
   Examples:
     >>> import optax
@@ -287,7 +294,7 @@ class TrustRatio(Residual):
   scope: Scope | None = None
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: the limited gain times the trust ratio less 1."""
     b = tensor.base_update
     ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
@@ -297,19 +304,23 @@ class TrustRatio(Residual):
 
 @dataclasses.dataclass(frozen=True)
 class Momentum(Residual):
-  """Plasticity acts on the base's momentum: u = b + limit(s·(α - 1) ⊙ m̂).
+  """Plasticity acts on the momentum m̂ of the base.
 
-  m̂ is found in the base's state by name: `trace` as it is, or `mu` with the
-  bias correction of the base's own decay; also through `chain`, `masked`,
-  `partition` and `inject_hyperparams`. A base without either is refused at
-  `init`.
+      δ = s·(α - 1) ⊙ m̂
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
+
+  The rule finds m̂ in the state of the base by name: it is `trace` as it is, or
+  `mu` with the bias correction of the base's own decay. This also works through
+  `chain`, `masked`, `partition` and `inject_hyperparams`. `init` raises
+  ValueError if the base has no momentum. Source: Jiang et al.,
+  arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on, as in `Gain`.
-    momentum: a callable that takes the base's state after its update and
-      returns m̂, a tree like the updates; None to find it.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts, as in `Gain`.
+    momentum: a callable that takes the state of the base after its update and
+      returns m̂, a tree like the updates; None to find m̂ by name.
 
   Examples:
     >>> import optax
@@ -352,25 +363,30 @@ class Momentum(Residual):
     return step.updates.align('what momentum= returned', found)
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: limit(s·(α - 1) ⊙ m̂)."""
     delta = self.strength * (tensor.alpha - 1) * tensor.momentum
     return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
 class Orthogonal(Residual):
-  """What the full coefficient adds, orthogonal to the base's update.
+  """Adds what α changes beyond α_grad, orthogonal to the update of the base.
 
-  p = (α - α_grad) ⊙ b. If ‖b‖² ≤ ε, δ = 0. Else
-  q = p - (Σ p ⊙ b / (‖b‖² + ε))·b, with `match_gradient_norm` and ‖q‖ > ε
-  scaled by ‖b‖/(‖q‖ + ε); δ = s·q, scaled by r‖b‖/(‖δ‖ + ε) where
-  ‖δ‖ > r‖b‖; u = b + δ.
+      p = (α - α_grad) ⊙ b
+      q = p - (Σ p ⊙ b / (‖b‖² + ε))·b
+      q ← q·‖b‖ / (‖q‖ + ε)              if match_gradient_norm and ‖q‖ > ε
+      δ = s·q                            0 if ‖b‖² ≤ ε
+      δ ← δ·r·‖b‖ / (‖δ‖ + ε)            if ‖δ‖ > r·‖b‖
+      u = b + δ
+
+  Source: Jiang et al., arXiv:2604.26297, where b is the gradient.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    match_gradient_norm: whether q gets the norm of b before s scales it.
-    scope: the leaves it acts on, as in `Gain`.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    match_gradient_norm: whether q is scaled to the norm of b before s scales
+      it.
+    scope: the leaves on which the rule acts, as in `Gain`.
 
   Examples:
     >>> import optax
@@ -385,7 +401,7 @@ class Orthogonal(Residual):
   scope: Scope | None = None
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: the limited orthogonal part."""
     b, eps = tensor.base_update, tensor.eps
     p = (tensor.alpha - tensor.alpha_gradient) * b
     # The sums and ε of the formula, all divided by norm_scale².
