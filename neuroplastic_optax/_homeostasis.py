@@ -27,7 +27,7 @@ from neuroplastic_optax import _trees
 class Homeostasis(_stage.Stage):
   """Bounds the norm of each tensor's update, and pulls its RMS to a target.
 
-  The last stage of an update u of n elements:
+  It is the last stage of an update u, before the controller,
 
       if ‖u‖ > R:  u ← u·R / (‖u‖ + ε)
       r = √(mean(u²) + ε)
