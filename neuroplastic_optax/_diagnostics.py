@@ -171,8 +171,9 @@ class Sample:
 class Pool:
   """The statistics of several tensors, to be pooled over their elements.
 
-  Each leaf is reduced by itself: what is sharded differently cannot be
-  concatenated where shardings are part of the types.
+  Its methods take the values of one statistic. Each leaf is reduced by itself:
+  what is sharded differently cannot be concatenated where shardings are part of
+  the types.
 
   Attributes:
     each: the statistics of every tensor; of a stacked one, of every slice.
@@ -189,7 +190,11 @@ class Pool:
 
   @functools.cached_property
   def sizes(self) -> list[jax.Array]:
-    return [_sum_bins(counts) for counts in self.column('alpha_histogram')]
+    # float32, which cannot overflow.
+    return [
+      jnp.sum(counts.astype(jnp.float32), axis=-1)
+      for counts in self.column('alpha_histogram')
+    ]
 
   @functools.cached_property
   def size(self) -> jax.Array:
@@ -201,35 +206,62 @@ class Pool:
 
   @functools.cached_property
   def counts(self) -> jax.Array:
-    return _pooled_counts(self.column('alpha_histogram'))
-
-  def mean(self, values: Sequence[jax.Array]) -> jax.Array:
-    """The mean over all elements of what is a mean over each tensor."""
-    return _total(
+    """The histogram of all; a count beyond the largest int32 becomes that."""
+    each = jnp.stack(
       [
-        size / self.size * value
-        for size, value in zip(self.sizes, values, strict=True)
+        jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+        for x in self.column('alpha_histogram')
       ]
     )
+    counts = jnp.sum(each, axis=0)
+    wide = jnp.sum(each.astype(jnp.float32), axis=0)
+    largest = jnp.iinfo(jnp.int32).max
+    # float32 has 24 bits: near the end of int32's range it is too coarse.
+    return jnp.where(wide > 0.999 * largest, largest, counts)
 
-  def alpha_std(self, values: Sequence[jax.Array]) -> jax.Array:
-    means = self.column('alpha_mean')
-    return jnp.sqrt(
-      self.mean(
-        [
-          std**2 + (mean - self.alpha_mean) ** 2
-          for std, mean in zip(values, means, strict=True)
-        ]
-      )
-    )
+  def mean(self, means: Sequence[jax.Array]) -> jax.Array:
+    pairs = zip(self.sizes, means, strict=True)
+    return _total([size / self.size * mean for size, mean in pairs])
+
+  def std(self, stds: Sequence[jax.Array]) -> jax.Array:
+    pairs = zip(stds, self.column('alpha_mean'), strict=True)
+    variances = [std**2 + (mean - self.alpha_mean) ** 2 for std, mean in pairs]
+    return jnp.sqrt(self.mean(variances))
+
+  def min(self, values: Sequence[jax.Array]) -> jax.Array:
+    return jnp.min(_reduced(jnp.min, values))
+
+  def max(self, values: Sequence[jax.Array]) -> jax.Array:
+    return jnp.max(_reduced(jnp.max, values))
+
+  def norm(self, norms: Sequence[jax.Array]) -> jax.Array:
+    """The norm of all tensors together, where squares might overflow."""
+    largest = self.max(norms)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
+
+  def mean_over_tensors(self, values: Sequence[jax.Array]) -> jax.Array:
+    return _total(values) / sum(value.size for value in values)
+
+
+def _reduced(
+  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
+) -> jax.Array:
+  """A scalar of each leaf, stacked."""
+  return jnp.stack([reduction(value) for value in values])
+
+
+def _total(values: Sequence[jax.Array]) -> jax.Array:
+  """The sum over all slices of all leaves."""
+  return jnp.sum(_reduced(jnp.sum, values))
 
 
 class _Row(NamedTuple):
   """How one statistic is made.
 
   Attributes:
-    measure: of one tensor, before the controller multiplies its update.
-    pool: of the pool and the statistic's values in it.
+    measure: takes a sample, before the controller multiplies its update.
+    pool: takes a pool and the values of the statistic in it.
     multiplied: whether the controller's multiplier multiplies what is measured.
   """
 
@@ -239,61 +271,35 @@ class _Row(NamedTuple):
 
 
 _TABLE = {
-  'alpha_mean': _Row(
-    lambda sample: sample.alpha_mean,
-    lambda pool, _: pool.alpha_mean,
-  ),
-  'alpha_std': _Row(Sample.alpha_std, Pool.alpha_std),
+  'alpha_mean': _Row(lambda s: s.alpha_mean, lambda p, _: p.alpha_mean),
+  'alpha_std': _Row(Sample.alpha_std, Pool.std),
   'alpha_median': _Row(
-    lambda sample: median(sample.counts, sample.low, sample.high),
-    lambda pool, _: median(pool.counts, pool.low, pool.high),
+    lambda s: median(s.counts, s.low, s.high),
+    lambda p, _: median(p.counts, p.low, p.high),
   ),
-  'alpha_min': _Row(
-    lambda sample: sample.tensor.reductions.min(sample.alpha),
-    lambda _, values: jnp.min(_reduced(jnp.min, values)),
-  ),
-  'alpha_max': _Row(
-    lambda sample: sample.tensor.reductions.max(sample.alpha),
-    lambda _, values: jnp.max(_reduced(jnp.max, values)),
-  ),
+  'alpha_min': _Row(lambda s: s.tensor.reductions.min(s.alpha), Pool.min),
+  'alpha_max': _Row(lambda s: s.tensor.reductions.max(s.alpha), Pool.max),
   'alpha_fraction_near_min': _Row(
-    lambda sample: sample.fraction(sample.alpha <= sample.low + sample.near),
-    Pool.mean,
+    lambda s: s.fraction(s.alpha <= s.low + s.near), Pool.mean
   ),
   'alpha_fraction_near_max': _Row(
-    lambda sample: sample.fraction(sample.alpha >= sample.high - sample.near),
-    Pool.mean,
+    lambda s: s.fraction(s.alpha >= s.high - s.near), Pool.mean
   ),
-  'alpha_histogram': _Row(
-    lambda sample: sample.counts,
-    lambda pool, _: pool.counts,
-  ),
-  'gradient_norm': _Row(
-    lambda sample: sample.tensor.norm(sample.tensor.gradient),
-    lambda _, values: _pooled_norm(values),
-  ),
-  'parameter_norm': _Row(
-    Sample.parameter_norm,
-    lambda _, values: _pooled_norm(values),
-  ),
+  'alpha_histogram': _Row(lambda s: s.counts, lambda p, _: p.counts),
+  'gradient_norm': _Row(lambda s: s.tensor.norm(s.tensor.gradient), Pool.norm),
+  'parameter_norm': _Row(Sample.parameter_norm, Pool.norm),
   'modulation_norm': _Row(
-    lambda sample: sample.tensor.norm(
-      sample.modulated - sample.tensor.base_update
-    ),
-    lambda _, values: _pooled_norm(values),
+    lambda s: s.tensor.norm(s.modulated - s.tensor.base_update), Pool.norm
   ),
-  'raw_update_norm': _Row(
-    lambda sample: sample.raw_norm,
-    lambda _, values: _pooled_norm(values),
-  ),
+  'raw_update_norm': _Row(lambda s: s.raw_norm, Pool.norm),
   'update_norm': _Row(
-    lambda sample: _homeostasis.scaled(sample.raw_norm, sample.factor),
-    lambda _, values: _pooled_norm(values),
+    lambda s: _homeostasis.scaled(s.raw_norm, s.factor),
+    Pool.norm,
     multiplied=True,
   ),
   'controller_multiplier': _Row(
-    lambda sample: jnp.ones_like(sample.raw_norm),
-    lambda _, values: _total(values) / sum(value.size for value in values),
+    lambda s: jnp.ones_like(s.raw_norm),
+    Pool.mean_over_tensors,
     multiplied=True,
   ),
 }
@@ -349,43 +355,6 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
       for name, row in _TABLE.items()
     }
   )
-
-
-def _reduced(
-  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
-) -> jax.Array:
-  """A scalar of each leaf, stacked."""
-  return jnp.stack([reduction(value) for value in values])
-
-
-def _total(values: Sequence[jax.Array]) -> jax.Array:
-  """The sum over all slices of all leaves."""
-  return jnp.sum(_reduced(jnp.sum, values))
-
-
-def _sum_bins(counts: jax.Array) -> jax.Array:
-  """How many elements each slice has: float32, which cannot overflow."""
-  return jnp.sum(counts.astype(jnp.float32), axis=-1)
-
-
-def _pooled_counts(histograms: Sequence[jax.Array]) -> jax.Array:
-  """The histogram of all slices of all leaves, int32 [BINS].
-
-  A count beyond the largest int32 becomes that.
-  """
-  each = [jnp.sum(x, axis=tuple(range(x.ndim - 1))) for x in histograms]
-  counts = jnp.sum(jnp.stack(each), axis=0)
-  wide = jnp.sum(jnp.stack(each).astype(jnp.float32), axis=0)
-  largest = jnp.iinfo(jnp.int32).max
-  # float32 has 24 bits: near the end of int32's range it is too coarse.
-  return jnp.where(wide > 0.999 * largest, largest, counts)
-
-
-def _pooled_norm(norms: Sequence[jax.Array]) -> jax.Array:
-  """The norm of all tensors together, where squares might overflow."""
-  largest = jnp.max(_reduced(jnp.max, norms))
-  scale = jnp.where(largest > 0, largest, 1.0)
-  return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,6 +103,8 @@ def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
   """
   if inputs.gradient is None or not jnp.size(inputs.gradient):
     return Proposal(inputs.base_update, inputs.moments, None, None)
+  if not plan.modulate:  # Whatever there is may not fit the leaf.
+    inputs = inputs._replace(momentum=None)
   arrays = jax.tree.map(jnp.asarray, inputs)
   one = functools.partial(_propose_slice, plan=plan, stages=stages)
   return _slices.over_slices(one, plan.stacked_axes)(arrays)
@@ -143,7 +145,6 @@ def _propose_slice(
   )
   settings, modulation, homeostasis = stages.cast(dtype)
   wide = _dtypes.upcast(inputs, dtype)
-  reductions = _reductions.Reductions(plan.axis_name)
   moments = None
   if wide.moments is not None:
     moments = _signals.update_moments(
@@ -153,19 +154,10 @@ def _propose_slice(
       settings.memory_b1,
       settings.memory_b2,
     )
-  alpha, alpha_gradient, mean_magnitude = _coefficient.coefficients(
-    wide.gradient, moments, settings, reductions
-  )
-  tensor = _tensor.Tensor(
-    base_update=wide.base_update,
-    gradient=wide.gradient,
-    alpha=alpha,
-    alpha_gradient=alpha_gradient,
-    parameter=wide.parameter,
-    momentum=wide.momentum,
-    eps=settings.eps,
-    reductions=reductions,
-    norm_scale=_reductions.norm_scale(mean_magnitude),
+  tensor = _seen(
+    wide._replace(moments=moments),
+    settings,
+    _reductions.Reductions(plan.axis_name),
   )
   u = modulated = (
     modulation.modulate(tensor) if plan.modulate else wide.base_update
@@ -177,7 +169,7 @@ def _propose_slice(
   if homeostasis is not None:
     factor = _homeostasis.factor(
       tensor.norm(u),
-      reductions.size(u),
+      tensor.reductions.size(u),
       homeostasis,
       _hyperparameters.cast(plan.target_rms_scale, dtype),
       settings.eps,
@@ -199,3 +191,25 @@ def _propose_slice(
     )
   stored = jax.tree.map(_dtypes.downcast, moments, inputs.moments)
   return Proposal(u, stored, log_ratio, measured)
+
+
+def _seen(
+  wide: Inputs,
+  settings: _settings.Settings,
+  reductions: _reductions.Reductions,
+) -> _tensor.Tensor:
+  """What the rule sees of a tensor whose moments are those of this update."""
+  alpha, alpha_gradient, mean_magnitude = _coefficient.coefficients(
+    wide.gradient, wide.moments, settings, reductions
+  )
+  return _tensor.Tensor(
+    base_update=wide.base_update,
+    gradient=wide.gradient,
+    alpha=alpha,
+    alpha_gradient=alpha_gradient,
+    parameter=wide.parameter,
+    momentum=wide.momentum,
+    eps=settings.eps,
+    reductions=reductions,
+    norm_scale=_reductions.norm_scale(mean_magnitude),
+  )
