@@ -152,7 +152,7 @@ class Sample:
 
   @property
   def near(self) -> _hyperparameters.Scalar:
-    """How far from a bound α is near it."""
+    """The distance from a bound within which α counts as near it."""
     return 0.05 * (self.high - self.low)
 
   def alpha_std(self) -> jax.Array:
@@ -323,7 +323,7 @@ def measure(sample: Sample) -> dict[str, jax.Array]:
 def complete(
   measured: dict[str, jax.Array], multiplier: jax.Array | float
 ) -> Statistics:
-  """The statistics of a tensor whose update the controller multiplies so."""
+  """The statistics of a tensor, given what the controller multiplies it by."""
   return Statistics(
     **{
       name: value * jnp.asarray(multiplier, value.dtype)

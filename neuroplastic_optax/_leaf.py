@@ -198,7 +198,7 @@ def _seen(
   settings: _settings.Settings,
   reductions: _reductions.Reductions,
 ) -> _tensor.Tensor:
-  """What the rule sees of a tensor whose moments are those of this update."""
+  """What the rule sees of a tensor, given its moments after this update."""
   alpha, alpha_gradient, mean_magnitude = _coefficient.coefficients(
     wide.gradient, wide.moments, settings, reductions
   )

@@ -170,9 +170,7 @@ class Direct(Modulation):
     alpha = tensor.alpha
     if self.unit_mean:
       mean = tensor.mean(alpha)
-      # A scalar is inverted, not the tensor: division by it would be one more
-      # pass over memory on CPUs.
-      alpha = alpha * (1 / jnp.where(mean > tensor.eps, mean, 1.0))
+      alpha = alpha / jnp.where(mean > tensor.eps, mean, 1.0)
     return alpha * tensor.base_update
 
 

@@ -1,8 +1,8 @@
 """Schedules that count in epochs, for use as numbers of the optimizer.
 
-Each function here returns a schedule: a callable of the update count, which is
-0 at the first update, as in Optax. With `steps_per_epoch` updates per epoch,
-update `count` belongs to epoch
+Each function but `epoch` returns a schedule: a callable of the update count,
+which is 0 at the first update, as in Optax. With `steps_per_epoch` updates per
+epoch, update `count` belongs to epoch
 
     e = count // steps_per_epoch + 1
 
@@ -67,7 +67,7 @@ def epoch_warmup(
     steps_per_epoch: updates per epoch, ≥ 1.
 
   Returns:
-    A schedule of the update count, which returns a float32 scalar.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
     TypeError: an argument has the wrong type.
@@ -124,7 +124,7 @@ def phase(
     epochs: epochs in all, ≥ 1.
 
   Returns:
-    A schedule of the update count, which returns a float32 scalar.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
     TypeError: an argument has the wrong type.
@@ -172,7 +172,7 @@ def late_ramp(
     start: the progress e / epochs at which the ramp starts, in [0, 1).
 
   Returns:
-    A schedule of the update count, which returns a float32 scalar.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
     TypeError: an argument has the wrong type.
@@ -217,7 +217,7 @@ def cosine_ramp(
     epochs: epochs in all, ≥ 1.
 
   Returns:
-    A schedule of the update count, which returns a float32 scalar.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
     TypeError: an argument has the wrong type.
