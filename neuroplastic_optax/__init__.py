@@ -1,4 +1,15 @@
-"""NeuroPlastic, the plasticity-modulated optimizer, for Optax."""
+"""NeuroPlastic, the plasticity-modulated optimizer, for Optax.
+
+`neuroplastic_optimizer` is the complete optimizer, and `neuroplastic` the
+transformation in it, which modulates the update of any Optax transformation.
+`modulations` has the rules by which it does so, `Homeostasis` and
+`LearningRateController` are the stages after them, and `get_diagnostics` reads
+what the last update did. `schedules` and `scopes` say when and where plasticity
+acts.
+
+Source: Jiang et al., *NeuroPlastic: A Plasticity-Modulated Optimizer for
+Biologically Inspired Learning Dynamics*, arXiv:2604.26297 (2026).
+"""
 
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules

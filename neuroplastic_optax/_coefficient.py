@@ -1,10 +1,14 @@
 """The plasticity coefficient α.
 
-ALGORITHM, section 2 (Jiang et al., arXiv:2604.26297):
+ALGORITHM, sections 1 and 2 (Jiang et al., arXiv:2604.26297). With the mean over
+the tensor,
 
-  α_grad = clip(ν(|g|), α_min, α_max)
-  α_full = clip(w_a·ν(a) + w_g·ν(|g|) + w_m·ν(|m|/(√v+ε)), α_min, α_max)
-  α      = α_grad + κ·(α_full - α_grad)
+    ν(x)   = x / (mean(x) + ε)
+    α_grad = clip(ν(|g|), α_min, α_max)
+    α_full = clip(w_a·ν(a) + w_g·ν(|g|) + w_m·ν(|m| / (√v + ε)), α_min, α_max)
+    α      = α_grad + κ·(α_full - α_grad)
+
+For κ > 1, α goes beyond α_full; it is not clipped again.
 """
 
 from typing import NamedTuple
@@ -12,33 +16,73 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _reductions
+from neuroplastic_optax import _settings
+from neuroplastic_optax import _signals
 
 
-class Signal(NamedTuple):
-  """A raw signal, its mean over the tensor, and 1 / (mean + ε)."""
+class Coefficients(NamedTuple):
+  """The coefficients of one tensor: of its shape, or scalars for one α."""
 
-  value: jax.Array
-  mean: jax.Array
-  normalizer: jax.Array
-
-  def normalized(
-    self, weight: _numbers.Scalar = 1.0, *, parameterwise: bool
-  ) -> jax.Array:
-    """weight·ν(x): of the tensor's shape, or a scalar, its own mean."""
-    x = self.value if parameterwise else self.mean
-    return x * (weight * self.normalizer)
+  alpha: jax.Array
+  alpha_gradient: jax.Array
+  mean_magnitude: jax.Array  # The mean of |g|, a scalar.
 
 
-def clipped(
-  signal: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
+def coefficients(
+  gradient: jax.Array,
+  moments: _signals.Moments | None,
+  settings: _settings.Settings,
+  reductions: _reductions.Reductions,
+) -> Coefficients:
+  """α and α_grad of one tensor, and the mean of |g|, which they need.
+
+  Args:
+    gradient: g, at least float32.
+    moments: a, m and v after this update; None in gradient-only mode, where
+      α = α_grad.
+    settings: the numbers of the formula, cast.
+    reductions: the sums over the tensor.
+
+  Returns:
+    The coefficients, real.
+  """
+  magnitude = _signals.absolute(gradient)
+  mean_magnitude = reductions.mean(jnp.abs(gradient))
+  alpha_gradient = _clip(
+    normalized(magnitude, mean_magnitude, settings), settings
+  )
+  if moments is None:
+    return Coefficients(alpha_gradient, alpha_gradient, mean_magnitude)
+  activity = moments.activity
+  memory = _signals.memory(moments.mu, moments.nu, settings.eps)
+  blend = (
+    normalized(
+      activity, reductions.mean(activity), settings, settings.activity_weight
+    )
+    + normalized(magnitude, mean_magnitude, settings, settings.gradient_weight)
+    + normalized(
+      memory, reductions.mean(memory), settings, settings.memory_weight
+    )
+  )
+  alpha_full = _clip(blend, settings)
+  alpha = alpha_gradient + settings.plasticity_scale * (
+    alpha_full - alpha_gradient
+  )
+  return Coefficients(alpha, alpha_gradient, mean_magnitude)
+
+
+def normalized(
+  signal: jax.Array,
+  mean: jax.Array,
+  settings: _settings.Settings,
+  weight: _hyperparameters.Scalar = 1.0,
 ) -> jax.Array:
-  """clip(signal, α_min, α_max)."""
-  return jnp.clip(signal, low, high)
+  """weight·ν(x), of the tensor's shape; for one α, of the mean: a scalar."""
+  x = signal if settings.parameterwise else mean
+  return x * (weight * (1 / (mean + settings.eps)))
 
 
-def extrapolate(
-  alpha_gradient: jax.Array, alpha_full: jax.Array, scale: _numbers.Scalar
-) -> jax.Array:
-  """α_grad + κ·(α_full - α_grad): beyond α_full for κ > 1, not clipped."""
-  return alpha_gradient + scale * (alpha_full - alpha_gradient)
+def _clip(signal: jax.Array, settings: _settings.Settings) -> jax.Array:
+  return jnp.clip(signal, settings.min_alpha, settings.max_alpha)

@@ -2,10 +2,10 @@
 
 ALGORITHM, section 6 (Jiang et al., arXiv:2604.26297). Per leaf
 
-  ℓ = mean(log(max(α, ε) / max(α_grad, ε))), entries not finite counted as 0;
+    ℓ = mean(log(max(α, ε) / max(α_grad, ε)))
 
-a group's signal is the plain average of its leaves' ℓ, its multiplier
-clip(1 + γ·signal, low, high).
+with entries that are not finite counted as 0. A group of leaves has one
+multiplier, clip(1 + γ·mean(ℓ), low, high), with a plain mean over its leaves.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -16,32 +16,42 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _fields
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
+from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
-from neuroplastic_optax import modulations
 
 
 @dataclasses.dataclass(frozen=True)
 class LearningRateController(_stage.Stage):
   """Multiplies the update of each group of leaves by what its α says.
 
-  It multiplies what `neuroplastic` returns, not a decay chained after it. In
-  gradient-only mode every multiplier is 1.
+  The multiplier of a group is
+
+      clip(1 + γ·mean(ℓ), low, high)
+
+  where ℓ of a leaf is the mean of log(α / α_grad) over its elements, and the
+  mean runs over the leaves of the group (over every slice of a stacked leaf).
+  The multiplier scales what `neuroplastic` returns; it does not scale a weight
+  decay chained after it. In gradient-only mode every multiplier is 1.
+
+  Source: Jiang et al., arXiv:2604.26297.
 
   Attributes:
     gain: γ ≥ 0.
     low: the smallest multiplier, ≥ 0.
-    high: the largest, ≥ low.
+    high: the largest multiplier, ≥ low.
     groups: a label for each leaf: a pytree (prefixes allowed) or a callable of
-      the params, as in `optax.partition`. A group has one multiplier, which the
-      slices of a stacked leaf share; None for one group of all leaves.
-    scope: which leaves take part: a pytree of bools (prefixes allowed) or a
-      callable of the params; the others, and empty ones, keep 1. None for all.
+      the params, as in `optax.partition`. A group has one multiplier, which all
+      slices of a stacked leaf share. None for one group of all leaves.
+    scope: the leaves that take part: a pytree of bools (prefixes allowed) or a
+      callable of the params. The other leaves, and empty ones, keep the
+      multiplier 1 and do not count in the mean. None for all leaves.
 
   Raises:
-    TypeError: a value of the wrong type.
-    ValueError: a Python or NumPy number out of range.
+    TypeError: an attribute has the wrong type.
+    ValueError: a Python or NumPy number is out of range.
 
   Examples:
     >>> import optax
@@ -51,69 +61,68 @@ class LearningRateController(_stage.Stage):
     >>> tx = optax.chain(neuroplastic(controller=controller), optax.scale(-0.1))
   """
 
-  gain: Any = _stage.number(default=0.1)
-  low: Any = _stage.number(default=0.8)
-  high: Any = _stage.number(default=1.2)
+  gain: Any = _fields.hyperparameter(default=0.1)
+  low: Any = _fields.hyperparameter(default=0.8)
+  high: Any = _fields.hyperparameter(default=1.2)
   groups: Any | Callable[[optax.Params], Any] = None
   scope: Any | Callable[[optax.Params], Any] = None
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    _numbers.check_order(
-      f'{self.label}low', self.low, f'{self.label}high', self.high
+    _hyperparameters.check_order(
+      f'{self._owner}low', self.low, f'{self._owner}high', self.high
     )
 
-  def labels(self, flat: _trees.Flat) -> list[Hashable]:
+  def assign(self, flat: _trees.Flat) -> list[Hashable]:
     """The group of each leaf of a flattened tree; None outside the scope."""
-    inside = _trees.mask(f'{self.label}scope', self.scope, flat)
-    groups: Sequence[Any] = [0] * len(flat.leaves)
+    inside = _trees.mask(f'{self._owner}scope', self.scope, flat)
+    labels: Sequence[Any] = [0] * len(flat.leaves)
     if self.groups is not None:
-      groups = _trees.broadcast(f'{self.label}groups', self.groups, flat)
+      labels = _trees.broadcast(f'{self._owner}groups', self.groups, flat)
     # A tuple, so that no label of the user's is taken for "outside".
     return [
-      (group,) if take else None
-      for group, take in zip(groups, inside, strict=True)
+      (label,) if take else None
+      for label, take in zip(labels, inside, strict=True)
     ]
 
   def multipliers(
-    self, signals: Sequence[jax.Array | None], labels: Sequence[Hashable]
+    self, log_ratios: Sequence[jax.Array | None], groups: Sequence[Hashable]
   ) -> list[jax.Array | None]:
     """The multiplier of each leaf.
 
     Args:
-      signals: ℓ of each leaf, an array with an entry for each slice of a
+      log_ratios: ℓ of each leaf, an array with an entry for each slice of a
         stacked leaf; None where there is none.
-      labels: the group of each leaf, None outside the scope.
+      groups: the group of each leaf, None outside the scope.
 
     Returns:
       For each leaf a scalar, or None for 1.
     """
     members: dict[Hashable, list[jax.Array]] = {}
-    for signal, label in zip(signals, labels, strict=True):
-      if signal is not None and label is not None:
-        members.setdefault(label, []).append(signal)
-    multiplier = {}
-    for label, found in members.items():
-      count = sum(signal.size for signal in found)
-      mean = jnp.asarray(sum(jnp.sum(signal) for signal in found)) / count
-      numbers = self.cast(mean.dtype)
-      multiplier[label] = jnp.clip(
-        1 + numbers.gain * mean, numbers.low, numbers.high
-      )
+    for log_ratio_, group in zip(log_ratios, groups, strict=True):
+      if log_ratio_ is not None and group is not None:
+        members.setdefault(group, []).append(log_ratio_)
+    multiplier = {
+      group: self._multiplier(found) for group, found in members.items()
+    }
     return [
-      None if signal is None else multiplier.get(label)
-      for signal, label in zip(signals, labels, strict=True)
+      None if log_ratio_ is None else multiplier.get(group)
+      for log_ratio_, group in zip(log_ratios, groups, strict=True)
     ]
 
+  def _multiplier(self, log_ratios: Sequence[jax.Array]) -> jax.Array:
+    """The multiplier of the group of leaves that have these ℓ, a scalar."""
+    count = sum(each.size for each in log_ratios)
+    mean = jnp.asarray(sum(jnp.sum(each) for each in log_ratios)) / count
+    numbers = self.cast(mean.dtype)
+    return jnp.clip(1 + numbers.gain * mean, numbers.low, numbers.high)
 
-def log_ratio(tensor: modulations.Tensor) -> jax.Array:
+
+def log_ratio(tensor: _tensor.Tensor) -> jax.Array:
   """ℓ of one tensor, a scalar: the mean log ratio of α to α_grad."""
   eps = tensor.eps
   ratio = jnp.maximum(tensor.alpha, eps) / jnp.maximum(
     tensor.alpha_gradient, eps
   )
   logs = jnp.log(ratio)
-  logs = jnp.where(jnp.isfinite(logs), logs, 0.0)
-  return tensor.reductions.mean(
-    jnp.broadcast_to(logs, tensor.base_update.shape)
-  )
+  return tensor.mean(jnp.where(jnp.isfinite(logs), logs, 0.0))

@@ -1,19 +1,22 @@
 """Diagnostics: what the last update did, computed on the device.
 
-Each tensor gives a few sums, extremes and a histogram; the statistics that
-people look at follow from those, of one tensor or pooled over all elements.
+`_TABLE` says of every statistic how it is measured of one tensor and how it is
+pooled over the elements of several tensors.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
+from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax._state import NeuroplasticState
 
@@ -23,9 +26,10 @@ Mode = Literal['global', 'per_leaf']
 
 
 class Statistics(NamedTuple):
-  """Of one tensor at one update; scalars but for the histogram.
+  """The statistics of one tensor, or of several pooled, at one update.
 
-  With stacked axes each has their sizes as leading shape.
+  They are float32 scalars but for the histogram. With stacked axes, each has
+  the sizes of those axes as leading shape.
   """
 
   alpha_mean: jax.Array
@@ -53,8 +57,8 @@ def zeros(shape: tuple[int, ...] = ()) -> Statistics:
 
 def histogram(
   alpha: jax.Array,
-  low: _numbers.Scalar,
-  high: _numbers.Scalar,
+  low: _hyperparameters.Scalar,
+  high: _hyperparameters.Scalar,
   reductions: _reductions.Reductions,
 ) -> jax.Array:
   """Counts of α in `BINS` equal bins over [low, high], int32 [BINS].
@@ -96,7 +100,7 @@ def _count_by_comparing(index: jax.Array) -> jax.Array:
 
 
 def median(
-  counts: jax.Array, low: _numbers.Scalar, high: _numbers.Scalar
+  counts: jax.Array, low: _hyperparameters.Scalar, high: _hyperparameters.Scalar
 ) -> jax.Array:
   """The median of a histogram, linear within its bin."""
   # Not by a search and an index: neither can be batched over a sharded axis
@@ -108,6 +112,226 @@ def median(
   inside = jnp.sum(jnp.where(bins == b, counts, 0.0))
   fraction = (half - below) / jnp.maximum(inside, 1)
   return low + (high - low) * (b + fraction) / BINS
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """One tensor at one update, of which statistics are measured.
+
+  Attributes:
+    tensor: what the rule saw.
+    modulated: what the rule made of it.
+    raw_update: u before homeostasis.
+    factor: what homeostasis multiplies u by.
+    low: α_min.
+    high: α_max.
+  """
+
+  tensor: _tensor.Tensor
+  modulated: jax.Array
+  raw_update: jax.Array
+  factor: Any
+  low: _hyperparameters.Scalar
+  high: _hyperparameters.Scalar
+
+  @functools.cached_property
+  def alpha(self) -> jax.Array:
+    return self.tensor.filled(self.tensor.alpha)
+
+  @functools.cached_property
+  def alpha_mean(self) -> jax.Array:
+    return self.tensor.mean(self.alpha)
+
+  @functools.cached_property
+  def counts(self) -> jax.Array:
+    return histogram(self.alpha, self.low, self.high, self.tensor.reductions)
+
+  @functools.cached_property
+  def raw_norm(self) -> jax.Array:
+    return self.tensor.norm(self.raw_update)
+
+  @property
+  def near(self) -> _hyperparameters.Scalar:
+    """The distance from a bound within which α counts as near it."""
+    return 0.05 * (self.high - self.low)
+
+  def alpha_std(self) -> jax.Array:
+    return jnp.sqrt(self.tensor.mean(jnp.square(self.alpha - self.alpha_mean)))
+
+  def fraction(self, where: jax.Array) -> jax.Array:
+    return self.tensor.mean(where.astype(self.alpha.dtype))
+
+  def parameter_norm(self) -> jax.Array:
+    if self.tensor.parameter is None:
+      return jnp.full_like(self.raw_norm, jnp.nan)
+    return self.tensor.norm(self.tensor.parameter)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """The statistics of several tensors, to be pooled over their elements.
+
+  Its methods take the values of one statistic. Each leaf is reduced by itself:
+  what is sharded differently cannot be concatenated where shardings are part of
+  the types.
+
+  Attributes:
+    each: the statistics of every tensor; of a stacked one, of every slice.
+    low: α_min.
+    high: α_max.
+  """
+
+  each: Sequence[Statistics]
+  low: _hyperparameters.Scalar
+  high: _hyperparameters.Scalar
+
+  def column(self, name: str) -> list[jax.Array]:
+    return [getattr(statistics, name) for statistics in self.each]
+
+  @functools.cached_property
+  def sizes(self) -> list[jax.Array]:
+    # float32, which cannot overflow.
+    return [
+      jnp.sum(counts.astype(jnp.float32), axis=-1)
+      for counts in self.column('alpha_histogram')
+    ]
+
+  @functools.cached_property
+  def size(self) -> jax.Array:
+    return _total(self.sizes)
+
+  @functools.cached_property
+  def alpha_mean(self) -> jax.Array:
+    return self.mean(self.column('alpha_mean'))
+
+  @functools.cached_property
+  def counts(self) -> jax.Array:
+    """The histogram of all; a count beyond the largest int32 becomes that."""
+    each = jnp.stack(
+      [
+        jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+        for x in self.column('alpha_histogram')
+      ]
+    )
+    counts = jnp.sum(each, axis=0)
+    wide = jnp.sum(each.astype(jnp.float32), axis=0)
+    largest = jnp.iinfo(jnp.int32).max
+    # float32 has 24 bits: near the end of int32's range it is too coarse.
+    return jnp.where(wide > 0.999 * largest, largest, counts)
+
+  def mean(self, means: Sequence[jax.Array]) -> jax.Array:
+    pairs = zip(self.sizes, means, strict=True)
+    return _total([size / self.size * mean for size, mean in pairs])
+
+  def std(self, stds: Sequence[jax.Array]) -> jax.Array:
+    pairs = zip(stds, self.column('alpha_mean'), strict=True)
+    variances = [std**2 + (mean - self.alpha_mean) ** 2 for std, mean in pairs]
+    return jnp.sqrt(self.mean(variances))
+
+  def min(self, values: Sequence[jax.Array]) -> jax.Array:
+    return jnp.min(_reduced(jnp.min, values))
+
+  def max(self, values: Sequence[jax.Array]) -> jax.Array:
+    return jnp.max(_reduced(jnp.max, values))
+
+  def norm(self, norms: Sequence[jax.Array]) -> jax.Array:
+    """The norm of all tensors together, where squares might overflow."""
+    largest = self.max(norms)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
+
+  def mean_over_tensors(self, values: Sequence[jax.Array]) -> jax.Array:
+    return _total(values) / sum(value.size for value in values)
+
+
+def _reduced(
+  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
+) -> jax.Array:
+  """A scalar of each leaf, stacked."""
+  return jnp.stack([reduction(value) for value in values])
+
+
+def _total(values: Sequence[jax.Array]) -> jax.Array:
+  """The sum over all slices of all leaves."""
+  return jnp.sum(_reduced(jnp.sum, values))
+
+
+class _Row(NamedTuple):
+  """How one statistic is made.
+
+  Attributes:
+    measure: takes a sample, before the controller multiplies its update.
+    pool: takes a pool and the values of the statistic in it.
+    multiplied: whether the controller's multiplier multiplies what is measured.
+  """
+
+  measure: Callable[[Sample], jax.Array]
+  pool: Callable[[Pool, Sequence[jax.Array]], jax.Array]
+  multiplied: bool = False
+
+
+_TABLE = {
+  'alpha_mean': _Row(lambda s: s.alpha_mean, lambda p, _: p.alpha_mean),
+  'alpha_std': _Row(Sample.alpha_std, Pool.std),
+  'alpha_median': _Row(
+    lambda s: median(s.counts, s.low, s.high),
+    lambda p, _: median(p.counts, p.low, p.high),
+  ),
+  'alpha_min': _Row(lambda s: s.tensor.reductions.min(s.alpha), Pool.min),
+  'alpha_max': _Row(lambda s: s.tensor.reductions.max(s.alpha), Pool.max),
+  'alpha_fraction_near_min': _Row(
+    lambda s: s.fraction(s.alpha <= s.low + s.near), Pool.mean
+  ),
+  'alpha_fraction_near_max': _Row(
+    lambda s: s.fraction(s.alpha >= s.high - s.near), Pool.mean
+  ),
+  'alpha_histogram': _Row(lambda s: s.counts, lambda p, _: p.counts),
+  'gradient_norm': _Row(lambda s: s.tensor.norm(s.tensor.gradient), Pool.norm),
+  'parameter_norm': _Row(Sample.parameter_norm, Pool.norm),
+  'modulation_norm': _Row(
+    lambda s: s.tensor.norm(s.modulated - s.tensor.base_update), Pool.norm
+  ),
+  'raw_update_norm': _Row(lambda s: s.raw_norm, Pool.norm),
+  'update_norm': _Row(
+    lambda s: _homeostasis.scaled(s.raw_norm, s.factor),
+    Pool.norm,
+    multiplied=True,
+  ),
+  'controller_multiplier': _Row(
+    lambda s: jnp.ones_like(s.raw_norm),
+    Pool.mean_over_tensors,
+    multiplied=True,
+  ),
+}
+
+
+def measure(sample: Sample) -> dict[str, jax.Array]:
+  """What can be known of one tensor before the controller has spoken.
+
+  Args:
+    sample: the tensor.
+
+  Returns:
+    By name, a scalar or the histogram, to be given to `complete`.
+  """
+  measured = {name: row.measure(sample) for name, row in _TABLE.items()}
+  return jax.tree.map(
+    lambda x: x if x.dtype == jnp.int32 else x.astype(jnp.float32), measured
+  )
+
+
+def complete(
+  measured: dict[str, jax.Array], multiplier: jax.Array | float
+) -> Statistics:
+  """The statistics of a tensor, given what the controller multiplies it by."""
+  return Statistics(
+    **{
+      name: value * jnp.asarray(multiplier, value.dtype)
+      if _TABLE[name].multiplied
+      else value
+      for name, value in measured.items()
+    }
+  )
 
 
 def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
@@ -123,76 +347,14 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """
   if not each:
     return zeros()
-  # Each leaf is reduced by itself: what is sharded differently cannot be
-  # concatenated where shardings are part of the types.
-  sizes = [_sum_bins(s.alpha_histogram) for s in each]
-  n = _total(sizes)
-
-  def mean(values: Sequence[jax.Array]) -> jax.Array:
-    return _total([m / n * x for m, x in zip(sizes, values, strict=True)])
-
-  alpha_mean = mean([s.alpha_mean for s in each])
-  variance = mean(
-    [s.alpha_std**2 + (s.alpha_mean - alpha_mean) ** 2 for s in each]
-  )
-  counts = _pooled_counts([s.alpha_histogram for s in each])
-  low, high = (_numbers.cast(bound, jnp.float32) for bound in bounds)
-  multipliers = [s.controller_multiplier for s in each]
-  tensors = sum(multiplier.size for multiplier in multipliers)
-  norms = {
-    name: _pooled_norm([getattr(s, name) for s in each])
-    for name in Statistics._fields
-    if name.endswith('_norm')
-  }
+  low, high = (_hyperparameters.cast(bound, jnp.float32) for bound in bounds)
+  pooled = Pool(each, low, high)
   return Statistics(
-    alpha_mean=alpha_mean,
-    alpha_std=jnp.sqrt(variance),
-    alpha_median=median(counts, low, high),
-    alpha_min=jnp.min(_reduced(jnp.min, [s.alpha_min for s in each])),
-    alpha_max=jnp.max(_reduced(jnp.max, [s.alpha_max for s in each])),
-    alpha_fraction_near_min=mean([s.alpha_fraction_near_min for s in each]),
-    alpha_fraction_near_max=mean([s.alpha_fraction_near_max for s in each]),
-    alpha_histogram=counts,
-    controller_multiplier=_total(multipliers) / tensors,
-    **norms,
+    **{
+      name: row.pool(pooled, pooled.column(name))
+      for name, row in _TABLE.items()
+    }
   )
-
-
-def _reduced(
-  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
-) -> jax.Array:
-  """A scalar of each leaf, stacked."""
-  return jnp.stack([reduction(value) for value in values])
-
-
-def _total(values: Sequence[jax.Array]) -> jax.Array:
-  """The sum over all slices of all leaves."""
-  return jnp.sum(_reduced(jnp.sum, values))
-
-
-def _sum_bins(counts: jax.Array) -> jax.Array:
-  """How many elements each slice has: float32, which cannot overflow."""
-  return jnp.sum(counts.astype(jnp.float32), axis=-1)
-
-
-def _pooled_counts(histograms: Sequence[jax.Array]) -> jax.Array:
-  """The histogram of all slices of all leaves, int32 [BINS].
-
-  A count beyond the largest int32 becomes that.
-  """
-  each = [jnp.sum(x, axis=tuple(range(x.ndim - 1))) for x in histograms]
-  counts = jnp.sum(jnp.stack(each), axis=0)
-  wide = jnp.sum(jnp.stack(each).astype(jnp.float32), axis=0)
-  largest = jnp.iinfo(jnp.int32).max
-  # float32 has 24 bits: near the end of int32's range it is too coarse.
-  return jnp.where(wide > 0.999 * largest, largest, counts)
-
-
-def _pooled_norm(norms: Sequence[jax.Array]) -> jax.Array:
-  """The norm of all tensors together, where squares might overflow."""
-  largest = jnp.max(_reduced(jnp.max, norms))
-  scale = jnp.where(largest > 0, largest, 1.0)
-  return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +403,7 @@ def initial(
 
 
 def collect(
-  mode: Mode,
+  mode: Mode | None,
   flat: _trees.Flat,
   stacked_axes: Sequence[int],
   statistics: Sequence[Statistics | None],
@@ -250,15 +412,17 @@ def collect(
   """What the state holds after an update.
 
   Args:
-    mode: 'global' or 'per_leaf'.
+    mode: 'global', 'per_leaf', or None for nothing.
     flat: the updates.
     stacked_axes: of each leaf.
     statistics: of each leaf; None of None and of empty leaves.
     bounds: α_min and α_max.
 
   Returns:
-    A `Statistics` or a `PerLeaf`.
+    A `Statistics` or a `PerLeaf`, or None.
   """
+  if mode is None:
+    return None
   if mode == 'global':
     return pool([each for each in statistics if each is not None], bounds)
   return _per_leaf(flat, stacked_axes, statistics)
@@ -283,36 +447,40 @@ def _per_leaf(
 
 
 def get_diagnostics(opt_state: optax.OptState) -> dict[str, Any]:
-  """What the last update did.
+  """Returns what the last update did.
 
-  Works on any state that holds a `NeuroplasticState`: of `chain`, `masked`,
-  `inject_hyperparams` and so on, and on an `nnx.Optimizer`. Under `jit` too.
+  It works on any state that holds a `NeuroplasticState`, such as that of
+  `chain`, `masked` or `inject_hyperparams`, and on an `nnx.Optimizer`. It can
+  be jitted.
 
   Args:
     opt_state: the state of an optimizer built with `diagnostics="global"` or
       `"per_leaf"`.
 
   Returns:
-    By name, a float32 scalar over all elements of all leaves ("global"), or a
-    tree like the params, with the leading shape of stacked axes ("per_leaf"):
+    A dict by name. With "global", each value is a float32 scalar over all
+    elements of all leaves, except for the histogram. With "per_leaf", each
+    value is a tree like the params; with stacked axes, its arrays have the
+    sizes of those axes as leading shape. All values are zero before the first
+    update. The names are
 
-    - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: of α;
-      `alpha_median`: from the histogram.
+    - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: statistics of α.
+    - `alpha_median`: the median of α, computed from the histogram.
     - `alpha_fraction_near_min`, `alpha_fraction_near_max`: the fraction of
-      elements whose α is within 5 % of the range of a bound, or beyond it.
-    - `alpha_histogram`: int32 [64], counts in equal bins over
-      [min_alpha, max_alpha]; values outside are in the end bins.
-    - `gradient_norm`, `parameter_norm`: ‖g‖ and ‖θ‖ (NaN where the params
-      were not passed).
-    - `modulation_norm`: ‖u - b‖ before decay; `raw_update_norm`: ‖u‖ before
-      homeostasis; `update_norm`: as emitted.
-    - `controller_multiplier`: the mean over leaves.
-
-    All are zero before the first update.
+      elements whose α is beyond the bound, or within 5 % of the range of it.
+    - `alpha_histogram`: int32 [64], counts of α in equal bins over
+      [min_alpha, max_alpha]. Values outside are counted in the end bins.
+    - `gradient_norm`, `parameter_norm`: ‖g‖ and ‖θ‖. The latter is NaN if the
+      params were not passed.
+    - `modulation_norm`: ‖u - b‖ before decay.
+    - `raw_update_norm`: ‖u‖ before homeostasis.
+    - `update_norm`: ‖u‖ as returned.
+    - `controller_multiplier`: what the controller multiplied the update by;
+      with "global", its mean over leaves.
 
   Raises:
-    ValueError: there is no such state, or more than one, or its diagnostics
-      are off.
+    ValueError: the state holds no `NeuroplasticState` or more than one, or the
+      diagnostics are off.
 
   Examples:
     >>> import jax.numpy as jnp

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _fields
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 
@@ -26,22 +27,28 @@ from neuroplastic_optax import _trees
 class Homeostasis(_stage.Stage):
   """Bounds the norm of each tensor's update, and pulls its RMS to a target.
 
-  A pytree of its numbers. Every number may be a Python or NumPy number, a JAX
-  array or a tracer.
+  It is the last stage of an update u, before the controller,
+
+      if ‖u‖ > R:  u ← u·R / (‖u‖ + ε)
+      r = √(mean(u²) + ε)
+      u ← u·clip(1 + k·(τ·c - r), 0.5, 1.5)
+
+  The object is a pytree of its numbers, each of which may be a Python or NumPy
+  number, a JAX array or a tracer. Source: Jiang et al., arXiv:2604.26297.
 
   Attributes:
-    max_update_norm: R > 0, the largest norm of a tensor's update before the
-      RMS gain; None for no clip.
-    target_rms: τ ≥ 0, the root mean square that the gain pulls to; None for
-      no gain.
-    adaptation_rate: k ≥ 0, how hard it pulls.
-    target_rms_scale: c > 0 of each leaf: a pytree of numbers with the
-      structure of the params or a prefix of it, or a callable of the params
-      that returns one; None for 1 everywhere.
+    max_update_norm: R > 0, the largest norm that the update of a tensor has
+      before the RMS gain; None for no clip.
+    target_rms: τ ≥ 0, the root mean square to which the gain pulls the update;
+      None for no gain.
+    adaptation_rate: k ≥ 0, the strength of that pull.
+    target_rms_scale: c > 0 of each leaf: a pytree of numbers (prefixes allowed)
+      or a callable of the params that returns one, such as `scopes.thirds`.
+      None for 1 everywhere.
 
   Raises:
-    TypeError: a value of the wrong type.
-    ValueError: a Python or NumPy number out of range.
+    TypeError: an attribute has the wrong type.
+    ValueError: a Python or NumPy number is out of range.
 
   Examples:
     >>> import optax
@@ -52,14 +59,14 @@ class Homeostasis(_stage.Stage):
     ... )
   """
 
-  max_update_norm: Any = _stage.number(
-    _numbers.POSITIVE, default=1.0, none='no norm clip'
+  max_update_norm: Any = _fields.hyperparameter(
+    _hyperparameters.POSITIVE, default=1.0, optional='no norm clip'
   )
-  target_rms: Any = _stage.number(default=0.02, none='no RMS gain')
-  adaptation_rate: Any = _stage.number(default=0.01)
+  target_rms: Any = _fields.hyperparameter(default=0.02, optional='no RMS gain')
+  adaptation_rate: Any = _fields.hyperparameter(default=0.01)
   target_rms_scale: Callable[[optax.Params], Any] | Any = None
 
-  trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
+  _trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -67,7 +74,7 @@ class Homeostasis(_stage.Stage):
     if not _trees.is_callable_of_params(scale):
       for path, leaf in jax.tree.leaves_with_path(scale):
         name = 'Homeostasis.target_rms_scale' + jax.tree_util.keystr(path)
-        _numbers.check(name, leaf, _numbers.POSITIVE)
+        _hyperparameters.check(name, leaf, _hyperparameters.POSITIVE)
 
   def scales(self, flat: _trees.Flat) -> list[Any]:
     """The target RMS scale c of each leaf of a flattened tree."""
@@ -79,7 +86,9 @@ class Homeostasis(_stage.Stage):
 
 
 def clip_divisor(
-  norm: jax.Array, max_norm: _numbers.Scalar, eps: _numbers.Scalar
+  norm: jax.Array,
+  max_norm: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """(n + ε) / R where n > R, else 1: what the norm clip divides by."""
   return jnp.where(norm > max_norm, (norm + eps) / max_norm, 1.0)
@@ -88,9 +97,9 @@ def clip_divisor(
 def rms_gain(
   norm: jax.Array,
   size: int,
-  target: _numbers.Scalar,
-  rate: _numbers.Scalar,
-  eps: _numbers.Scalar,
+  target: _hyperparameters.Scalar,
+  rate: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
   rms = jnp.hypot(norm / math.sqrt(size), jnp.sqrt(eps))
@@ -101,8 +110,8 @@ def factor(
   norm: jax.Array,
   size: int,
   homeostasis: Homeostasis,
-  target_scale: _numbers.Scalar,
-  eps: _numbers.Scalar,
+  target_scale: _hyperparameters.Scalar,
+  eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """What homeostasis multiplies an update of norm n and N elements by.
 

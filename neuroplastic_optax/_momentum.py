@@ -6,7 +6,7 @@ asked for it. All of this reaches through `chain`, `masked`, `partition` and
 `inject_hyperparams`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,108 +18,100 @@ from neuroplastic_optax import _trees
 _FIELDS = ('trace', 'mu')
 
 
-class _Found(NamedTuple):
-  """A state that holds momentum, and the name of the field that does."""
+class Step(NamedTuple):
+  """One update that the base has made."""
 
-  state: Any
-  field: str
+  base: optax.GradientTransformationExtraArgs
+  old_state: optax.OptState
+  new_state: optax.OptState
+  updates: _trees.Flat  # What the base was given, or a tree like it.
+  extra_args: dict[str, Any]
 
-  @property
-  def tree(self) -> Any:
-    return getattr(self.state, self.field)
+
+def _field(state: Any) -> str | None:
+  """The name of the field of this very state that holds momentum, if any."""
+  return next((x for x in _FIELDS if x in getattr(state, '_fields', ())), None)
 
 
-def _find(state: Any) -> Iterator[_Found]:
-  """All states within `state` with a field for momentum, outermost first."""
-  if hasattr(state, '_fields'):
-    for field in _FIELDS:
-      if field in state._fields:
-        yield _Found(state, field)
-        return
-  children: Any = ()
-  if isinstance(state, dict):
-    children = state.values()
-  elif isinstance(state, (tuple, list)):
-    children = state
-  for child in children:
-    yield from _find(child)
+def _find(state: optax.OptState) -> list[tuple[Any, str]]:
+  """All states within `state` that hold momentum, with the field that does."""
+  parts = jax.tree.leaves(state, is_leaf=lambda x: _field(x) is not None)
+  return [(part, name) for part in parts if (name := _field(part))]
+
+
+def _replace(state: Any, function: Callable[[Any], Any]) -> Any:
+  """The state with `function` mapped over every momentum that `_find` finds."""
+
+  def replace(part: Any) -> Any:
+    name = _field(part)
+    if name is None:
+      return part
+    return part._replace(**{name: jax.tree.map(function, getattr(part, name))})
+
+  return jax.tree.map(replace, state, is_leaf=lambda x: _field(x) is not None)
 
 
 def check(
+  rule: str,
   base_state: optax.OptState,
-  flat: _trees.Flat,
-  wanted: list[bool],
+  params: _trees.Flat,
+  inside: list[bool],
 ) -> None:
   """Refuses a base that has no momentum, or more than one, for some leaf.
 
   Args:
+    rule: the name of the rule that needs momentum, for the message.
     base_state: the base's state.
-    flat: the params.
-    wanted: which leaves need momentum.
+    params: the params.
+    inside: which leaves need momentum.
 
   Raises:
     ValueError: naming the first such leaf.
   """
-  columns = [_trees.spread(found.tree, flat) for found in _find(base_state)]
-  for i, leaf in enumerate(flat.leaves):
-    if leaf is None or not wanted[i]:
+  columns = [
+    _trees.spread(getattr(state, field), params)
+    for state, field in _find(base_state)
+  ]
+  for i, leaf in enumerate(params.leaves):
+    if leaf is None or not inside[i]:
       continue
     count = sum(column[i] is not None for column in columns)
     if count != 1:
       raise ValueError(
-        'modulations.Momentum needs a base whose state holds one momentum '
-        f'(a field `trace` or `mu`); for params{flat.path(i)} this base has '
-        f'{count or "none"}. Pass momentum=, a callable of the state of the '
-        'base that returns it.'
+        f'{rule} needs a base whose state holds one momentum (a field `trace` '
+        f'or `mu`); for params{params.path(i)} this base has '
+        f'{count or "none"}. Pass modulations.Momentum(momentum=...), a '
+        'callable of the state of the base that returns the momentum.'
       )
 
 
-def momentum(
-  base: optax.GradientTransformationExtraArgs,
-  old_state: optax.OptState,
-  new_state: optax.OptState,
-  flat: _trees.Flat,
-  extra_args: dict[str, Any],
-) -> list[Any]:
-  """m̂ of every leaf.
-
-  Args:
-    base: the base.
-    old_state: its state before the update.
-    new_state: its state after it.
-    flat: the updates or params.
-    extra_args: what else the base's update got.
-
-  Returns:
-    For each leaf an array, or None where the base has no momentum.
-  """
-  merged: list[Any] = [None] * len(flat.leaves)
-  found = list(_find(new_state))
+def momenta(step: Step) -> list[Any]:
+  """m̂ of every leaf: an array, or None where the base has no momentum."""
+  merged: list[Any] = [None] * len(step.updates.leaves)
+  found = _find(step.new_state)
   decays: list[Any] = [None] * len(found)
-  if any(each.field == 'mu' for each in found):
-    decays = _decays(base, old_state, flat, extra_args)
-  for each, decay in zip(found, decays, strict=True):
-    for i, leaf in enumerate(_trees.spread(each.tree, flat)):
-      if leaf is None:
-        continue
-      merged[i] = leaf
-      if each.field == 'mu':
-        steps = each.state.count
-        correction = 1 - decay ** jnp.asarray(steps, decay.dtype)
-        # It is 0 where the base has counted no step yet, and where it skips
-        # this one, as `MultiSteps` does: a `mu` of 1 then stays 1.
-        correction = jnp.where(correction > 0, correction, 1.0)
-        wide = jnp.promote_types(leaf.dtype, decay.dtype)
-        merged[i] = leaf.astype(wide) / correction
+  if any(field == 'mu' for _, field in found):
+    decays = _decays(step)
+  for (state, field), decay in zip(found, decays, strict=True):
+    spread = _trees.spread(getattr(state, field), step.updates)
+    for i, leaf in enumerate(spread):
+      if leaf is not None:
+        merged[i] = (
+          leaf if field == 'trace' else _debiased(leaf, decay, state.count)
+        )
   return merged
 
 
-def _decays(
-  base: optax.GradientTransformationExtraArgs,
-  state: optax.OptState,
-  flat: _trees.Flat,
-  extra_args: dict[str, Any],
-) -> list[Any]:
+def _debiased(mu: jax.Array, decay: jax.Array, count: Any) -> jax.Array:
+  """mu / (1 - βᵗ)."""
+  correction = 1 - decay ** jnp.asarray(count, decay.dtype)
+  # It is 0 where the base has counted no step yet, and where it skips this
+  # one, as `MultiSteps` does: a `mu` of 1 then stays 1.
+  correction = jnp.where(correction > 0, correction, 1.0)
+  return mu.astype(jnp.promote_types(mu.dtype, decay.dtype)) / correction
+
+
+def _decays(step: Step) -> list[Any]:
   """β of every state that `_find` finds, in its order; None where none is.
 
   A gradient of 0 turns a `mu` of 1 into β. The base is asked with leaves of
@@ -131,39 +123,22 @@ def _decays(
   def small(leaf: Any) -> Any:
     return None if leaf is None else jnp.zeros((1,) * jnp.ndim(leaf), dtype)
 
-  params = flat.unflatten([small(leaf) for leaf in flat.leaves])
-  probe = base.init(params)
+  zeros = step.updates.unflatten([small(x) for x in step.updates.leaves])
+  probe = step.base.init(zeros)
 
   def keep(ours: Any, theirs: Any) -> Any:
     # Counts and hyperparameters are scalars in both.
     return theirs if jnp.ndim(theirs) == 0 else ours
 
-  probe = jax.tree.map(keep, probe, state)
+  probe = jax.tree.map(keep, probe, step.old_state)
   probe = _replace(probe, jnp.ones_like)
-  _, probe = base.update(params, probe, params, **extra_args)
+  _, probe = step.base.update(zeros, probe, zeros, **step.extra_args)
   decays: list[Any] = []
-  for each in _find(probe):
-    leaves = jax.tree.leaves(each.tree)
+  for state, field in _find(probe):
+    leaves = jax.tree.leaves(getattr(state, field))
     # A group of `partition` may have no leaves, and then has no momentum.
-    if each.field == 'trace' or not leaves:
+    if field == 'trace' or not leaves:
       decays.append(None)
     else:
       decays.append(leaves[0].reshape(()).astype(dtype))
   return decays
-
-
-def _replace(state: Any, function: Callable[[Any], Any]) -> Any:
-  """The state with `function` mapped over every momentum that `_find` finds."""
-  if hasattr(state, '_fields'):  # A NamedTuple, maybe an empty one.
-    for field in _FIELDS:
-      if field in state._fields:
-        new = jax.tree.map(function, getattr(state, field))
-        return state._replace(**{field: new})
-    return type(state)(*(_replace(child, function) for child in state))
-  if isinstance(state, dict):
-    return type(state)(
-      {key: _replace(child, function) for key, child in state.items()}
-    )
-  if isinstance(state, (tuple, list)):
-    return type(state)(_replace(child, function) for child in state)
-  return state

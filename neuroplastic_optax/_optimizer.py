@@ -7,10 +7,10 @@ import jax
 import optax
 
 from neuroplastic_optax import _controller
+from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _numerics
-from neuroplastic_optax import _settings
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
@@ -18,7 +18,7 @@ from neuroplastic_optax import modulations
 
 def _widen(tree: Any) -> Any:
   return jax.tree.map(
-    lambda x: _numerics.upcast(x, _numerics.compute_dtype(x)), tree
+    lambda x: _dtypes.upcast(x, _dtypes.compute_dtype(x)), tree
   )
 
 
@@ -37,7 +37,7 @@ def _keep_dtypes(
     params: optax.Params | None = None,
   ) -> tuple[optax.Updates, optax.OptState]:
     wide, state = inner.update(_widen(updates), state, _widen(params))
-    return jax.tree.map(_numerics.downcast, wide, updates), state
+    return jax.tree.map(_dtypes.downcast, wide, updates), state
 
   return optax.GradientTransformation(inner.init, update_fn)
 
@@ -69,47 +69,57 @@ def neuroplastic_optimizer(
   diagnostics: Literal['global', 'per_leaf'] | None = None,
   eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-  r"""The NeuroPlastic optimizer, complete with learning rate and sign.
+  """The NeuroPlastic optimizer, complete with learning rate and sign.
 
-  It is :func:`neuroplastic`, which see for the equations and for every
-  argument not told of here, followed by a multiplication with
-  :math:`-\eta_t`. Updates keep their dtype, whatever the learning rate's.
+  It computes the direction u of `neuroplastic` and returns the update
+
+      Δθ = -η·u
+
+  where η is the learning rate. Use it as you would use `optax.adam(1e-3)`. See
+  `neuroplastic` for the equations. Updates keep their dtype, whatever the dtype
+  of the learning rate.
 
   Args:
     learning_rate: η, a number or a schedule of the update count.
-    base: see `neuroplastic`, as for all that follows but two.
-    modulation: how α acts on the base's update.
-    homeostasis: what bounds the update of each tensor.
-    controller: a multiplier of the direction, from what α says; not of a
-      decoupled decay.
-    gradient_only: the ablation α = α_grad.
-    activity_weight: w_a ≥ 0.
-    gradient_weight: w_g ≥ 0.
-    memory_weight: w_m ≥ 0.
-    activity_decay: ρ in [0, 1).
-    memory_b1: β₁ in [0, 1).
-    memory_b2: β₂ in [0, 1).
-    min_alpha: α_min ≥ 0.
-    max_alpha: α_max ≥ α_min.
-    plasticity_scale: κ ≥ 0, or a schedule.
-    parameterwise: one α per element or per tensor.
-    weight_decay: λ ≥ 0, or a schedule. Coupled, it is added before
-      homeostasis; decoupled, after it, as `optax.adamw` does. Either way the
-      learning rate multiplies it.
-    decoupled_weight_decay: which of the two.
-    weight_decay_mask: which leaves decay.
+    base: the transformation whose update is modulated, without learning rate
+      and sign, such as `optax.scale_by_adam()`. None for the identity.
+    modulation: the rule by which α acts on the update of the base.
+    homeostasis: the bounds on the update of each tensor, or None for no bounds.
+      "auto" means `Homeostasis()` without a base and None over one.
+    controller: a `LearningRateController`, which multiplies the direction by
+      what α says, but not a decoupled decay. None for no controller.
+    gradient_only: whether α = α_grad, an ablation.
+    activity_weight: w_a ≥ 0, the weight of the activity signal.
+    gradient_weight: w_g ≥ 0, the weight of the gradient signal.
+    memory_weight: w_m ≥ 0, the weight of the memory signal.
+    activity_decay: ρ in [0, 1), the decay of the activity a.
+    memory_b1: β₁ in [0, 1), the decay of m.
+    memory_b2: β₂ in [0, 1), the decay of v.
+    min_alpha: α_min ≥ 0, the lower bound of α_grad and α_full.
+    max_alpha: α_max ≥ α_min, their upper bound.
+    plasticity_scale: κ ≥ 0, or a schedule of the update count.
+    parameterwise: whether there is one α per element (True) or one per tensor
+      (False).
+    weight_decay: λ ≥ 0, or a schedule of the update count. The learning rate
+      multiplies the decay, coupled or decoupled.
+    decoupled_weight_decay: whether λ·θ is added after homeostasis (True), as in
+      `optax.adamw`, or before it (False).
+    weight_decay_mask: the leaves that decay, as in `optax.add_decayed_weights`;
+      None for all leaves.
     stacked_axes: how many leading axes of a leaf index independent tensors.
-    axis_name: over which mesh axes tensors are split inside `shard_map`.
-    state_dtype: floating dtype of the moments; None for that of the params.
-    diagnostics: "global" or "per_leaf" to keep statistics of the last update.
+    axis_name: the mesh axis name or names over which tensors are split inside
+      `shard_map` or `pmap`.
+    state_dtype: the floating dtype of the moments; None for that of the params.
+    diagnostics: "global" or "per_leaf" to keep statistics of the last update
+      in the state, for `get_diagnostics`.
     eps: ε > 0.
 
   Returns:
-    A gradient transformation, to be used as `optax.adam(1e-3)` is.
+    A gradient transformation.
 
   Raises:
-    TypeError: an argument of the wrong type.
-    ValueError: a Python or NumPy number out of range.
+    TypeError: an argument has the wrong type.
+    ValueError: a Python or NumPy number is out of range.
 
   Examples:
     >>> import jax
@@ -136,8 +146,10 @@ def neuroplastic_optimizer(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  _numbers.check('learning_rate', learning_rate, _numbers.REAL, schedule=True)
-  _settings.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  _hyperparameters.check(
+    'learning_rate', learning_rate, _hyperparameters.REAL, schedule=True
+  )
+  _fields.check_switch('decoupled_weight_decay', decoupled_weight_decay)
   direction = _transform.neuroplastic(
     base,
     modulation=modulation,
@@ -164,8 +176,8 @@ def neuroplastic_optimizer(
   )
   steps = [optax.scale_by_learning_rate(learning_rate)]
   if decoupled_weight_decay:
-    _numbers.check(
-      'weight_decay', weight_decay, _numbers.NON_NEGATIVE, schedule=True
+    _hyperparameters.check(
+      'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
     )
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
     decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)

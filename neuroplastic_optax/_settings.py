@@ -1,4 +1,4 @@
-"""The numbers and switches of `neuroplastic`, and its whole rule."""
+"""The numbers and switches of `neuroplastic`, and its configured stages."""
 
 from collections.abc import Callable
 import dataclasses
@@ -6,8 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import modulations
 
@@ -16,59 +17,56 @@ from neuroplastic_optax import modulations
 class Settings(_stage.Stage):
   """The arguments of `neuroplastic` that make α, and the coupled decay."""
 
-  label: ClassVar[str] = ''
+  _owner: ClassVar[str] = ''
 
-  gradient_only: bool
-  parameterwise: bool
-  activity_weight: Any = _stage.number()
-  gradient_weight: Any = _stage.number()
-  memory_weight: Any = _stage.number()
-  activity_decay: Any = _stage.number(_numbers.DECAY)
-  memory_b1: Any = _stage.number(_numbers.DECAY)
-  memory_b2: Any = _stage.number(_numbers.DECAY)
-  min_alpha: Any = _stage.number()
-  max_alpha: Any = _stage.number()
-  plasticity_scale: Any = _stage.number(schedule=True)
-  weight_decay: Any = _stage.number(schedule=True)
-  eps: Any = _stage.number(_numbers.POSITIVE)
+  gradient_only: bool = _fields.switch()
+  parameterwise: bool = _fields.switch()
+  activity_weight: Any = _fields.hyperparameter()
+  gradient_weight: Any = _fields.hyperparameter()
+  memory_weight: Any = _fields.hyperparameter()
+  activity_decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
+  memory_b1: Any = _fields.hyperparameter(_hyperparameters.DECAY)
+  memory_b2: Any = _fields.hyperparameter(_hyperparameters.DECAY)
+  min_alpha: Any = _fields.hyperparameter()
+  max_alpha: Any = _fields.hyperparameter()
+  plasticity_scale: Any = _fields.hyperparameter(schedule=True)
+  weight_decay: Any = _fields.hyperparameter(schedule=True)
+  eps: Any = _fields.hyperparameter(_hyperparameters.POSITIVE)
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    for name in ('gradient_only', 'parameterwise'):
-      check_switch(name, getattr(self, name))
     weights = self.activity_weight, self.gradient_weight, self.memory_weight
-    if all(map(_numbers.is_zero, weights)):
+    if all(map(_hyperparameters.is_zero, weights)):
       raise ValueError(
         'activity_weight, gradient_weight and memory_weight must not all be '
         f'0, got {weights!r}.'
       )
-    _numbers.check_order(
+    _hyperparameters.check_order(
       'min_alpha', self.min_alpha, 'max_alpha', self.max_alpha
     )
 
 
-def check_switch(name: str, value: Any) -> None:
-  """Refuses what is no Python bool, by name."""
-  if not isinstance(value, bool):
-    raise TypeError(f'{name} must be True or False, got {value!r}.')
-
-
-class Rule(NamedTuple):
-  """All that one update does to a tensor."""
+class Stages(NamedTuple):
+  """What happens to every tensor at an update, but for the controller."""
 
   settings: Settings
   modulation: modulations.Modulation
   homeostasis: _homeostasis.Homeostasis | None
 
-  def at(self, count: jax.Array) -> 'Rule':
-    """This rule at update `count`: schedules replaced by their values."""
+  @property
+  def decays(self) -> bool:
+    """Whether there is a coupled decay; not if it is known to be 0."""
+    return not _hyperparameters.is_zero(self.settings.weight_decay)
+
+  def at(self, count: jax.Array) -> 'Stages':
+    """These stages at update `count`, with the values of their schedules."""
     return self._map(lambda stage: stage.at(count))
 
-  def cast(self, dtype: Any) -> 'Rule':
-    """This rule with its numbers ready for arithmetic in `dtype`."""
+  def cast(self, dtype: Any) -> 'Stages':
+    """These stages with numbers ready for arithmetic in `dtype`."""
     return self._map(lambda stage: stage.cast(dtype))
 
-  def _map(self, function: Callable[[Any], Any]) -> 'Rule':
-    return Rule._make(
+  def _map(self, function: Callable[[Any], Any]) -> 'Stages':
+    return Stages._make(
       None if stage is None else function(stage) for stage in self
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
 
 
 class Moments(NamedTuple):
@@ -21,7 +21,7 @@ class Moments(NamedTuple):
 
 
 def average(
-  old: jax.Array, new: jax.Array, decay: _numbers.Scalar
+  old: jax.Array, new: jax.Array, decay: _hyperparameters.Scalar
 ) -> jax.Array:
   """decay·old + (1 - decay)·new."""
   return decay * old + (1 - decay) * new
@@ -38,9 +38,9 @@ def square(x: jax.Array) -> jax.Array:
 def update_moments(
   gradient: jax.Array,
   moments: Moments,
-  activity_decay: _numbers.Scalar,
-  memory_b1: _numbers.Scalar,
-  memory_b2: _numbers.Scalar,
+  activity_decay: _hyperparameters.Scalar,
+  memory_b1: _hyperparameters.Scalar,
+  memory_b2: _hyperparameters.Scalar,
 ) -> Moments:
   """a ← ρa + (1-ρ)|g|; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)|g|²."""
   return Moments(
@@ -50,7 +50,9 @@ def update_moments(
   )
 
 
-def memory(mu: jax.Array, nu: jax.Array, eps: _numbers.Scalar) -> jax.Array:
+def memory(
+  mu: jax.Array, nu: jax.Array, eps: _hyperparameters.Scalar
+) -> jax.Array:
   """The memory signal |m| / (√v + ε), real.
 
   It is held below 2¹⁰⁰, where its mean could overflow: that far it gets only
@@ -69,8 +71,3 @@ def absolute(x: jax.Array) -> jax.Array:
   it sums it. Max(x, -x) is another expression; each is fused where it is used.
   """
   return jnp.abs(x) if jnp.iscomplexobj(x) else jnp.maximum(x, -x)
-
-
-def normalizer(mean: jax.Array, eps: _numbers.Scalar) -> jax.Array:
-  """What makes a signal of that mean mean-normalised: ν(x) = x · this."""
-  return 1 / (mean + eps)

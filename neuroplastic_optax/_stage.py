@@ -1,9 +1,9 @@
 """What the objects that configure a stage have in common.
 
 A stage (a modulation rule, homeostasis, the controller) is a frozen dataclass.
-Fields made by `number` are its hyperparameters: they are checked when it is
-built, and they are its leaves as a pytree, so that a whole optimizer can be
-built inside `jax.vmap` over them. All other fields are static.
+Its numbers are checked when it is built, and they are its leaves as a pytree,
+so that a whole optimizer can be built inside `jax.vmap` over them. All other
+fields are static; switches among them are checked too.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,85 +12,59 @@ from typing import Any, ClassVar, Self
 
 import jax
 
-from neuroplastic_optax import _numbers
-
-_NUMBER = 'neuroplastic_optax.number'
-
-
-def number(
-  allowed: _numbers.Interval = _numbers.NON_NEGATIVE,
-  *,
-  default: Any = dataclasses.MISSING,
-  schedule: bool = False,
-  none: str | None = None,
-) -> Any:
-  """A field that holds a hyperparameter.
-
-  Args:
-    allowed: what a number may be.
-    default: its default; without one, the field must be given.
-    schedule: whether it may be a callable of the update count.
-    none: what `None` means, where it may be `None`.
-
-  Returns:
-    A `dataclasses.field`.
-  """
-  rule = dict(allowed=allowed, schedule=schedule, none=none)
-  return dataclasses.field(default=default, metadata={_NUMBER: rule})
+from neuroplastic_optax import _fields
+from neuroplastic_optax import _hyperparameters
 
 
 class Stage:
-  """The base class: numbers checked, resolved, and visible to JAX.
+  """The base class: fields are checked, resolved, and visible to JAX.
 
   Attributes:
-    label: what stands before the name of a field in a message.
-    trees_of_numbers: the names of fields that hold a pytree of numbers or a
+    _owner: what stands before the name of a field in an error message.
+    _trees_of_numbers: the names of fields that hold a pytree of numbers or a
       callable, which the subclass checks and resolves itself.
   """
 
-  label: ClassVar[str]
-  trees_of_numbers: ClassVar[tuple[str, ...]] = ()
+  _owner: ClassVar[str]
+  _trees_of_numbers: ClassVar[tuple[str, ...]] = ()
 
   def __init_subclass__(cls) -> None:
     super().__init_subclass__()
-    if 'label' not in vars(cls):
-      cls.label = f'{cls.__name__}.'
+    if '_owner' not in vars(cls):
+      cls._owner = f'{cls.__name__}.'
     jax.tree_util.register_pytree_with_keys(
       cls, cls._flatten_with_keys, cls._unflatten
     )
 
   def __post_init__(self) -> None:
-    for name, rule in self._rules().items():
-      _numbers.check(self.label + name, getattr(self, name), **rule)
+    for name, number in _fields.numbers(type(self)).items():
+      number.check(self._owner + name, getattr(self, name))
+    for name in _fields.switches(type(self)):
+      _fields.check_switch(self._owner + name, getattr(self, name))
 
   def at(self, count: jax.Array) -> Self:
     """This stage at update `count`: every schedule replaced by its value."""
-    return self._map(lambda value, _: _numbers.at(value, count))
+    return self._map(lambda value, _: _hyperparameters.at(value, count))
 
   def cast(self, dtype: Any) -> Self:
     """This stage with its numbers ready for arithmetic in `dtype`."""
 
-    def cast(value: Any, allowed: _numbers.Interval) -> Any:
-      return None if value is None else _numbers.cast(value, dtype, allowed)
+    def cast(value: Any, number: _fields.Number) -> Any:
+      if value is None:
+        return None
+      return _hyperparameters.cast(value, dtype, number.allowed)
 
     return self._map(cast)
 
-  def _map(self, function: Callable[[Any, _numbers.Interval], Any]) -> Self:
+  def _map(self, function: Callable[[Any, _fields.Number], Any]) -> Self:
     values = self._values()
-    for name, rule in self._rules().items():
-      values[name] = function(values[name], rule['allowed'])
+    for name, number in _fields.numbers(type(self)).items():
+      values[name] = function(values[name], number)
     return self._build(values)
 
   def _values(self) -> dict[str, Any]:
     fields = dataclasses.fields(self)  # type: ignore[arg-type]
     return {field.name: getattr(self, field.name) for field in fields}
-
-  @classmethod
-  def _rules(cls) -> dict[str, dict[str, Any]]:
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    return {
-      f.name: f.metadata[_NUMBER] for f in fields if _NUMBER in f.metadata
-    }
 
   @classmethod
   def _build(cls, values: dict[str, Any]) -> Self:
@@ -102,12 +76,12 @@ class Stage:
 
   def _flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
     leaves, static = [], []
-    numbers = {*self._rules(), *self.trees_of_numbers}
+    numbers = {*_fields.numbers(type(self)), *self._trees_of_numbers}
     for name, value in self._values().items():
       if name in numbers and not callable(value):
         leaves.append((jax.tree_util.GetAttrKey(name), value))
       else:
-        # A mask or labels may be an unhashable tree; its parts are hashable.
+        # A mask or groups may be an unhashable tree; its parts are hashable.
         parts, treedef = jax.tree.flatten(value)
         static.append((name, treedef, tuple(parts)))
     names = tuple(key.name for key, _ in leaves)

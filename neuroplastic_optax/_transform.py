@@ -1,12 +1,8 @@
-"""The transformation that assembles the stages over the tree of params.
-
-The flow, per parameter tensor: signals → α → modulation → decay → homeostasis
-→ controller.
-"""
+"""The transformation over the tree of params; `_leaf` updates each leaf."""
 
 from collections.abc import Callable
-import functools
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,44 +10,18 @@ import optax
 
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _leaf
 from neuroplastic_optax import _momentum
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _numerics
-from neuroplastic_optax import _reductions
 from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
 from neuroplastic_optax import _slices
-from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
 from neuroplastic_optax._state import NeuroplasticState
 
 Mask = Any | Callable[[optax.Params], Any]
-
-
-def _zero_moments(
-  params: optax.Params, state_dtype: Any, settings: _settings.Settings
-) -> tuple[Any, ...]:
-  """The moments (a, m, v) before the first update."""
-
-  def zeros(leaf: Any, *, real: bool, decay: Any) -> jax.Array:
-    dtype = jnp.result_type(leaf)
-    if real:
-      dtype = _numerics.real_dtype(dtype)
-    known = float(decay) if _numbers.is_known(decay) else None
-    kept = _numerics.accumulator_dtype(state_dtype, known)
-    # The dtype is given so that no state is weakly typed.
-    return jnp.zeros_like(leaf, dtype=_numerics.moment_dtype(dtype, kept))
-
-  return tuple(
-    jax.tree.map(functools.partial(zeros, real=real, decay=decay), params)
-    for real, decay in (
-      (True, settings.activity_decay),
-      (False, settings.memory_b1),
-      (True, settings.memory_b2),
-    )
-  )
 
 
 def neuroplastic(
@@ -79,89 +49,98 @@ def neuroplastic(
   diagnostics: Literal['global', 'per_leaf'] | None = None,
   eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-  r"""Modulates a base update by the plasticity of each parameter.
+  """Modulates a base update by the plasticity of each parameter.
 
-  Every element of the update is multiplied by a plasticity coefficient
-  :math:`\alpha`, a clipped blend of three mean-normalised signals: the
-  gradient's magnitude, an activity trace and an Adam-style memory. A
-  homeostatic stage then bounds the update of each tensor. With
-  :math:`\nu(x) = x / (\mathrm{mean}(x) + \varepsilon)`, per parameter tensor:
+  Every element of the update is multiplied by a plasticity coefficient α, a
+  clipped blend of three signals: the magnitude of the gradient, an average of
+  that magnitude (activity), and a memory like Adam's, each divided by its mean
+  over the tensor. A homeostatic stage then bounds the update of each tensor.
+  With ν(x) = x / (mean(x) + ε), for each parameter tensor θ with gradient g and
+  base update b,
 
-  .. math::
+      a ← ρ·a + (1 - ρ)·|g|
+      m ← β₁·m + (1 - β₁)·g
+      v ← β₂·v + (1 - β₂)·g²
 
-    \begin{align*}
-      a_t &\leftarrow \rho a_{t-1} + (1-\rho) |g_t| \\
-      m_t &\leftarrow \beta_1 m_{t-1} + (1-\beta_1) g_t \\
-      v_t &\leftarrow \beta_2 v_{t-1} + (1-\beta_2) g_t^2 \\
-      \alpha_{grad} &= \mathrm{clip}(\nu(|g_t|), \alpha_{min}, \alpha_{max}) \\
-      \alpha_{full} &= \mathrm{clip}(w_a \nu(a_t) + w_g \nu(|g_t|) +
-        w_m \nu(|m_t| / (\sqrt{v_t} + \varepsilon)),
-        \alpha_{min}, \alpha_{max}) \\
-      \alpha &= \alpha_{grad} + \kappa_t (\alpha_{full} - \alpha_{grad}) \\
-      u_t &= \mathrm{homeostasis}(\mathrm{modulate}(b_t, \alpha) +
-        \lambda \theta_{t-1})
-    \end{align*}
+      α_grad = clip(ν(|g|), α_min, α_max)
+      α_full = clip(w_a·ν(a) + w_g·ν(|g|) + w_m·ν(|m| / (√v + ε)),
+                    α_min, α_max)
+      α      = α_grad + κ·(α_full - α_grad)
 
-  The moments are not bias-corrected. Like an Optax ``scale_by_*``, the result
-  is a direction: chain a learning rate and a minus sign after it.
+      u = homeostasis(modulate(b, α) + λ·θ)
 
-  Arithmetic is in at least float32; updates keep the dtype of the base's
-  updates. Of complex parameters, the moduli make the signals; :math:`\alpha`
-  is real. Numbers may be Python or NumPy numbers, JAX arrays or tracers;
+  The moments a, m and v start at 0 and are not bias-corrected. Like an Optax
+  `scale_by_*`, the transformation returns a direction u: chain a learning rate
+  and a minus sign after it, or use `neuroplastic_optimizer`.
+
+  Arithmetic is in at least float32, and updates keep the dtype of the updates
+  of the base. For complex parameters the signals are made of moduli, and α is
+  real. Numbers may be Python or NumPy numbers, JAX arrays or tracers; only
   Python and NumPy numbers are checked.
 
   Args:
-    base: the transformation whose update is modulated; None is the identity.
-      It gets the raw gradient, the params and the extra args.
-    modulation: how α acts on the base's update.
-    homeostasis: what bounds the update of each tensor; None for off. "auto":
-      as published without a base; off over a base, whose updates' norms,
-      about √n for Adam, a clip at norm 1 would strangle.
-    controller: a multiplier of the result, from what α says; None for off.
-    gradient_only: the ablation α = α_grad. The state then holds no moments.
-    activity_weight: w_a ≥ 0.
-    gradient_weight: w_g ≥ 0.
-    memory_weight: w_m ≥ 0. The three may not all be 0.
-    activity_decay: ρ in [0, 1).
-    memory_b1: β₁ in [0, 1).
-    memory_b2: β₂ in [0, 1).
-    min_alpha: α_min ≥ 0.
-    max_alpha: α_max ≥ α_min.
+    base: the transformation whose update is modulated. It gets the raw
+      gradient, the params and the extra args. None for the identity, so that
+      b = g.
+    modulation: the rule by which α acts on the update of the base, such as
+      `modulations.Direct()` (u = α ⊙ b) or `modulations.Gain()`.
+    homeostasis: the bounds on the update of each tensor, or None for no bounds.
+      "auto" means the published `Homeostasis()` without a base, and None over
+      a base: a clip at norm 1 would shrink the updates of Adam, whose norm is
+      about √n, by orders of magnitude.
+    controller: a `LearningRateController`, which multiplies the updates by what
+      α says; None for no controller.
+    gradient_only: whether α = α_grad, an ablation. The state then holds no
+      moments.
+    activity_weight: w_a ≥ 0, the weight of the activity signal.
+    gradient_weight: w_g ≥ 0, the weight of the gradient signal.
+    memory_weight: w_m ≥ 0, the weight of the memory signal. At least one of the
+      three weights must be positive.
+    activity_decay: ρ in [0, 1), the decay of the activity a.
+    memory_b1: β₁ in [0, 1), the decay of m.
+    memory_b2: β₂ in [0, 1), the decay of v.
+    min_alpha: α_min ≥ 0, the lower bound of α_grad and α_full.
+    max_alpha: α_max ≥ α_min, their upper bound.
     plasticity_scale: κ ≥ 0, or a schedule of the update count, which is 0 at
-      the first update. Above 1, α is extrapolated and not clipped again.
-    parameterwise: one α per element (True) or per tensor (False).
-    weight_decay: λ ≥ 0, or a schedule of the update count: coupled decay,
-      added before homeostasis.
-    weight_decay_mask: which leaves decay, as in `optax.add_decayed_weights`:
-      a pytree of bools (prefixes allowed) or a callable of the params.
+      the first update. With κ > 1, α is extrapolated beyond α_full and not
+      clipped again.
+    parameterwise: whether there is one α per element (True) or one per tensor
+      (False).
+    weight_decay: λ ≥ 0, or a schedule of the update count. This decay is
+      coupled: λ·θ is added before homeostasis.
+    weight_decay_mask: the leaves that decay, as in `optax.add_decayed_weights`:
+      a pytree of bools (prefixes allowed) or a callable of the params. None for
+      all leaves.
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in scanned layers: an integer, a pytree (prefix) of integers, or a
-      callable `(path, leaf) -> int`; None for 0. All statistics, norms and
+      callable `(path, leaf) -> int`. None for 0. All statistics, norms and
       limits are then per slice.
     axis_name: the mesh axis name or names over which tensors are split inside
-      `shard_map` or `pmap`: one for all leaves, or a pytree (prefix) of names,
-      or a callable `(path, leaf) -> name`, None where each device has whole
-      tensors: replicated ones, or its own slices of a stack. Statistics are
-      then those of the whole tensors. Not needed under `jit`.
-    state_dtype: floating dtype of the moments; None for that of the params. A
-      moment whose decay is so near 1 that its steps would be lost in the dtype
-      given here is kept in float32: in bfloat16, from 0.9922 on. That is not
-      seen of a decay that is an array, as under `optax.inject_hyperparams`, nor
-      with None: for such decays, and params in low precision, give float32.
+      `shard_map` or `pmap`, so that statistics are those of whole tensors: one
+      for all leaves, a pytree (prefix) of names, or a callable
+      `(path, leaf) -> name`. None where each device has whole tensors, such as
+      replicated ones or its own slices of a stack. It is not needed under
+      `jit`.
+    state_dtype: the floating dtype of the moments; None for that of the params.
+      If a decay is so close to 1 that the steps of its moment would be lost in
+      this dtype (in bfloat16, from 0.9922 on), that moment is kept in float32.
+      The library cannot see this for a decay that is an array, as under
+      `optax.inject_hyperparams`, and does not do it for None: use float32 for
+      such decays and for params in low precision.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
-      in the state, for `get_diagnostics`; None for off, which costs nothing.
+      in the state, for `get_diagnostics`. None keeps none and costs nothing.
     eps: ε > 0.
 
   Returns:
-    A gradient transformation with a `NeuroplasticState`. Its `update` needs
-    the params where weight decay is not a constant 0, for
-    `modulations.TrustRatio`, and where the base needs them.
+    A gradient transformation whose state is a `NeuroplasticState`. Its `update`
+    needs the params if weight decay is not a constant 0, if the modulation is
+    `modulations.TrustRatio`, or if the base needs them.
 
   Raises:
-    TypeError: an argument of the wrong type; at `init` or `update`, a leaf
-      that is neither floating nor complex.
-    ValueError: a Python or NumPy number out of range; at `init` or `update`,
-      a mask that does not fit the params.
+    TypeError: an argument has the wrong type. `init` and `update` raise it for
+      a leaf that is neither floating nor complex.
+    ValueError: a Python or NumPy number is out of range. `init` and `update`
+      raise it for a mask that does not fit the params.
 
   Examples:
     >>> import jax
@@ -203,11 +182,7 @@ def neuroplastic(
     weight_decay=weight_decay,
     eps=eps,
   )
-  rule = _settings.Rule(
-    settings,
-    _check_type('modulation', modulation, modulations.Modulation, 'Direct()'),
-    _resolve_homeostasis(homeostasis, base),
-  )
+  _check_type('modulation', modulation, modulations.Modulation, 'Direct()')
   if controller is not None:
     _check_type(
       'controller',
@@ -222,70 +197,74 @@ def neuroplastic(
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
   _slices.check_stacked_axes(stacked_axes)
   _slices.check_axis_name(axis_name)
-  state_dtype = _numerics.check_state_dtype(state_dtype)
-  inner = optax.with_extra_args_support(_check_base(base))
-  decays = not _numbers.is_zero(weight_decay)
-  find_momentum = getattr(modulation, 'momentum', None)
+  transformation = _Transformation(
+    base=optax.with_extra_args_support(_check_base(base)),
+    stages=_settings.Stages(
+      settings, modulation, _resolve_homeostasis(homeostasis, base)
+    ),
+    controller=controller,
+    weight_decay_mask=weight_decay_mask,
+    stacked_axes=stacked_axes,
+    axis_name=axis_name,
+    state_dtype=_dtypes.check_state_dtype(state_dtype),
+    diagnostics=diagnostics,
+  )
+  return optax.GradientTransformationExtraArgs(
+    transformation.init, transformation.update
+  )
 
-  def plan(flat: _trees.Flat) -> list[_Plan]:
-    """What is to be done to each leaf; `flat` is of params, or like them."""
-    count = len(flat.leaves)
-    decay = [False] * count
-    if decays:
-      decay = _trees.mask('weight_decay_mask', weight_decay_mask, flat)
-    labels: Any = [None] * count
-    if controller is not None:
-      labels = controller.labels(flat)
-    scales: Any = [None] * count
-    if rule.homeostasis is not None:
-      scales = rule.homeostasis.scales(flat)
-    columns = (
-      rule.modulation.in_scope(flat),
-      decay,
-      labels,
-      scales,
-      _slices.stacked(stacked_axes, flat),
-      _slices.axis_names(axis_name, flat),
-    )
-    return [_Plan(*row) for row in zip(*columns, strict=True)]
 
-  def init_fn(params: optax.Params) -> NeuroplasticState:
+# Compared by identity: `jax.jit` hashes the methods, but arrays have no hash.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Transformation:
+  """`neuroplastic` with its arguments checked."""
+
+  base: optax.GradientTransformationExtraArgs
+  stages: _settings.Stages
+  controller: _controller.LearningRateController | None
+  weight_decay_mask: Mask | None
+  stacked_axes: Any
+  axis_name: Any
+  state_dtype: Any
+  diagnostics: _diagnostics.Mode | None
+
+  def init(self, params: optax.Params) -> NeuroplasticState:
+    """The state before the first update."""
     flat = _trees.flatten(params)
     _trees.check_inexact('params', flat)
-    plans = plan(flat)
-    base_state = inner.init(params)
-    if modulation.uses_momentum and find_momentum is None:
-      _momentum.check(base_state, flat, [each.modulate for each in plans])
-    moments: tuple[Any, ...] = (None, None, None)
-    if not gradient_only:
-      moments = _zero_moments(params, state_dtype, settings)
-    activity, memory_mu, memory_nu = moments
+    plans = self._plan(flat)
+    base_state = self.base.init(params)
+    self.stages.modulation.check_base(
+      base_state, flat, [plan.modulate for plan in plans]
+    )
+    settings = self.stages.settings
+    moments: list[Any] = [None] * len(plans)
+    if not settings.gradient_only:
+      moments = [
+        _leaf.zero_moments(leaf, self.state_dtype, settings)
+        for leaf in flat.leaves
+      ]
     return NeuroplasticState(
       count=jnp.zeros([], jnp.int32),
-      activity=activity,
-      memory_mu=memory_mu,
-      memory_nu=memory_nu,
+      **self._unflatten_moments(flat, moments),
       base=base_state,
       diagnostics=_diagnostics.initial(
-        diagnostics, flat, [each.stacked_axes for each in plans]
+        self.diagnostics, flat, [plan.stacked_axes for plan in plans]
       ),
     )
 
-  def update_fn(
+  def update(
+    self,
     updates: optax.Updates,
     state: NeuroplasticState,
     params: optax.Params | None = None,
     **extra_args: Any,
   ) -> tuple[optax.Updates, NeuroplasticState]:
-    if params is None and (decays or modulation.uses_parameter):
-      why = 'weight_decay' if decays else f'{type(modulation).__name__}'
-      raise ValueError(
-        f'neuroplastic with {why} needs the params: call '
-        'update(updates, state, params).'
-      )
+    """The updates and the state after one update."""
+    self._check_params(params)
     flat = _trees.flatten(updates)
     _trees.check_inexact('updates', flat)
-    base_updates, base_state = inner.update(
+    base_updates, base_state = self.base.update(
       updates, state.base, params, **extra_args
     )
     # Masks are functions of the params; where those are not passed, of the
@@ -293,125 +272,131 @@ def neuroplastic(
     like = flat
     if params is not None:
       like = _trees.Flat(flat.align('params', params), flat.treedef)
-    plans = plan(like)
-    momenta: list[Any] = [None] * len(flat.leaves)
-    if modulation.uses_momentum:
-      if find_momentum is not None:
-        found = find_momentum(base_state)
-        momenta = flat.align('what momentum= returned', found)
-      else:
-        momenta = _momentum.momentum(
-          inner, state.base, base_state, flat, extra_args
-        )
-    uses_params = decays or modulation.uses_parameter or diagnostics
-    now = rule.at(state.count)
-
-    outputs = []
-    for each, g, b, p, m, *moments in zip(
-      plans,
+    plans = self._plan(like)
+    step = _momentum.Step(self.base, state.base, base_state, flat, extra_args)
+    base_leaves = flat.align('the updates of the base', base_updates)
+    inputs = map(
+      _leaf.Inputs,
       flat.leaves,
-      flat.align('the updates of the base', base_updates),
-      like.leaves if params is not None else [None] * len(flat.leaves),
-      momenta,
-      flat.align('state.activity', state.activity),
-      flat.align('state.memory_mu', state.memory_mu),
-      flat.align('state.memory_nu', state.memory_nu),
-      strict=True,
-    ):
-      old = None if gradient_only else _signals.Moments(*moments)
-      if g is None or not jnp.size(g):
-        outputs.append(_tensor.Outputs(b, old, None, None))
-        continue
-      inputs = _tensor.Inputs(
-        gradient=jnp.asarray(g),
-        base_update=jnp.asarray(b),
-        param=jnp.asarray(p) if uses_params and p is not None else None,
-        momentum=m if each.modulate else None,
-        moments=old,
-      )
-      outputs.append(each.update(inputs, now, bool(diagnostics)))
-
-    outputs = _control(controller, plans, outputs)
-
-    def moment(name: str) -> Any:
-      if gradient_only:
-        return None
-      return flat.unflatten([getattr(each.moments, name) for each in outputs])
-
-    kept = None
-    if diagnostics:
-      kept = _diagnostics.collect(
-        diagnostics,
-        flat,
-        [each.stacked_axes for each in plans],
-        [each.statistics for each in outputs],
-        (settings.min_alpha, settings.max_alpha),
-      )
-    new_updates = [
-      each.update
-      if each.update is None
-      else _numerics.downcast(each.update, jnp.asarray(b))
-      for each, b in zip(
-        outputs, flat.align('updates', base_updates), strict=True
+      base_leaves,
+      self._parameters(like, params),
+      self.stages.modulation.momenta(step),
+      self._flatten_moments(flat, state),
+    )
+    stages = self.stages.at(state.count)
+    proposals = [
+      _leaf.propose(each, plan, stages)
+      for each, plan in zip(inputs, plans, strict=True)
+    ]
+    finished = [
+      _leaf.finish(*each)
+      for each in zip(
+        proposals,
+        self._multipliers(proposals, plans),
+        base_leaves,
+        strict=True,
       )
     ]
-    return flat.unflatten(new_updates), NeuroplasticState(
+    return flat.unflatten(
+      [update for update, _ in finished]
+    ), NeuroplasticState(
       count=optax.safe_increment(state.count),
-      activity=moment('activity'),
-      memory_mu=moment('mu'),
-      memory_nu=moment('nu'),
+      **self._unflatten_moments(flat, [each.moments for each in proposals]),
       base=base_state,
-      diagnostics=kept,
+      diagnostics=_diagnostics.collect(
+        self.diagnostics,
+        flat,
+        [plan.stacked_axes for plan in plans],
+        [statistics for _, statistics in finished],
+        (stages.settings.min_alpha, stages.settings.max_alpha),
+      ),
     )
 
-  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-class _Plan(NamedTuple):
-  """What is to be done to one leaf; static but for the scale."""
-
-  modulate: bool
-  decay: bool
-  label: Any  # Its group for the controller, None outside the scope.
-  target_rms_scale: Any
-  stacked_axes: int
-  axis_name: tuple[str, ...] | None
-
-  def update(
-    self, inputs: _tensor.Inputs, rule: _settings.Rule, diagnose: bool
-  ) -> _tensor.Outputs:
-    """Updates the leaf, slice by slice where it is stacked."""
-    switches = _tensor.Switches(
-      modulate=self.modulate,
-      decay=self.decay,
-      control=self.label is not None,
-      diagnose=diagnose,
+  def _plan(self, flat: _trees.Flat) -> list[_leaf.Plan]:
+    """What is to be done to each leaf; `flat` is of params, or like them."""
+    count = len(flat.leaves)
+    decay = [False] * count
+    if self.stages.decays:
+      decay = _trees.mask('weight_decay_mask', self.weight_decay_mask, flat)
+    groups: list[Any] = [None] * count
+    if self.controller is not None:
+      groups = self.controller.assign(flat)
+    scales: list[Any] = [None] * count
+    if self.stages.homeostasis is not None:
+      scales = self.stages.homeostasis.scales(flat)
+    columns = (
+      self.stages.modulation.in_scope(flat),
+      decay,
+      groups,
+      scales,
+      _slices.stacked(self.stacked_axes, flat),
+      _slices.axis_names(self.axis_name, flat),
+      [self.diagnostics is not None] * count,
     )
-    one = functools.partial(
-      _tensor.update,
-      rule=rule,
-      switches=switches,
-      target_rms_scale=self.target_rms_scale,
-      reductions=_reductions.Reductions(self.axis_name),
+    return [_leaf.Plan(*row) for row in zip(*columns, strict=True)]
+
+  def _check_params(self, params: optax.Params | None) -> None:
+    """Refuses to do without params where they are needed."""
+    modulation, decays = self.stages.modulation, self.stages.decays
+    if params is None and (decays or modulation.uses_parameter):
+      why = 'weight_decay' if decays else f'{type(modulation).__name__}'
+      raise ValueError(
+        f'neuroplastic with {why} needs the params: call '
+        'update(updates, state, params).'
+      )
+
+  def _parameters(
+    self, like: _trees.Flat, params: optax.Params | None
+  ) -> list[Any]:
+    """θ of each leaf; None where it was not passed, or nothing needs it."""
+    needed = (
+      self.stages.decays
+      or self.stages.modulation.uses_parameter
+      or self.diagnostics is not None
     )
-    return _slices.over_slices(one, self.stacked_axes)(inputs)
+    if params is None or not needed:
+      return [None] * len(like.leaves)
+    return like.leaves
+
+  def _multipliers(
+    self, proposals: list[_leaf.Proposal], plans: list[_leaf.Plan]
+  ) -> list[jax.Array | None]:
+    """What the controller multiplies each leaf by; None for 1."""
+    if self.controller is None:
+      return [None] * len(plans)
+    return self.controller.multipliers(
+      [each.log_ratio for each in proposals], [plan.group for plan in plans]
+    )
+
+  def _flatten_moments(
+    self, flat: _trees.Flat, state: NeuroplasticState
+  ) -> list[_signals.Moments | None]:
+    """The moments of each leaf; None in gradient-only mode."""
+    if self.stages.settings.gradient_only:
+      return [None] * len(flat.leaves)
+    columns = [
+      flat.align(f'state.{field}', getattr(state, field))
+      for field in _MOMENTS.values()
+    ]
+    return [
+      _signals.Moments(**dict(zip(_MOMENTS, row, strict=True)))
+      for row in zip(*columns, strict=True)
+    ]
+
+  def _unflatten_moments(
+    self, flat: _trees.Flat, moments: list[_signals.Moments | None]
+  ) -> dict[str, Any]:
+    """The fields of the state that hold these moments."""
+    if self.stages.settings.gradient_only:
+      return dict.fromkeys(_MOMENTS.values())
+    return {
+      field: flat.unflatten([getattr(each, name) for each in moments])
+      for name, field in _MOMENTS.items()
+    }
 
 
-def _control(
-  controller: _controller.LearningRateController | None,
-  plans: list[_Plan],
-  outputs: list[_tensor.Outputs],
-) -> list[_tensor.Outputs]:
-  """The outputs, with every update multiplied as the controller says."""
-  if controller is None:
-    return outputs
-  multipliers = controller.multipliers(
-    [each.signal for each in outputs], [plan.label for plan in plans]
-  )
-  return [
-    each if multiplier is None else each.multiplied(multiplier)
-    for each, multiplier in zip(outputs, multipliers, strict=True)
-  ]
+# The moments of a leaf, and the fields of the state that hold their trees.
+_MOMENTS = {'activity': 'activity', 'mu': 'memory_mu', 'nu': 'memory_nu'}
 
 
 def _check_type(name: str, value: Any, kind: type, example: str) -> Any:

@@ -1,27 +1,41 @@
 """Modulation rules: how the plasticity coefficient α acts on an update.
 
-ALGORITHM, section 3 (Jiang et al., arXiv:2604.26297). Here b is the base's
-update (the gradient g itself without a base) and s a strength:
+Here b is the update of the base (the gradient g itself without a base), θ the
+parameter, m̂ the momentum of the base and s a strength:
 
-  direct       u = α ⊙ b
-  gain         u = b + limit(s·(α - 1) ⊙ b)
-  momentum     u = b + limit(s·(α - 1) ⊙ m̂)
-  trust ratio  u = b + limit(s·(α - 1)·(clip(‖θ‖/‖b‖, 0.5, 1.5) - 1) ⊙ b)
-  orthogonal   u = b + the part of s·(α - α_grad) ⊙ b that is orthogonal to b
+    Direct      u = α ⊙ b
+    Gain        u = b + limit(s·(α - 1) ⊙ b)
+    Momentum    u = b + limit(s·(α - 1) ⊙ m̂)
+    TrustRatio  u = b + limit(s·(α - 1)·(clip(‖θ‖ / ‖b‖, 0.5, 1.5) - 1) ⊙ b)
+    Orthogonal  u = b + the part of s·(α - α_grad) ⊙ b that is orthogonal to b
 
-A rule of your own is a frozen dataclass with one method:
+`limit(δ)` scales δ down so that its norm is at most a given fraction of ‖b‖.
+Source: Jiang et al., arXiv:2604.26297.
 
-  >>> import dataclasses
-  >>> import jax.numpy as jnp
-  >>> import optax
-  >>> from neuroplastic_optax import modulations, neuroplastic
-  >>> @dataclasses.dataclass(frozen=True)
-  ... class Signed(modulations.Modulation):
-  ...   '''u = α ⊙ sign(b).'''
-  ...
-  ...   def modulate(self, tensor):
-  ...     return tensor.alpha * jnp.sign(tensor.base_update)
-  >>> tx = optax.chain(neuroplastic(modulation=Signed()), optax.scale(-0.1))
+You can write a rule of your own. It is a frozen dataclass that derives from
+`Modulation` and has one method, `modulate`, or that derives from `Residual` and
+has one method, `residual`. Each gets a `Tensor` and returns an array. Use
+`number` for fields that hold numbers or schedules, and `switch` for fields that
+hold True or False:
+
+>>> import dataclasses
+>>> import jax.numpy as jnp
+>>> import optax
+>>> from neuroplastic_optax import modulations, neuroplastic
+>>> @dataclasses.dataclass(frozen=True)
+... class Signed(modulations.Residual):
+...   '''u = b + s·α·‖b‖/√n ⊙ sign(b).'''
+...
+...   strength: optax.ScalarOrSchedule = modulations.number(
+...     default=0.1, low=0.0
+...   )
+...
+...   def residual(self, tensor):
+...     b = tensor.base_update
+...     rms = jnp.sqrt(tensor.mean(b**2))
+...     return self.strength * tensor.alpha * rms * jnp.sign(b)
+>>> rule = Signed(strength=optax.linear_schedule(0.0, 0.1, 1000))
+>>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
 """
 
 import abc
@@ -33,66 +47,48 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
-from neuroplastic_optax import _reductions
+from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _momentum
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
+from neuroplastic_optax._fields import number
+from neuroplastic_optax._fields import switch
+from neuroplastic_optax._tensor import Tensor
+
+__all__ = (
+  'Direct',
+  'Gain',
+  'Modulation',
+  'Momentum',
+  'Orthogonal',
+  'Residual',
+  'Tensor',
+  'TrustRatio',
+  'number',
+  'switch',
+)
 
 Scope = Any | Callable[[optax.Params], Any]
 
 _TINY = 1e-12  # What the published program adds to the norms it divides by.
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-  """What a rule sees of one parameter tensor at one update.
-
-  Arrays have the tensor's shape and are at least float32.
-
-  Attributes:
-    base_update: b.
-    gradient: g.
-    alpha: α, real; a scalar where there is one for the whole tensor.
-    alpha_gradient: α_grad, likewise.
-    parameter: θ, for rules that say `uses_parameter`; else None.
-    momentum: m̂, for rules that say `uses_momentum`; else None.
-    eps: ε, a scalar.
-    reductions: the sums over all elements of the tensor.
-    norm_scale: what `norm` divides by before it squares.
-  """
-
-  base_update: jax.Array
-  gradient: jax.Array
-  alpha: jax.Array
-  alpha_gradient: jax.Array
-  parameter: Any
-  momentum: Any
-  eps: _numbers.Scalar
-  reductions: _reductions.Reductions
-  norm_scale: jax.Array
-
-  def dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Σ x ⊙ y over the tensor, divided by `norm_scale`²: see `norm`."""
-    return self.reductions.dot(
-      x * (1 / self.norm_scale), y * (1 / self.norm_scale)
-    )
-
-  def norm(self, x: jax.Array) -> jax.Array:
-    """‖x‖ over the tensor, where x² might overflow or vanish.
-
-    Before they are squared, the elements are divided by a power of two, so
-    that nothing else is rounded.
-    """
-    return jnp.sqrt(self.dot(x, x)) * self.norm_scale
-
-
 class Modulation(_stage.Stage, abc.ABC):
-  """A rule: the update of one tensor from its base update and α.
+  """The base class of rules: the update of one tensor, given b and α.
+
+  A subclass is a frozen dataclass and defines `modulate`. Its fields made by
+  `number` and `switch` are checked when it is built; a subclass with a
+  `__post_init__` of its own must call that of its base class. All other fields
+  are static.
 
   Attributes:
-    uses_parameter: whether `modulate` needs `tensor.parameter`.
-    uses_momentum: whether it needs `tensor.momentum`.
-    scope: which leaves the rule acts on; outside, u = b.
+    uses_parameter: whether `modulate` needs `tensor.parameter`; a class
+      attribute.
+    uses_momentum: whether `modulate` needs `tensor.momentum`; a class
+      attribute.
+    scope: the leaves the rule acts on: a pytree of bools (prefixes allowed) or
+      a callable of the params; None for all. On the other leaves, u = b. A
+      subclass can make this a field.
   """
 
   uses_parameter: ClassVar[bool] = False
@@ -101,25 +97,61 @@ class Modulation(_stage.Stage, abc.ABC):
 
   @abc.abstractmethod
   def modulate(self, tensor: Tensor) -> jax.Array:
-    """The modulated update of one tensor.
+    """Returns the modulated update of one tensor.
 
     Args:
-      tensor: the base update, the gradient and α. `self` has scalars for
-        its numbers: schedules are resolved, and cast.
+      tensor: the base update, the gradient and α. The numbers of `self` are
+        scalars: schedules are replaced by their values.
 
     Returns:
       u, of the shape and dtype of `tensor.base_update`. Sums over the tensor
-      must go through `tensor.reductions`, `tensor.dot` or `tensor.norm`.
+      must use the methods of `tensor`, so that they are right however the
+      tensor is sharded or stacked.
     """
 
   def in_scope(self, flat: _trees.Flat) -> list[bool]:
-    """Which leaves of a flattened tree the rule acts on."""
-    return _trees.mask(f'{self.label}scope', self.scope, flat)
+    """Returns which leaves the rule acts on. The library calls this."""
+    return _trees.mask(f'{self._owner}scope', self.scope, flat)
+
+  def check_base(
+    self, base_state: optax.OptState, params: _trees.Flat, inside: list[bool]
+  ) -> None:
+    """Refuses a base that the rule cannot use. The library calls this at init.
+
+    Args:
+      base_state: the state of the base.
+      params: the params.
+      inside: which leaves are in the scope of the rule.
+
+    Raises:
+      ValueError: the rule uses momentum, and the state holds none, or more
+        than one, for a leaf in its scope.
+    """
+    if self.uses_momentum:
+      _momentum.check(type(self).__name__, base_state, params, inside)
+
+  def momenta(self, step: _momentum.Step) -> list[Any]:
+    """Returns m̂ of every leaf. The library calls this at every update."""
+    if self.uses_momentum:
+      return _momentum.momenta(step)
+    return [None] * len(step.updates.leaves)
 
 
 @dataclasses.dataclass(frozen=True)
 class Direct(Modulation):
   """The classic rule: u = α ⊙ b.
+
+  With `unit_mean`,
+
+      u = α / mean(α) ⊙ b
+
+  with the mean over the tensor (over each slice with stacked axes), so that the
+  coefficients of a tensor have mean 1. α then says how the step is distributed
+  over the elements, but not how long it is. Where the mean is at most ε, α is
+  left as it is. Diagnostics and the controller see α before the division.
+
+  Attributes:
+    unit_mean: whether α is first divided by its mean over the tensor.
 
   Examples:
     >>> import optax
@@ -127,46 +159,65 @@ class Direct(Modulation):
     >>> tx = optax.chain(
     ...   neuroplastic(modulation=modulations.Direct()), optax.scale(-0.1)
     ... )
+    >>> rule = modulations.Direct(unit_mean=True)
+    >>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
   """
 
+  unit_mean: bool = switch(default=False)
+
   def modulate(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
-    return tensor.alpha * tensor.base_update
+    """Returns α ⊙ b, or α / mean(α) ⊙ b."""
+    alpha = tensor.alpha
+    if self.unit_mean:
+      mean = tensor.mean(alpha)
+      alpha = alpha / jnp.where(mean > tensor.eps, mean, 1.0)
+    return alpha * tensor.base_update
 
 
 class Residual(Modulation):
-  """A rule of the form u = b + δ; with strength 0, u = b bit for bit.
+  """The base class of rules u = b + δ; with strength 0, u = b bit for bit.
+
+  A subclass is a frozen dataclass and defines `residual`.
 
   Attributes:
-    strength: s ≥ 0, or a schedule of the update count.
+    strength: s ≥ 0, or a schedule of the update count. `residual` multiplies
+      by it.
 
   Examples:
     >>> import dataclasses
-    >>> from typing import Any
+    >>> import optax
     >>> from neuroplastic_optax import modulations, neuroplastic
     >>> @dataclasses.dataclass(frozen=True)
     ... class Damped(modulations.Residual):
-    ...   strength: Any = 0.1
+    ...   '''u = b - s·α ⊙ b.'''
+    ...
+    ...   strength: optax.ScalarOrSchedule = modulations.number(
+    ...     default=0.1, low=0.0
+    ...   )
     ...
     ...   def residual(self, tensor):
     ...     return -self.strength * tensor.alpha * tensor.base_update
-    >>> tx = neuroplastic(modulation=Damped())
+    >>> tx = neuroplastic(
+    ...   modulation=Damped(optax.linear_schedule(0.0, 0.1, 10))
+    ... )
   """
 
   strength: Any
 
   @abc.abstractmethod
   def residual(self, tensor: Tensor) -> jax.Array:
-    """δ, of the shape and dtype of `tensor.base_update`."""
+    """Returns δ, of the shape and dtype of `tensor.base_update`."""
 
   def modulate(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns b + δ, or b itself where the strength is 0."""
     b, strength = tensor.base_update, self.strength
-    if _numbers.is_zero(strength):
+    if _hyperparameters.is_zero(strength):
       return b
     u = b + self.residual(tensor)
     # Not even the sign of a zero may change; nor may 0·∞ get in.
-    return u if _numbers.is_known(strength) else jnp.where(strength == 0, b, u)
+    if _hyperparameters.is_known(strength):
+      return u
+    return jnp.where(strength == 0, b, u)
 
 
 def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
@@ -178,16 +229,20 @@ def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Gain(Residual):
-  """A gain: u = b + limit(s·(α - 1) ⊙ b).
+  """Amplifies the update where α > 1 and damps it where α < 1.
+
+      δ = s·(α - 1) ⊙ b
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
 
   The published bounded residual is `Gain(strength=1.0, max_ratio=0.5)` without
-  a base.
+  a base. Source: Jiang et al., arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on: a pytree of bools (prefixes allowed), or a
-      callable of the params such as those of `scopes`; None for all.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts: a pytree of bools (prefixes
+      allowed) or a callable of the params such as those of `scopes`; None for
+      all leaves.
 
   Examples:
     >>> import optax
@@ -198,27 +253,30 @@ class Gain(Residual):
     ... )
   """
 
-  strength: Any = _stage.number(default=0.15, schedule=True)
-  max_ratio: Any = _stage.number(default=0.25)
+  strength: Any = number(default=0.15, low=0.0)
+  max_ratio: Any = number(default=0.25, low=0.0, schedule=False)
   scope: Scope | None = None
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: limit(s·(α - 1) ⊙ b)."""
     delta = self.strength * (tensor.alpha - 1) * tensor.base_update
     return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrustRatio(Residual):
-  """A gain times how the tensor's norm compares with its update's.
+  """A gain that depends on the ratio of the norms of parameter and update.
 
-  u = b + limit(s·(α - 1)·(clip(‖θ‖/(‖b‖ + 1e-12), 0.5, 1.5) - 1) ⊙ b). It needs
-  the params.
+      δ = s·(α - 1)·(clip(‖θ‖ / (‖b‖ + 1e-12), 0.5, 1.5) - 1) ⊙ b
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
+
+  The rule needs the params: pass them to `update`. Source: Jiang et al.,
+  arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on, as in `Gain`.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts, as in `Gain`.
 
   Examples:
     >>> import optax
@@ -229,12 +287,12 @@ class TrustRatio(Residual):
 
   uses_parameter: ClassVar[bool] = True
 
-  strength: Any = _stage.number(default=0.15, schedule=True)
-  max_ratio: Any = _stage.number(default=0.25)
+  strength: Any = number(default=0.15, low=0.0)
+  max_ratio: Any = number(default=0.25, low=0.0, schedule=False)
   scope: Scope | None = None
 
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: the limited gain times the trust ratio less 1."""
     b = tensor.base_update
     ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
@@ -244,19 +302,23 @@ class TrustRatio(Residual):
 
 @dataclasses.dataclass(frozen=True)
 class Momentum(Residual):
-  """Plasticity acts on the base's momentum: u = b + limit(s·(α - 1) ⊙ m̂).
+  """Plasticity acts on the momentum m̂ of the base.
 
-  m̂ is found in the base's state by name: `trace` as it is, or `mu` with the
-  bias correction of the base's own decay; also through `chain`, `masked`,
-  `partition` and `inject_hyperparams`. A base without either is refused at
-  `init`.
+      δ = s·(α - 1) ⊙ m̂
+      u = b + δ·min(1, r·‖b‖ / ‖δ‖)
+
+  The rule finds m̂ in the state of the base by name: it is `trace` as it is, or
+  `mu` with the bias correction of the base's own decay. This also works through
+  `chain`, `masked`, `partition` and `inject_hyperparams`. `init` raises
+  ValueError if the base has no momentum. Source: Jiang et al.,
+  arXiv:2604.26297.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    scope: the leaves it acts on, as in `Gain`.
-    momentum: a callable that takes the base's state after its update and
-      returns m̂, a tree like the updates; None to find it.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    scope: the leaves on which the rule acts, as in `Gain`.
+    momentum: a callable that takes the state of the base after its update and
+      returns m̂, a tree like the updates; None to find m̂ by name.
 
   Examples:
     >>> import optax
@@ -271,8 +333,8 @@ class Momentum(Residual):
 
   uses_momentum: ClassVar[bool] = True
 
-  strength: Any = _stage.number(default=0.15, schedule=True)
-  max_ratio: Any = _stage.number(default=0.25)
+  strength: Any = number(default=0.15, low=0.0)
+  max_ratio: Any = number(default=0.25, low=0.0, schedule=False)
   scope: Scope | None = None
   momentum: Callable[[optax.OptState], optax.Updates] | None = None
 
@@ -284,26 +346,45 @@ class Momentum(Residual):
         f'None, got {self.momentum!r}.'
       )
 
+  def check_base(
+    self, base_state: optax.OptState, params: _trees.Flat, inside: list[bool]
+  ) -> None:
+    """Refuses a base without momentum, unless `momentum` is given."""
+    if self.momentum is None:
+      super().check_base(base_state, params, inside)
+
+  def momenta(self, step: _momentum.Step) -> list[Any]:
+    """Returns m̂ of every leaf: what `momentum` returns, or what is found."""
+    if self.momentum is None:
+      return super().momenta(step)
+    found = self.momentum(step.new_state)
+    return step.updates.align('what momentum= returned', found)
+
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: limit(s·(α - 1) ⊙ m̂)."""
     delta = self.strength * (tensor.alpha - 1) * tensor.momentum
     return _limit(delta, self.max_ratio, tensor)
 
 
 @dataclasses.dataclass(frozen=True)
 class Orthogonal(Residual):
-  """What the full coefficient adds, orthogonal to the base's update.
+  """Adds what α changes beyond α_grad, orthogonal to the update of the base.
 
-  p = (α - α_grad) ⊙ b. If ‖b‖² ≤ ε, δ = 0. Else
-  q = p - (Σ p ⊙ b / (‖b‖² + ε))·b, with `match_gradient_norm` and ‖q‖ > ε
-  scaled by ‖b‖/(‖q‖ + ε); δ = s·q, scaled by r‖b‖/(‖δ‖ + ε) where
-  ‖δ‖ > r‖b‖; u = b + δ.
+      p = (α - α_grad) ⊙ b
+      q = p - (Σ p ⊙ b / (‖b‖² + ε))·b
+      q ← q·‖b‖ / (‖q‖ + ε)              if match_gradient_norm and ‖q‖ > ε
+      δ = s·q                            0 if ‖b‖² ≤ ε
+      δ ← δ·r·‖b‖ / (‖δ‖ + ε)            if ‖δ‖ > r·‖b‖
+      u = b + δ
+
+  Source: Jiang et al., arXiv:2604.26297, where b is the gradient.
 
   Attributes:
     strength: s ≥ 0, or a schedule of the update count.
-    max_ratio: r ≥ 0: ‖u - b‖ is at most r‖b‖.
-    match_gradient_norm: whether q gets the norm of b before s scales it.
-    scope: the leaves it acts on, as in `Gain`.
+    max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
+    match_gradient_norm: whether q is scaled to the norm of b before s scales
+      it.
+    scope: the leaves on which the rule acts, as in `Gain`.
 
   Examples:
     >>> import optax
@@ -312,27 +393,19 @@ class Orthogonal(Residual):
     >>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
   """
 
-  strength: Any = _stage.number(default=0.1, schedule=True)
-  max_ratio: Any = _stage.number(default=0.5)
-  match_gradient_norm: bool = False
+  strength: Any = number(default=0.1, low=0.0)
+  max_ratio: Any = number(default=0.5, low=0.0, schedule=False)
+  match_gradient_norm: bool = switch(default=False)
   scope: Scope | None = None
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    if not isinstance(self.match_gradient_norm, bool):
-      raise TypeError(
-        'Orthogonal.match_gradient_norm must be True or False, got '
-        f'{self.match_gradient_norm!r}.'
-      )
-
   def residual(self, tensor: Tensor) -> jax.Array:
-    """See the base class."""
+    """Returns δ: the limited orthogonal part."""
     b, eps = tensor.base_update, tensor.eps
     p = (tensor.alpha - tensor.alpha_gradient) * b
-    # Both sums are those of the formula, divided by the same square.
-    square = tensor.dot(b, b)
+    # The sums and ε of the formula, all divided by norm_scale².
+    square = tensor.scaled_dot(b, b)
     eps_scaled = eps / tensor.norm_scale / tensor.norm_scale
-    q = p - tensor.dot(p, b) / (square + eps_scaled) * b
+    q = p - tensor.scaled_dot(p, b) / (square + eps_scaled) * b
     base_norm, q_norm = tensor.norm(b), tensor.norm(q)
     if self.match_gradient_norm:
       factor = jnp.where(q_norm > eps, base_norm / (q_norm + eps), 1.0)

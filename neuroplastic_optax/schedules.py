@@ -1,8 +1,13 @@
-"""Schedules of the update count, in epochs.
+"""Schedules that count in epochs, for use as numbers of the optimizer.
 
-Every schedule here is a function of the update count, 0 at the first update,
-as in Optax. With `steps_per_epoch` updates an epoch, update `count` is in epoch
-e = count // steps_per_epoch + 1, compared in integers.
+Each function but `epoch` returns a schedule: a callable of the update count,
+which is 0 at the first update, as in Optax. With `steps_per_epoch` updates per
+epoch, update `count` belongs to epoch
+
+    e = count // steps_per_epoch + 1
+
+Epochs are compared as integers, so that no boundary depends on rounding.
+Source: Jiang et al., arXiv:2604.26297.
 """
 
 from collections.abc import Callable
@@ -14,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
+
+__all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
 
 
 def _check_count(name: str, value: int, low: int) -> None:
@@ -25,33 +32,46 @@ def _check_count(name: str, value: int, low: int) -> None:
 
 
 def epoch(count: jax.typing.ArrayLike, steps_per_epoch: int) -> jax.Array:
-  """The epoch e = 1, 2, … of update `count`, an integer scalar."""
+  """Returns the epoch of an update.
+
+  Args:
+    count: the update count, 0 at the first update.
+    steps_per_epoch: updates per epoch, ≥ 1.
+
+  Returns:
+    e = 1, 2, …, an integer scalar.
+
+  Examples:
+    >>> from neuroplastic_optax import schedules
+    >>> [int(schedules.epoch(count, 10)) for count in (0, 9, 10)]
+    [1, 1, 2]
+  """
   return jnp.asarray(count) // steps_per_epoch + 1
 
 
 def epoch_warmup(
   scale: jax.typing.ArrayLike, warmup_epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-  r"""The published warm-up of the plasticity scale, by epoch.
+  """The published warm-up of the plasticity scale, by epoch.
 
-  .. math::
+  In epoch e = 1, 2, …
 
-    \kappa_e = scale \cdot \mathrm{clip}((e - 1) / warmup\_epochs, 0, 1)
+      κ = scale·clip((e - 1) / warmup_epochs, 0, 1)
 
-  so that the first epoch has κ = 0 and epoch `warmup_epochs` + 1 the full
-  scale. Source: Jiang et al., arXiv:2604.26297.
+  so that κ is 0 in the first epoch and `scale` from epoch `warmup_epochs` + 1
+  on. Source: Jiang et al., arXiv:2604.26297.
 
   Args:
     scale: κ ≥ 0 after the warm-up.
-    warmup_epochs: how many epochs it takes, ≥ 0; 0 for no warm-up.
-    steps_per_epoch: updates an epoch, ≥ 1.
+    warmup_epochs: the number of epochs of the warm-up, ≥ 0; 0 for no warm-up.
+    steps_per_epoch: updates per epoch, ≥ 1.
 
   Returns:
-    A schedule of the update count.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
-    TypeError: an argument of the wrong type.
-    ValueError: an argument out of range.
+    TypeError: an argument has the wrong type.
+    ValueError: an argument is out of range.
 
   Examples:
     >>> from neuroplastic_optax import neuroplastic, schedules
@@ -60,7 +80,7 @@ def epoch_warmup(
     [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
     >>> tx = neuroplastic(plasticity_scale=kappa)
   """
-  _numbers.check('scale', scale, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('scale', scale, _hyperparameters.NON_NEGATIVE)
   _check_count('warmup_epochs', warmup_epochs, 0)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
 
@@ -86,23 +106,29 @@ def phase(
   steps_per_epoch: int,
   epochs: int,
 ) -> optax.Schedule:
-  """A value in one phase of training, 0 in the others.
+  """A value in one phase of training, and 0 in the others.
 
-  With progress = e/epochs: early ≤ 0.3, middle between, late ≥ 0.7, full
-  always. Source: Jiang et al., arXiv:2604.26297.
+  The phase follows from the progress e / epochs:
+
+      early   progress ≤ 0.3
+      middle  0.3 < progress < 0.7
+      late    progress ≥ 0.7
+      full    always
+
+  Source: Jiang et al., arXiv:2604.26297.
 
   Args:
-    value: the value ≥ 0.
-    name: the phase.
-    steps_per_epoch: updates an epoch, ≥ 1.
+    value: the value ≥ 0 in the phase.
+    name: the phase: "early", "middle", "late" or "full".
+    steps_per_epoch: updates per epoch, ≥ 1.
     epochs: epochs in all, ≥ 1.
 
   Returns:
-    A schedule of the update count.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
-    TypeError: an argument of the wrong type.
-    ValueError: an argument out of range.
+    TypeError: an argument has the wrong type.
+    ValueError: an argument is out of range.
 
   Examples:
     >>> from neuroplastic_optax import modulations, schedules
@@ -111,7 +137,7 @@ def phase(
     [0.0, 0.0, 0.15, 0.15]
     >>> rule = modulations.Gain(strength=late)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   if name not in _PHASES:
     raise ValueError(f'name must be one of {", ".join(_PHASES)}, got {name!r}.')
   _check_count('steps_per_epoch', steps_per_epoch, 1)
@@ -131,23 +157,26 @@ def late_ramp(
   epochs: int,
   start: float = 0.3,
 ) -> optax.Schedule:
-  """0 up to a progress of `start`, then linear to the value at the end.
+  """Zero up to a progress of `start`, then linear to the value at the end.
 
-  value · clip((e/epochs - start) / (1 - start), 0, 1). Source: Jiang et al.,
-  arXiv:2604.26297.
+  In epoch e = 1, 2, …
+
+      value·clip((e / epochs - start) / (1 - start), 0, 1)
+
+  Source: Jiang et al., arXiv:2604.26297.
 
   Args:
     value: the value ≥ 0 in the last epoch.
-    steps_per_epoch: updates an epoch, ≥ 1.
+    steps_per_epoch: updates per epoch, ≥ 1.
     epochs: epochs in all, ≥ 1.
-    start: in [0, 1).
+    start: the progress e / epochs at which the ramp starts, in [0, 1).
 
   Returns:
-    A schedule of the update count.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
-    TypeError: an argument of the wrong type.
-    ValueError: an argument out of range.
+    TypeError: an argument has the wrong type.
+    ValueError: an argument is out of range.
 
   Examples:
     >>> from neuroplastic_optax import modulations, schedules
@@ -156,10 +185,10 @@ def late_ramp(
     [0.0, 0.0, 0.1, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
-  _numbers.check('start', start, _numbers.DECAY)
+  _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
   def schedule(count: jax.typing.ArrayLike) -> jax.Array:
     done = epoch(count, steps_per_epoch) - start * epochs
@@ -174,21 +203,25 @@ def late_ramp(
 def cosine_ramp(
   value: jax.typing.ArrayLike, steps_per_epoch: int, epochs: int
 ) -> optax.Schedule:
-  """A cosine from 0 to the value at the end: value · ½(1 - cos π·e/epochs).
+  """Half a cosine wave from 0 to the value at the end.
+
+  In epoch e = 1, 2, …
+
+      value·(1 - cos(π·e / epochs)) / 2
 
   Source: Jiang et al., arXiv:2604.26297.
 
   Args:
     value: the value ≥ 0 in the last epoch.
-    steps_per_epoch: updates an epoch, ≥ 1.
+    steps_per_epoch: updates per epoch, ≥ 1.
     epochs: epochs in all, ≥ 1.
 
   Returns:
-    A schedule of the update count.
+    A schedule of the update count, which returns a scalar array.
 
   Raises:
-    TypeError: an argument of the wrong type.
-    ValueError: an argument out of range.
+    TypeError: an argument has the wrong type.
+    ValueError: an argument is out of range.
 
   Examples:
     >>> from neuroplastic_optax import modulations, schedules
@@ -197,7 +230,7 @@ def cosine_ramp(
     [0.02, 0.35, 0.7, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _numbers.check('value', value, _numbers.NON_NEGATIVE)
+  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 

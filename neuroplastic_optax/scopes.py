@@ -1,13 +1,14 @@
-"""Scopes: which leaves a rule or the controller acts on.
+"""Scopes: the leaves on which a rule or the controller acts.
 
-A scope is a callable of the params that returns a pytree of bools; `thirds`
-returns numbers, for `Homeostasis.target_rms_scale`. Paths are written with
-slashes, as in `block1/conv/kernel`.
+A scope is a callable of the params that returns a pytree of bools. `thirds`
+returns a pytree of numbers instead, for `Homeostasis.target_rms_scale`. The
+path of a leaf is written with slashes, as in `block1/conv/kernel`.
 
-The published scopes go by the order of the model's leaves. JAX sorts the keys
-of dictionaries, so that order has to be given, as a list of path prefixes.
-Within a prefix, and everywhere without a list, leaves are in natural order:
-`layer2` before `layer10`.
+The published scopes (Jiang et al., arXiv:2604.26297) depend on the order of the
+leaves in the model: `classifier`, `early_blocks`, `late_blocks` and `thirds`.
+JAX sorts the keys of dictionaries and so loses that order. You can give it as a
+list of path prefixes. Leaves with the same prefix, and all leaves without a
+list, are in natural order: `layer2` comes before `layer10`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _numbers
+from neuroplastic_optax import _hyperparameters
+
+__all__ = (
+  'classifier',
+  'convolutional',
+  'early_blocks',
+  'late_blocks',
+  'matching',
+  'thirds',
+)
 
 Scope = Callable[[optax.Params], Any]
 
@@ -30,17 +40,17 @@ def _path(path: Any) -> str:
 
 
 def matching(regex: str) -> Scope:
-  """The leaves whose path has a match of a regular expression in it.
+  """The leaves whose path matches a regular expression somewhere.
 
   Args:
-    regex: as for `re.search`.
+    regex: a regular expression, searched for in the path with `re.search`.
 
   Returns:
     A callable of the params that returns a pytree of bools.
 
   Raises:
-    TypeError: `regex` is no string.
-    ValueError: it is no regular expression.
+    TypeError: `regex` is not a string.
+    ValueError: `regex` is not a regular expression.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -69,17 +79,18 @@ def matching(regex: str) -> Scope:
 def convolutional(
   params: optax.Params | None = None, *, stacked_axes: int = 0
 ) -> Any:
-  """The kernels of convolutions: the leaves of rank 4.
+  """The kernels of convolutions, which are the leaves of rank 4.
 
-  It is a scope as it stands; call it without params to say how many leading
-  axes are stacked.
+  The function itself is a scope. Call it without params to make a scope for
+  params whose leaves have stacked axes.
 
   Args:
-    params: the params.
-    stacked_axes: how many leading axes of a leaf do not count.
+    params: the params; None to get a scope.
+    stacked_axes: how many leading axes of a leaf do not count towards its rank.
 
   Returns:
-    A pytree of bools; without params, a callable of them.
+    A pytree of bools or, without params, a callable of the params that returns
+    one.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -95,7 +106,7 @@ def convolutional(
 
 
 def classifier(order: Sequence[str] | None = None) -> Scope:
-  """The last two leaves.
+  """The last two leaves of the model, such as a kernel and a bias.
 
   Args:
     order: path prefixes in the model's order; None for natural order.
@@ -104,8 +115,8 @@ def classifier(order: Sequence[str] | None = None) -> Scope:
     A callable of the params that returns a pytree of bools.
 
   Raises:
-    TypeError: `order` is no sequence of strings.
-    ValueError: when called, if a leaf has none of the prefixes.
+    TypeError: `order` is not a sequence of strings.
+    ValueError: the scope was called with a leaf that has none of the prefixes.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -118,10 +129,10 @@ def classifier(order: Sequence[str] | None = None) -> Scope:
 
 
 def early_blocks(order: Sequence[str] | None = None) -> Scope:
-  """Of the n leaves before the classifier's two, the first ⌈n/2⌉.
+  """The first ⌈n/2⌉ of the n leaves that come before the last two.
 
   Args:
-    order: see `classifier`.
+    order: path prefixes in the model's order; None for natural order.
 
   Returns:
     A callable of the params that returns a pytree of bools.
@@ -136,10 +147,10 @@ def early_blocks(order: Sequence[str] | None = None) -> Scope:
 
 
 def late_blocks(order: Sequence[str] | None = None) -> Scope:
-  """Of the n leaves before the classifier's two, those from ⌊n/2⌋ on.
+  """All but the first ⌊n/2⌋ of the n leaves that come before the last two.
 
   Args:
-    order: see `classifier`.
+    order: path prefixes in the model's order; None for natural order.
 
   Returns:
     A callable of the params that returns a pytree of bools.
@@ -161,20 +172,20 @@ def thirds(
   late: jax.typing.ArrayLike,
   order: Sequence[str] | None = None,
 ) -> Scope:
-  """A number for each third of the N leaves, cut at ⌈N/3⌉ and ⌈2N/3⌉.
+  """One number for each third of the N leaves, cut at ⌈N/3⌉ and ⌈2N/3⌉.
 
   Args:
-    early: > 0, for the leaves of the first third.
-    middle: > 0, for those of the second.
-    late: > 0, for those of the last.
-    order: see `classifier`.
+    early: the number > 0 for the leaves of the first third.
+    middle: the number > 0 for the leaves of the second third.
+    late: the number > 0 for the leaves of the last third.
+    order: path prefixes in the model's order; None for natural order.
 
   Returns:
     A callable of the params that returns a pytree of the numbers.
 
   Raises:
-    TypeError: a number of the wrong type.
-    ValueError: a number out of range.
+    TypeError: a number has the wrong type.
+    ValueError: a number is out of range.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -185,7 +196,7 @@ def thirds(
     >>> homeostasis = Homeostasis(target_rms_scale=scale)
   """
   for name, value in (('early', early), ('middle', middle), ('late', late)):
-    _numbers.check(name, value, _numbers.POSITIVE)
+    _hyperparameters.check(name, value, _hyperparameters.POSITIVE)
 
   def pick(rank: int, count: int) -> Any:
     if rank < math.ceil(count / 3):

@@ -29,10 +29,8 @@ def _public():
     if not inspect.ismodule(value):
       yield name, value
       continue
-    for inner, part in vars(value).items():
-      defined_there = getattr(part, '__module__', None) == value.__name__
-      if defined_there and not inner.startswith('_'):
-        yield f'{name}.{inner}', part
+    for inner in value.__all__:
+      yield f'{name}.{inner}', getattr(value, inner)
 
 
 PUBLIC = dict(_public())

@@ -57,7 +57,7 @@ def check(
   allowed: Interval,
   *,
   schedule: bool = False,
-  none: str | None = None,
+  optional: bool | str = False,
 ) -> None:
   """Checks one hyperparameter.
 
@@ -65,20 +65,20 @@ def check(
     name: the argument's name, for the message.
     value: what the user gave.
     allowed: the numbers that it may be.
-    schedule: whether a callable of the update count will do too.
-    none: what `None` means, where `None` will do too.
+    schedule: whether it may be a callable of the update count.
+    optional: whether it may be None; a string says what None means.
 
   Raises:
     TypeError: `value` is of the wrong type.
     ValueError: it is out of range or no scalar.
   """
-  if (none and value is None) or (schedule and callable(value)):
+  if (optional and value is None) or (schedule and callable(value)):
     return
   wanted = str(allowed)
   if schedule:
     wanted += ' or a schedule (a callable of the update count)'
-  if none:
-    wanted += f' or None ({none})'
+  if optional:
+    wanted += f' or None ({optional})' if optional is not True else ' or None'
   message = f'{name} must be {wanted}, got {value!r}.'
   if isinstance(value, jax.Array):
     real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(

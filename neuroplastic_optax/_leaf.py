@@ -1,0 +1,215 @@
+"""One leaf's update: the stages in their order, and all casts.
+
+    signals → α → modulation → decay → homeostasis → controller
+
+Before the controller can speak it has to hear every leaf of a group, so that
+there are two functions: `propose` up to there, `finish` from there. What a tree
+is, only `_transform` knows.
+"""
+
+from collections.abc import Hashable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from neuroplastic_optax import _coefficient
+from neuroplastic_optax import _controller
+from neuroplastic_optax import _diagnostics
+from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _reductions
+from neuroplastic_optax import _settings
+from neuroplastic_optax import _signals
+from neuroplastic_optax import _slices
+from neuroplastic_optax import _tensor
+
+
+class Plan(NamedTuple):
+  """What is done to one leaf; static, but for `target_rms_scale`."""
+
+  modulate: bool  # Whether it is in the modulation's scope.
+  decay: bool
+  group: Hashable  # Its group for the controller; None outside the scope.
+  target_rms_scale: Any  # c, of homeostasis.
+  stacked_axes: int
+  axis_name: tuple[str, ...] | None
+  diagnose: bool
+
+
+class Inputs(NamedTuple):
+  """One leaf, in its own dtypes; None for what is not needed."""
+
+  gradient: Any
+  base_update: Any
+  parameter: Any
+  momentum: Any
+  moments: _signals.Moments | None  # None in gradient-only mode.
+
+
+class Proposal(NamedTuple):
+  """One leaf's update before the controller has spoken."""
+
+  update: Any  # At least float32.
+  moments: _signals.Moments | None  # In their own dtypes.
+  log_ratio: jax.Array | None  # ℓ, what the controller wants to hear.
+  measured: dict[str, jax.Array] | None  # For the diagnostics.
+
+
+def zero_moments(
+  leaf: Any, state_dtype: Any, settings: _settings.Settings
+) -> _signals.Moments:
+  """The moments of one leaf before the first update.
+
+  Args:
+    leaf: the param; None for None.
+    state_dtype: the dtype asked for; None for that of the param.
+    settings: the decays, of which the dtype of a moment may depend.
+
+  Returns:
+    Zeros of the leaf's shape and sharding.
+  """
+
+  def zeros(decay: Any, *, real: bool) -> Any:
+    if leaf is None:
+      return None
+    dtype = jnp.result_type(leaf)
+    if real:
+      dtype = _dtypes.real_dtype(dtype)
+    known = float(decay) if _hyperparameters.is_known(decay) else None
+    kept = _dtypes.accumulator_dtype(state_dtype, known)
+    # The dtype is given so that no state is weakly typed.
+    return jnp.zeros_like(leaf, dtype=_dtypes.moment_dtype(dtype, kept))
+
+  return _signals.Moments(
+    activity=zeros(settings.activity_decay, real=True),
+    mu=zeros(settings.memory_b1, real=False),
+    nu=zeros(settings.memory_b2, real=True),
+  )
+
+
+def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
+  """The update of one leaf, up to the controller.
+
+  Args:
+    inputs: the leaf.
+    plan: what is done to it.
+    stages: how, with schedules resolved.
+
+  Returns:
+    The proposal. A leaf that is None or empty is left as it is.
+  """
+  if inputs.gradient is None or not jnp.size(inputs.gradient):
+    return Proposal(inputs.base_update, inputs.moments, None, None)
+  if not plan.modulate:  # Whatever there is may not fit the leaf.
+    inputs = inputs._replace(momentum=None)
+  arrays = jax.tree.map(jnp.asarray, inputs)
+  one = functools.partial(_propose_slice, plan=plan, stages=stages)
+  return _slices.over_slices(one, plan.stacked_axes)(arrays)
+
+
+def finish(
+  proposal: Proposal, multiplier: jax.Array | None, like: Any
+) -> tuple[Any, _diagnostics.Statistics | None]:
+  """The update of one leaf, from the controller on.
+
+  Args:
+    proposal: what came before.
+    multiplier: what the controller multiplies the update by, a scalar; None
+      for 1.
+    like: the base's update, whose dtype the update gets.
+
+  Returns:
+    The update, and its statistics where they are wanted.
+  """
+  update, statistics = proposal.update, None
+  if update is None:
+    return None, None
+  if proposal.measured is not None:
+    statistics = _diagnostics.complete(
+      proposal.measured, 1.0 if multiplier is None else multiplier
+    )
+  if multiplier is not None:
+    update = update * multiplier.astype(update.real.dtype)
+  return _dtypes.downcast(update, jnp.asarray(like)), statistics
+
+
+def _propose_slice(
+  inputs: Inputs, plan: Plan, stages: _settings.Stages
+) -> Proposal:
+  """The proposal of one tensor that has at least one element."""
+  dtype = _dtypes.compute_dtype(
+    (inputs.gradient, inputs.base_update, inputs.moments)
+  )
+  settings, modulation, homeostasis = stages.cast(dtype)
+  wide = _dtypes.upcast(inputs, dtype)
+  moments = None
+  if wide.moments is not None:
+    moments = _signals.update_moments(
+      wide.gradient,
+      wide.moments,
+      settings.activity_decay,
+      settings.memory_b1,
+      settings.memory_b2,
+    )
+  tensor = _seen(
+    wide._replace(moments=moments),
+    settings,
+    _reductions.Reductions(plan.axis_name),
+  )
+  u = modulated = (
+    modulation.modulate(tensor) if plan.modulate else wide.base_update
+  )
+  if plan.decay:
+    u = u + settings.weight_decay * wide.parameter
+  raw_update = u
+  factor: Any = 1.0
+  if homeostasis is not None:
+    factor = _homeostasis.factor(
+      tensor.norm(u),
+      tensor.reductions.size(u),
+      homeostasis,
+      _hyperparameters.cast(plan.target_rms_scale, dtype),
+      settings.eps,
+    )
+    u = _homeostasis.scaled(u, factor)
+  log_ratio = measured = None
+  if plan.group is not None:
+    log_ratio = _controller.log_ratio(tensor)
+  if plan.diagnose:
+    measured = _diagnostics.measure(
+      _diagnostics.Sample(
+        tensor,
+        modulated,
+        raw_update,
+        factor,
+        settings.min_alpha,
+        settings.max_alpha,
+      )
+    )
+  stored = jax.tree.map(_dtypes.downcast, moments, inputs.moments)
+  return Proposal(u, stored, log_ratio, measured)
+
+
+def _seen(
+  wide: Inputs,
+  settings: _settings.Settings,
+  reductions: _reductions.Reductions,
+) -> _tensor.Tensor:
+  """What the rule sees of a tensor, given its moments after this update."""
+  alpha, alpha_gradient, mean_magnitude = _coefficient.coefficients(
+    wide.gradient, wide.moments, settings, reductions
+  )
+  return _tensor.Tensor(
+    base_update=wide.base_update,
+    gradient=wide.gradient,
+    alpha=alpha,
+    alpha_gradient=alpha_gradient,
+    parameter=wide.parameter,
+    momentum=wide.momentum,
+    eps=settings.eps,
+    reductions=reductions,
+    norm_scale=_reductions.norm_scale(mean_magnitude),
+  )

@@ -1,0 +1,510 @@
+"""Rules of a user's own, from public names alone; and what such a rule sees."""
+
+import dataclasses
+import functools
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic
+from tests.running import run
+
+RNG = np.random.default_rng(0)
+
+
+def _array(*shape, dtype='float32'):
+  return jnp.asarray(RNG.standard_normal(shape), dtype)
+
+
+PARAMS = {'w': _array(4, 6), 'b': _array(6)}
+GRADIENT = {'w': _array(4, 6), 'b': _array(6)}
+
+
+def _mesh(kind='Auto'):
+  kinds = (getattr(jax.sharding.AxisType, kind),)
+  return jax.make_mesh((8,), ('x',), axis_types=kinds)
+
+
+# Numbers and switches.
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields(modulations.Modulation):
+  any: object = modulations.number(default=0.0)
+  bounded: object = modulations.number(default=0.5, low=0.0, high=1.0)
+  above: object = modulations.number(default=2, low=2)
+  plain: object = modulations.number(default=1.0, low=0.0, schedule=False)
+  optional: object = modulations.number(default=None, optional=True)
+  named: object = modulations.number(
+    default=None, low=0, optional='no limit', schedule=False
+  )
+  flag: bool = modulations.switch(default=False)
+  name: str = 'static'
+
+  def modulate(self, tensor):
+    return tensor.base_update * self.bounded
+
+
+SCHEDULE = ' or a schedule (a callable of the update count)'
+ALLOWED = {
+  'any': 'a number in (-inf, inf)' + SCHEDULE,
+  'bounded': 'a number in [0, 1]' + SCHEDULE,
+  'above': 'a number in [2, inf)' + SCHEDULE,
+  'plain': 'a number in [0, inf)',
+  'optional': 'a number in (-inf, inf)' + SCHEDULE + ' or None',
+  'named': 'a number in [0, inf) or None (no limit)',
+}
+
+
+@pytest.mark.parametrize('name', ALLOWED)
+@pytest.mark.parametrize(
+  ('value', 'error'),
+  [
+    (np.nan, ValueError),
+    (np.inf, ValueError),
+    (-np.inf, ValueError),
+    (np.ones(2), ValueError),
+    ('1', TypeError),
+    (True, TypeError),
+    (1j, TypeError),
+    ([1.0], TypeError),
+  ],
+  ids=repr,
+)
+def test_an_error_names_the_field_the_value_and_what_is_allowed(
+  name, value, error
+):
+  message = f'Fields.{name} must be {ALLOWED[name]}, got {value!r}.'
+  with pytest.raises(error, match=f'^{re.escape(message)}$'):
+    Fields(**{name: value})
+
+
+@pytest.mark.parametrize(
+  ('name', 'inside', 'outside'),
+  [
+    ('any', [-1e30, 0, 1e30], []),
+    ('bounded', [0, 0.0, 1, 1.0], [-1e-9, 1 + 1e-9, -1]),
+    ('above', [2, 1e30], [1.999, 0]),
+    ('plain', [0, 5], [-1]),
+    ('named', [0], [-1e-9]),
+  ],
+)
+def test_bounds_are_inclusive(name, inside, outside):
+  for value in inside:
+    for number in (value, np.float64(value), jnp.float32(value)):
+      assert getattr(Fields(**{name: number}), name) is number
+  for value in outside:
+    for number in (value, np.float64(value)):
+      with pytest.raises(ValueError, match=f'^Fields.{name} must be'):
+        Fields(**{name: number})
+    Fields(**{name: jnp.float32(value)})  # Arrays are not checked.
+
+
+def test_none_and_schedules_where_they_are_allowed():
+  schedule = optax.linear_schedule(0.0, 1.0, 10)
+  for name, allowed in ALLOWED.items():
+    for value, words in ((None, 'None'), (schedule, 'schedule')):
+      if words in allowed:
+        assert getattr(Fields(**{name: value}), name) is value
+      else:
+        with pytest.raises(TypeError, match=f'^Fields.{name} must be'):
+          Fields(**{name: value})
+
+
+def test_a_field_without_default_must_be_given():
+  @dataclasses.dataclass(frozen=True)
+  class Required(modulations.Modulation):
+    power: object = modulations.number()
+    flag: bool = modulations.switch()
+
+    def modulate(self, tensor):
+      return tensor.base_update
+
+  with pytest.raises(TypeError, match="'power' and 'flag'"):
+    Required()
+  assert Required(1.0, True).power == 1.0
+
+
+def test_bounds_that_allow_nothing_are_refused():
+  with pytest.raises(ValueError, match=r'low must be at most high.*2.*1'):
+    modulations.number(low=2.0, high=1.0)
+  with pytest.raises(ValueError, match='low must be at most high'):
+    modulations.number(low=float('nan'))
+
+
+@pytest.mark.parametrize(
+  'value', [1, 0, None, 'yes', np.True_, jnp.array(True)]
+)
+def test_a_switch_is_a_python_bool(value):
+  message = f'Fields.flag must be True or False, got {value!r}.'
+  with pytest.raises(TypeError, match=f'^{re.escape(message)}$'):
+    Fields(flag=value)
+
+
+def test_the_switches_of_the_library_are_such():
+  for rule, name in (
+    (modulations.Direct, 'unit_mean'),
+    (modulations.Orthogonal, 'match_gradient_norm'),
+  ):
+    message = f'{rule.__name__}.{name} must be True or False, got 1.'
+    with pytest.raises(TypeError, match=re.escape(message)):
+      rule(**{name: 1})
+
+
+def test_numbers_are_leaves_and_all_else_is_static():
+  rule = Fields(bounded=0.25, optional=3, flag=True)
+  leaves = {
+    jax.tree_util.keystr(path): leaf
+    for path, leaf in jax.tree.leaves_with_path(rule)
+  }
+  assert leaves == {
+    '.any': 0.0,
+    '.bounded': 0.25,
+    '.above': 2,
+    '.plain': 1.0,
+    '.optional': 3,
+  }
+  same = jax.jit(lambda rule: rule)(rule)
+  assert same.flag is True
+  assert same.name == 'static'
+  assert isinstance(same.bounded, jax.Array)
+  # A schedule is static too.
+  rule = Fields(bounded=optax.constant_schedule(1.0))
+  assert len(jax.tree.leaves(rule)) == len(leaves) - 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen(modulations.Modulation):
+  """Tells of what its numbers are when it is called."""
+
+  number: object = modulations.number(default=1.0)
+  optional: object = modulations.number(default=None, optional=True)
+  told: object = None
+
+  def modulate(self, tensor):
+    self.told.append((self.number, self.optional))
+    return tensor.base_update * self.number
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
+def test_numbers_are_cast_and_resolved_at_every_update(dtype):
+  for value, expected in (
+    (3, 3.0),
+    (np.float64(0.1), 0.1),
+    (jnp.bfloat16(0.5), 0.5),
+    (lambda count: count + 2, 2.0),
+  ):
+    told = []
+    tx = neuroplastic(modulation=Seen(value, told=told), homeostasis=None)
+    g = jnp.ones(3, dtype)
+    tx.update(g, tx.init(g))
+    ((number, optional),) = told
+    assert number == expected
+    assert optional is None
+    if isinstance(value, (int, np.number)):
+      assert type(number) is float
+    else:
+      assert (number.dtype, number.shape) == (jnp.float32, ())
+
+
+def test_a_rule_may_be_built_inside_vmap():
+  def update(bounded):
+    rule = Fields(bounded=bounded)
+    tx = neuroplastic(modulation=rule, homeostasis=None)
+    return tx.update(GRADIENT, tx.init(PARAMS))[0]['b']
+
+  numbers = jnp.array([0.0, 0.5, 1.0])
+  expected = numbers[:, None] * GRADIENT['b']
+  np.testing.assert_array_equal(jax.vmap(update)(numbers), expected)
+
+
+def test_a_schedule_does_not_recompile():
+  rule = Fields(bounded=optax.linear_schedule(0.0, 1.0, 4))
+  tx = neuroplastic(modulation=rule, homeostasis=None)
+  update, state = jax.jit(tx.update), tx.init(PARAMS)
+  for count in range(5):
+    u, state = update(GRADIENT, state, PARAMS)
+    np.testing.assert_allclose(u['b'], count / 4 * GRADIENT['b'], rtol=1e-6)
+  assert update._cache_size() == 1
+
+  @jax.jit
+  def with_rule(rule):
+    tx = neuroplastic(modulation=rule, homeostasis=None)
+    return tx.update(GRADIENT, tx.init(PARAMS))
+
+  for bounded in (0.1, 0.2, 0.3):
+    with_rule(Fields(bounded=bounded))
+  assert with_rule._cache_size() == 1
+
+
+# A residual of one's own.
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign(modulations.Residual):
+  """u = b + s·α·rms(b) ⊙ sign(b) where the scope says so."""
+
+  strength: object = modulations.number(default=0.1, low=0.0)
+  scope: object = None
+
+  def residual(self, tensor):
+    b = tensor.base_update
+    rms = jnp.sqrt(tensor.mean(b**2))
+    return self.strength * tensor.alpha * rms * jnp.sign(b)
+
+
+def test_a_residual_with_a_scheduled_strength():
+  tx = neuroplastic(
+    modulation=Sign(
+      optax.linear_schedule(0.0, 1.0, 2), {'w': True, 'b': False}
+    ),
+    homeostasis=None,
+    diagnostics='per_leaf',
+  )
+  alpha = neuroplastic(homeostasis=None)
+  state, alpha_state, update = tx.init(PARAMS), alpha.init(PARAMS), tx.update
+  for count in range(3):
+    u, state = update(GRADIENT, state, PARAMS)
+    product, alpha_state = alpha.update(GRADIENT, alpha_state, PARAMS)
+    b = np.asarray(GRADIENT['w'], np.float64)
+    rms = np.sqrt(np.mean(b**2))
+    expected = b + count / 2 * np.asarray(product['w']) / b * rms * np.sign(b)
+    np.testing.assert_allclose(u['w'], expected, rtol=1e-5)
+    np.testing.assert_array_equal(u['b'], GRADIENT['b'])
+    if count == 0:  # With strength 0, the base bit for bit.
+      np.testing.assert_array_equal(u['w'], GRADIENT['w'])
+
+
+def test_its_strength_is_checked():
+  with pytest.raises(
+    ValueError, match=r'^Sign.strength must be a number in \['
+  ):
+    Sign(-1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnMomentum(modulations.Modulation):
+  uses_momentum = True
+
+  def modulate(self, tensor):
+    return tensor.momentum
+
+
+def test_a_rule_of_ones_own_finds_momentum():
+  adam = optax.scale_by_adam(b1=0.8)
+  tx = neuroplastic(adam, modulation=OnMomentum())
+  u, _ = run(tx, PARAMS, [GRADIENT] * 3)
+  chex.assert_trees_all_close(u, GRADIENT, rtol=1e-5)  # Bias-corrected.
+  with pytest.raises(ValueError, match='OnMomentum needs a base .* momentum'):
+    neuroplastic(modulation=OnMomentum()).init(PARAMS)
+
+
+# The sums of a tensor.
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum(modulations.Modulation):
+  """Fills the update with one of the sums."""
+
+  which: str = 'sum'
+  uses_parameter = True
+
+  def modulate(self, tensor):
+    b, p = tensor.base_update, tensor.parameter
+    value = {
+      'sum': lambda: tensor.sum(b),
+      'mean': lambda: tensor.mean(b),
+      'dot': lambda: tensor.dot(b, p),
+      'norm': lambda: tensor.norm(p),
+      'scaled_dot': lambda: tensor.scaled_dot(b, p) * tensor.norm_scale**2,
+      'sum_of_scalar': lambda: tensor.sum(jnp.float32(2.0)),
+      'mean_of_scalar': lambda: tensor.mean(jnp.float32(2.0)),
+      'norm_of_scalar': lambda: tensor.norm(jnp.float32(2.0)),
+      'dot_with_scalar': lambda: tensor.dot(jnp.float32(2.0), b),
+    }[self.which]()
+    return jnp.full_like(b, value)
+
+
+EXPECTED = {
+  'sum': lambda b, p: b.sum(),
+  'mean': lambda b, p: b.mean(),
+  'dot': lambda b, p: (b.conj() * p).sum().real,
+  'norm': lambda b, p: np.linalg.norm(p),
+  'scaled_dot': lambda b, p: (b.conj() * p).sum().real,
+  'sum_of_scalar': lambda b, p: 2.0 * b.size,
+  'mean_of_scalar': lambda b, p: 2.0,
+  'norm_of_scalar': lambda b, p: 2.0 * np.sqrt(b.size),
+  'dot_with_scalar': lambda b, p: 2.0 * b.real.sum(),
+}
+
+
+def _sum_transformation(which, **kwargs):
+  return neuroplastic(modulation=Sum(which), homeostasis=None, **kwargs)
+
+
+@pytest.mark.parametrize('which', EXPECTED)
+@pytest.mark.parametrize('dtype', ['float32', 'complex64'])
+@pytest.mark.parametrize('stacked_axes', [0, 1, 2])
+def test_sums_are_right(which, dtype, stacked_axes):
+  g, p = _array(3, 2, 8, dtype=dtype), _array(3, 2, 8, dtype=dtype)
+  if dtype == 'complex64':
+    g, p = g + 1j * _array(3, 2, 8), p - 2j * _array(3, 2, 8)
+  tx = _sum_transformation(which, stacked_axes=stacked_axes)
+  u, _ = tx.update(g, tx.init(p), p)
+  axes = g.shape[:stacked_axes]
+  for index in np.ndindex(*axes):
+    b, theta = (np.asarray(x[index], np.complex128) for x in (g, p))
+    expected = np.full(b.shape, EXPECTED[which](b, theta))
+    np.testing.assert_allclose(u[index], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('which', EXPECTED)
+def test_sums_are_those_of_the_whole_tensor_in_shard_map(which):
+  g, p = _array(16, 3), _array(16, 3)
+  tx = _sum_transformation(which, axis_name='x')
+
+  @functools.partial(
+    jax.shard_map,
+    mesh=_mesh(),
+    in_specs=(jax.P('x'), jax.P('x')),
+    out_specs=jax.P('x'),
+  )
+  def update(g, p):
+    return tx.update(g, tx.init(p), p)[0]
+
+  whole = _sum_transformation(which)
+  expected, _ = whole.update(g, whole.init(p), p)
+  np.testing.assert_allclose(jax.jit(update)(g, p), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('magnitude', [1e-30, 1e-10, 1.0, 1e10, 1e30])
+def test_norm_neither_overflows_nor_vanishes(magnitude):
+  p = jnp.float32(magnitude) * jnp.array([3.0, 4.0])
+  tx = _sum_transformation('norm')
+  u, _ = tx.update(p, tx.init(p), p)
+  np.testing.assert_allclose(u, 5.0 * magnitude, rtol=1e-6)
+
+
+# Direct(unit_mean=True).
+
+
+def _unit_mean(unit_mean=True, **kwargs):
+  return neuroplastic(
+    modulation=modulations.Direct(unit_mean=unit_mean),
+    homeostasis=None,
+    **kwargs,
+  )
+
+
+SETTINGS = {
+  'default': {},
+  'gradient_only': dict(gradient_only=True),
+  'extrapolated': dict(plasticity_scale=2.0),
+  'narrow': dict(min_alpha=0.9, max_alpha=1.1),
+  'one_alpha': dict(parameterwise=False),
+}
+
+
+@pytest.mark.parametrize('name', SETTINGS)
+@pytest.mark.parametrize('stacked_axes', [0, 1])
+def test_unit_mean_divides_alpha_by_its_mean(name, stacked_axes):
+  g = _array(3, 40)
+  kwargs = SETTINGS[name] | dict(stacked_axes=stacked_axes)
+  u, _ = run(_unit_mean(**kwargs), g, [g] * 3)
+  plain, _ = run(_unit_mean(False, **kwargs), g, [g] * 3)
+  alpha = np.asarray(plain, np.float64) / np.asarray(g)
+  axis = 1 if stacked_axes else None
+  mean = alpha.mean(axis=axis, keepdims=True)
+  np.testing.assert_allclose(u, alpha / mean * g, rtol=2e-5, atol=1e-7)
+  unit = np.asarray(u, np.float64) / np.asarray(g)
+  np.testing.assert_allclose(unit.mean(axis=axis), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
+@pytest.mark.parametrize('updates', [1, 3])
+def test_unit_mean_of_zero_gradients_is_zero(dtype, updates):
+  g = {'w': jnp.zeros((2, 3), dtype), 's': jnp.zeros((), dtype)}
+  tx = _unit_mean(min_alpha=0.0, stacked_axes={'w': 1, 's': 0})
+  u, state = run(tx, g, [g] * updates)
+  chex.assert_trees_all_equal(u, g)
+  chex.assert_tree_all_finite(state)
+
+
+def test_where_the_mean_is_not_above_eps_alpha_is_left():
+  # Far below ε, α_grad is about |g| / ε; beside a large ε, all α are small.
+  for g, kwargs in (
+    (1e-20 * _array(50), dict(min_alpha=0.0, gradient_only=True)),
+    (_array(50) ** 5, dict(min_alpha=0.0, plasticity_scale=3.0, eps=10.0)),
+  ):
+    u, _ = run(_unit_mean(**kwargs), g, [g])
+    plain, _ = run(_unit_mean(False, **kwargs), g, [g])
+    chex.assert_tree_all_finite(u)
+    mean = np.mean(np.asarray(plain, np.float64) / np.asarray(g, np.float64))
+    assert mean <= kwargs.get('eps', 1e-8)
+    np.testing.assert_array_equal(u, plain)
+
+
+def test_unit_mean_in_low_precision():
+  g = _array(64, dtype='bfloat16')
+  u, _ = run(_unit_mean(), g, [g])
+  assert u.dtype == jnp.bfloat16
+  wide = g.astype('float32')
+  expected, _ = run(_unit_mean(), wide, [wide])
+  np.testing.assert_allclose(
+    u.astype('float32'), expected, rtol=float(jnp.finfo('bfloat16').eps)
+  )
+
+
+@pytest.mark.parametrize('kind', ['Auto', 'Explicit'])
+def test_unit_mean_of_sharded_arrays(kind):
+  g = _array(16, 3)
+  expected, _ = run(_unit_mean(), g, [g] * 2)
+  mesh = _mesh(kind)
+  with jax.set_mesh(mesh):
+    spec = jax.sharding.NamedSharding(mesh, jax.P('x', None))
+    split = jax.device_put(g, spec)
+    u, _ = run(_unit_mean(), split, [split] * 2)
+    assert u.sharding.is_equivalent_to(spec, u.ndim)
+  np.testing.assert_allclose(u, expected, rtol=1e-5)
+
+
+def test_unit_mean_in_shard_map():
+  g = _array(16, 3)
+  tx = _unit_mean(axis_name='x')
+  update = jax.shard_map(
+    lambda g: tx.update(g, tx.init(g))[0],
+    mesh=_mesh(),
+    in_specs=jax.P('x'),
+    out_specs=jax.P('x'),
+  )
+  expected, _ = run(_unit_mean(), g, [g])
+  np.testing.assert_allclose(jax.jit(update)(g), expected, rtol=1e-5)
+
+
+def test_unit_mean_under_vmap():
+  gs = _array(3, 20)
+  tx = _unit_mean()
+  update = lambda g: tx.update(g, tx.init(g))[0]
+  expected = jnp.stack([update(g) for g in gs])
+  np.testing.assert_allclose(jax.vmap(update)(gs), expected, rtol=1e-6)
+
+
+def test_unit_mean_is_of_the_step_not_of_the_diagnostics():
+  for unit_mean in (False, True):
+    tx = _unit_mean(unit_mean, diagnostics='global', max_alpha=0.5)
+    _, state = run(tx, PARAMS, [GRADIENT] * 2)
+    assert get_diagnostics(state)['alpha_max'] <= 0.5
+
+
+def test_direct_without_it_is_as_it_was():
+  chex.assert_trees_all_equal(
+    run(neuroplastic(), PARAMS, [GRADIENT] * 2),
+    run(neuroplastic(modulation=modulations.Direct()), PARAMS, [GRADIENT] * 2),
+  )
