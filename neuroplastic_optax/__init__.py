@@ -21,14 +21,18 @@ from neuroplastic_optax._optimizer import neuroplastic_optimizer
 from neuroplastic_optax._state import NeuroplasticState
 from neuroplastic_optax._transform import neuroplastic
 
-__all__ = (
-  'Homeostasis',
-  'LearningRateController',
-  'NeuroplasticState',
-  'get_diagnostics',
-  'modulations',
+# In the order of the API reference.
+__all__ = (  # noqa: RUF022
   'neuroplastic',
   'neuroplastic_optimizer',
-  'schedules',
+  'modulations',
+  'Homeostasis',
+  'LearningRateController',
   'scopes',
+  'schedules',
+  'get_diagnostics',
+  'NeuroplasticState',
 )
+
+# How pdoc is to read docstrings.
+__docformat__ = 'google'

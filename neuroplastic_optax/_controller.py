@@ -14,13 +14,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,8 @@ class LearningRateController(_stage.Stage):
   gain: Any = _fields.hyperparameter(default=0.1)
   low: Any = _fields.hyperparameter(default=0.8)
   high: Any = _fields.hyperparameter(default=1.2)
-  groups: Any | Callable[[optax.Params], Any] = None
-  scope: Any | Callable[[optax.Params], Any] = None
+  groups: Any | Callable[[_types.Params], Any] = None
+  scope: Any | Callable[[_types.Params], Any] = None
 
   def __post_init__(self) -> None:
     super().__post_init__()

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 from neuroplastic_optax._state import NeuroplasticState
 
 BINS = 64
@@ -446,7 +446,7 @@ def _per_leaf(
   return PerLeaf(tuple(filled), flat.treedef)
 
 
-def get_diagnostics(opt_state: optax.OptState) -> dict[str, Any]:
+def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
   """Returns what the last update did.
 
   It works on any state that holds a `NeuroplasticState`, such as that of

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Homeostasis(_stage.Stage):
   )
   target_rms: Any = _fields.hyperparameter(default=0.02, optional='no RMS gain')
   adaptation_rate: Any = _fields.hyperparameter(default=0.01)
-  target_rms_scale: Callable[[optax.Params], Any] | Any = None
+  target_rms_scale: Callable[[_types.Params], Any] | Any = None
 
   _trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
 

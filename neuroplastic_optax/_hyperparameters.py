@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+
+from neuroplastic_optax import _types
 
 Scalar = float | jax.Array
-ScalarOrSchedule = optax.ScalarOrSchedule
+ScalarOrSchedule = _types.ScalarOrSchedule
 
 _PYTHON_NUMBER = (int, float, np.number, np.ndarray)
 

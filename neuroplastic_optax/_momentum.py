@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 
 _FIELDS = ('trace', 'mu')
 
@@ -22,8 +23,8 @@ class Step(NamedTuple):
   """One update that the base has made."""
 
   base: optax.GradientTransformationExtraArgs
-  old_state: optax.OptState
-  new_state: optax.OptState
+  old_state: _types.OptState
+  new_state: _types.OptState
   updates: _trees.Flat  # What the base was given, or a tree like it.
   extra_args: dict[str, Any]
 
@@ -33,7 +34,7 @@ def _field(state: Any) -> str | None:
   return next((x for x in _FIELDS if x in getattr(state, '_fields', ())), None)
 
 
-def _find(state: optax.OptState) -> list[tuple[Any, str]]:
+def _find(state: _types.OptState) -> list[tuple[Any, str]]:
   """All states within `state` that hold momentum, with the field that does."""
   parts = jax.tree.leaves(state, is_leaf=lambda x: _field(x) is not None)
   return [(part, name) for part in parts if (name := _field(part))]
@@ -53,7 +54,7 @@ def _replace(state: Any, function: Callable[[Any], Any]) -> Any:
 
 def check(
   rule: str,
-  base_state: optax.OptState,
+  base_state: _types.OptState,
   params: _trees.Flat,
   inside: list[bool],
 ) -> None:

@@ -13,6 +13,7 @@ from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 from neuroplastic_optax import modulations
 
 
@@ -32,10 +33,10 @@ def _keep_dtypes(
   """
 
   def update_fn(
-    updates: optax.Updates,
-    state: optax.OptState,
-    params: optax.Params | None = None,
-  ) -> tuple[optax.Updates, optax.OptState]:
+    updates: _types.Updates,
+    state: _types.OptState,
+    params: _types.Params | None = None,
+  ) -> tuple[_types.Updates, _types.OptState]:
     wide, state = inner.update(_widen(updates), state, _widen(params))
     return jax.tree.map(_dtypes.downcast, wide, updates), state
 
@@ -43,31 +44,31 @@ def _keep_dtypes(
 
 
 def neuroplastic_optimizer(
-  learning_rate: optax.ScalarOrSchedule,
+  learning_rate: _types.ScalarOrSchedule,
   *,
   base: optax.GradientTransformation | None = None,
   modulation: modulations.Modulation = modulations.Direct(),
   homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
   controller: _controller.LearningRateController | None = None,
   gradient_only: bool = False,
-  activity_weight: jax.typing.ArrayLike = 0.4,
-  gradient_weight: jax.typing.ArrayLike = 0.4,
-  memory_weight: jax.typing.ArrayLike = 0.2,
-  activity_decay: jax.typing.ArrayLike = 0.95,
-  memory_b1: jax.typing.ArrayLike = 0.9,
-  memory_b2: jax.typing.ArrayLike = 0.99,
-  min_alpha: jax.typing.ArrayLike = 0.2,
-  max_alpha: jax.typing.ArrayLike = 2.0,
-  plasticity_scale: optax.ScalarOrSchedule = 1.0,
+  activity_weight: _types.ArrayLike = 0.4,
+  gradient_weight: _types.ArrayLike = 0.4,
+  memory_weight: _types.ArrayLike = 0.2,
+  activity_decay: _types.ArrayLike = 0.95,
+  memory_b1: _types.ArrayLike = 0.9,
+  memory_b2: _types.ArrayLike = 0.99,
+  min_alpha: _types.ArrayLike = 0.2,
+  max_alpha: _types.ArrayLike = 2.0,
+  plasticity_scale: _types.ScalarOrSchedule = 1.0,
   parameterwise: bool = True,
-  weight_decay: optax.ScalarOrSchedule = 0.0,
+  weight_decay: _types.ScalarOrSchedule = 0.0,
   decoupled_weight_decay: bool = False,
-  weight_decay_mask: Any | Callable[[optax.Params], Any] | None = None,
+  weight_decay_mask: Any | Callable[[_types.Params], Any] | None = None,
   stacked_axes: Any = None,
   axis_name: Any = None,
-  state_dtype: jax.typing.DTypeLike | None = None,
+  state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
-  eps: jax.typing.ArrayLike = 1e-8,
+  eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """The NeuroPlastic optimizer, complete with learning rate and sign.
 

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 import jax
-import optax
+
+from neuroplastic_optax import _types
 
 
 class NeuroplasticState(NamedTuple):
@@ -23,8 +24,8 @@ class NeuroplasticState(NamedTuple):
   """
 
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
-  activity: optax.Updates | None
-  memory_mu: optax.Updates | None
-  memory_nu: optax.Updates | None
-  base: optax.OptState
+  activity: _types.Updates | None
+  memory_mu: _types.Updates | None
+  memory_nu: _types.Updates | None
+  base: _types.OptState
   diagnostics: Any

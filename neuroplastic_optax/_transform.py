@@ -18,10 +18,11 @@ from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 from neuroplastic_optax import modulations
 from neuroplastic_optax._state import NeuroplasticState
 
-Mask = Any | Callable[[optax.Params], Any]
+Mask = Any | Callable[[_types.Params], Any]
 
 
 def neuroplastic(
@@ -31,23 +32,23 @@ def neuroplastic(
   homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
   controller: _controller.LearningRateController | None = None,
   gradient_only: bool = False,
-  activity_weight: jax.typing.ArrayLike = 0.4,
-  gradient_weight: jax.typing.ArrayLike = 0.4,
-  memory_weight: jax.typing.ArrayLike = 0.2,
-  activity_decay: jax.typing.ArrayLike = 0.95,
-  memory_b1: jax.typing.ArrayLike = 0.9,
-  memory_b2: jax.typing.ArrayLike = 0.99,
-  min_alpha: jax.typing.ArrayLike = 0.2,
-  max_alpha: jax.typing.ArrayLike = 2.0,
-  plasticity_scale: optax.ScalarOrSchedule = 1.0,
+  activity_weight: _types.ArrayLike = 0.4,
+  gradient_weight: _types.ArrayLike = 0.4,
+  memory_weight: _types.ArrayLike = 0.2,
+  activity_decay: _types.ArrayLike = 0.95,
+  memory_b1: _types.ArrayLike = 0.9,
+  memory_b2: _types.ArrayLike = 0.99,
+  min_alpha: _types.ArrayLike = 0.2,
+  max_alpha: _types.ArrayLike = 2.0,
+  plasticity_scale: _types.ScalarOrSchedule = 1.0,
   parameterwise: bool = True,
-  weight_decay: optax.ScalarOrSchedule = 0.0,
+  weight_decay: _types.ScalarOrSchedule = 0.0,
   weight_decay_mask: Mask | None = None,
   stacked_axes: Any = None,
   axis_name: Any = None,
-  state_dtype: jax.typing.DTypeLike | None = None,
+  state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
-  eps: jax.typing.ArrayLike = 1e-8,
+  eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """Modulates a base update by the plasticity of each parameter.
 
@@ -228,7 +229,7 @@ class _Transformation:
   state_dtype: Any
   diagnostics: _diagnostics.Mode | None
 
-  def init(self, params: optax.Params) -> NeuroplasticState:
+  def init(self, params: _types.Params) -> NeuroplasticState:
     """The state before the first update."""
     flat = _trees.flatten(params)
     _trees.check_inexact('params', flat)
@@ -255,11 +256,11 @@ class _Transformation:
 
   def update(
     self,
-    updates: optax.Updates,
+    updates: _types.Updates,
     state: NeuroplasticState,
-    params: optax.Params | None = None,
+    params: _types.Params | None = None,
     **extra_args: Any,
-  ) -> tuple[optax.Updates, NeuroplasticState]:
+  ) -> tuple[_types.Updates, NeuroplasticState]:
     """The updates and the state after one update."""
     self._check_params(params)
     flat = _trees.flatten(updates)
@@ -335,7 +336,7 @@ class _Transformation:
     )
     return [_leaf.Plan(*row) for row in zip(*columns, strict=True)]
 
-  def _check_params(self, params: optax.Params | None) -> None:
+  def _check_params(self, params: _types.Params | None) -> None:
     """Refuses to do without params where they are needed."""
     modulation, decays = self.stages.modulation, self.stages.decays
     if params is None and (decays or modulation.uses_parameter):
@@ -346,7 +347,7 @@ class _Transformation:
       )
 
   def _parameters(
-    self, like: _trees.Flat, params: optax.Params | None
+    self, like: _trees.Flat, params: _types.Params | None
   ) -> list[Any]:
     """θ of each leaf; None where it was not passed, or nothing needs it."""
     needed = (

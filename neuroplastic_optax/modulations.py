@@ -45,30 +45,32 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
 from neuroplastic_optax._fields import number
 from neuroplastic_optax._fields import switch
 from neuroplastic_optax._tensor import Tensor
 
-__all__ = (
+# In the order of the API reference.
+__all__ = (  # noqa: RUF022
   'Direct',
   'Gain',
-  'Modulation',
   'Momentum',
+  'TrustRatio',
   'Orthogonal',
+  'Modulation',
   'Residual',
   'Tensor',
-  'TrustRatio',
   'number',
   'switch',
 )
+__docformat__ = 'google'
 
-Scope = Any | Callable[[optax.Params], Any]
+Scope = Any | Callable[[_types.Params], Any]
 
 _TINY = 1e-12  # What the published program adds to the norms it divides by.
 
@@ -114,7 +116,7 @@ class Modulation(_stage.Stage, abc.ABC):
     return _trees.mask(f'{self._owner}scope', self.scope, flat)
 
   def check_base(
-    self, base_state: optax.OptState, params: _trees.Flat, inside: list[bool]
+    self, base_state: _types.OptState, params: _trees.Flat, inside: list[bool]
   ) -> None:
     """Refuses a base that the rule cannot use. The library calls this at init.
 
@@ -336,7 +338,7 @@ class Momentum(Residual):
   strength: Any = number(default=0.15, low=0.0)
   max_ratio: Any = number(default=0.25, low=0.0, schedule=False)
   scope: Scope | None = None
-  momentum: Callable[[optax.OptState], optax.Updates] | None = None
+  momentum: Callable[[_types.OptState], _types.Updates] | None = None
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -347,7 +349,7 @@ class Momentum(Residual):
       )
 
   def check_base(
-    self, base_state: optax.OptState, params: _trees.Flat, inside: list[bool]
+    self, base_state: _types.OptState, params: _trees.Flat, inside: list[bool]
   ) -> None:
     """Refuses a base without momentum, unless `momentum` is given."""
     if self.momentum is None:

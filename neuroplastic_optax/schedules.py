@@ -17,11 +17,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _types
 
 __all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
+__docformat__ = 'google'
 
 
 def _check_count(name: str, value: int, low: int) -> None:
@@ -31,7 +32,7 @@ def _check_count(name: str, value: int, low: int) -> None:
     raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
 
 
-def epoch(count: jax.typing.ArrayLike, steps_per_epoch: int) -> jax.Array:
+def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   """Returns the epoch of an update.
 
   Args:
@@ -50,8 +51,8 @@ def epoch(count: jax.typing.ArrayLike, steps_per_epoch: int) -> jax.Array:
 
 
 def epoch_warmup(
-  scale: jax.typing.ArrayLike, warmup_epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+  scale: _types.ArrayLike, warmup_epochs: int, steps_per_epoch: int
+) -> _types.Schedule:
   """The published warm-up of the plasticity scale, by epoch.
 
   In epoch e = 1, 2, …
@@ -84,7 +85,7 @@ def epoch_warmup(
   _check_count('warmup_epochs', warmup_epochs, 0)
   _check_count('steps_per_epoch', steps_per_epoch, 1)
 
-  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+  def schedule(count: _types.ArrayLike) -> jax.Array:
     done = jnp.minimum(epoch(count, steps_per_epoch) - 1, warmup_epochs)
     gate = done / warmup_epochs if warmup_epochs else 1.0
     return jnp.asarray(scale * gate)
@@ -101,11 +102,11 @@ _PHASES: dict[str, Callable[[jax.Array, int], jax.Array | bool]] = {
 
 
 def phase(
-  value: jax.typing.ArrayLike,
+  value: _types.ArrayLike,
   name: Literal['early', 'middle', 'late', 'full'],
   steps_per_epoch: int,
   epochs: int,
-) -> optax.Schedule:
+) -> _types.Schedule:
   """A value in one phase of training, and 0 in the others.
 
   The phase follows from the progress e / epochs:
@@ -143,7 +144,7 @@ def phase(
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 
-  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+  def schedule(count: _types.ArrayLike) -> jax.Array:
     return jnp.where(
       _PHASES[name](epoch(count, steps_per_epoch), epochs), value, 0.0
     )
@@ -152,11 +153,11 @@ def phase(
 
 
 def late_ramp(
-  value: jax.typing.ArrayLike,
+  value: _types.ArrayLike,
   steps_per_epoch: int,
   epochs: int,
   start: float = 0.3,
-) -> optax.Schedule:
+) -> _types.Schedule:
   """Zero up to a progress of `start`, then linear to the value at the end.
 
   In epoch e = 1, 2, …
@@ -190,7 +191,7 @@ def late_ramp(
   _check_count('epochs', epochs, 1)
   _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
-  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+  def schedule(count: _types.ArrayLike) -> jax.Array:
     done = epoch(count, steps_per_epoch) - start * epochs
     # The margin is less than an epoch: what rounds at the start stays 0.
     done = jnp.where(done < 1e-3, 0.0, done)
@@ -201,8 +202,8 @@ def late_ramp(
 
 
 def cosine_ramp(
-  value: jax.typing.ArrayLike, steps_per_epoch: int, epochs: int
-) -> optax.Schedule:
+  value: _types.ArrayLike, steps_per_epoch: int, epochs: int
+) -> _types.Schedule:
   """Half a cosine wave from 0 to the value at the end.
 
   In epoch e = 1, 2, …
@@ -234,7 +235,7 @@ def cosine_ramp(
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 
-  def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+  def schedule(count: _types.ArrayLike) -> jax.Array:
     progress = jnp.minimum(epoch(count, steps_per_epoch), epochs) / epochs
     return jnp.asarray(value * 0.5 * (1 - jnp.cos(math.pi * progress)))
 

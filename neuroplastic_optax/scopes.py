@@ -19,9 +19,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _types
 
 __all__ = (
   'classifier',
@@ -31,8 +31,9 @@ __all__ = (
   'matching',
   'thirds',
 )
+__docformat__ = 'google'
 
-Scope = Callable[[optax.Params], Any]
+Scope = Callable[[_types.Params], Any]
 
 
 def _path(path: Any) -> str:
@@ -68,7 +69,7 @@ def matching(regex: str) -> Scope:
       f'regex must be a regular expression, got {regex!r}: {e}.'
     ) from None
 
-  def scope(params: optax.Params) -> Any:
+  def scope(params: _types.Params) -> Any:
     return jax.tree.map_with_path(
       lambda path, _: pattern.search(_path(path)) is not None, params
     )
@@ -77,7 +78,7 @@ def matching(regex: str) -> Scope:
 
 
 def convolutional(
-  params: optax.Params | None = None, *, stacked_axes: int = 0
+  params: _types.Params | None = None, *, stacked_axes: int = 0
 ) -> Any:
   """The kernels of convolutions, which are the leaves of rank 4.
 
@@ -167,9 +168,9 @@ def late_blocks(order: Sequence[str] | None = None) -> Scope:
 
 
 def thirds(
-  early: jax.typing.ArrayLike,
-  middle: jax.typing.ArrayLike,
-  late: jax.typing.ArrayLike,
+  early: _types.ArrayLike,
+  middle: _types.ArrayLike,
+  late: _types.ArrayLike,
   order: Sequence[str] | None = None,
 ) -> Scope:
   """One number for each third of the N leaves, cut at ⌈N/3⌉ and ⌈2N/3⌉.
@@ -222,7 +223,7 @@ def _by_rank(
       f'order must be a list of path prefixes or None, got {order!r}.'
     )
 
-  def scope(params: optax.Params) -> Any:
+  def scope(params: _types.Params) -> Any:
     paths, treedef = jax.tree.flatten_with_path(params)
     names = [_path(path) for path, _ in paths]
     ordered = sorted(names, key=lambda name: _place(name, order))
