@@ -1,7 +1,6 @@
 """The plasticity coefficient α.
 
-ALGORITHM, sections 1 and 2 (Jiang et al., arXiv:2604.26297). With the mean over
-the tensor,
+As published (Jiang et al., arXiv:2604.26297), with the mean over the tensor,
 
     ν(x)   = x / (mean(x) + ε)
     α_grad = clip(ν(|g|), α_min, α_max)

@@ -1,6 +1,6 @@
 """The learning-rate controller: a multiplier of the step from what α says.
 
-ALGORITHM, section 6 (Jiang et al., arXiv:2604.26297). Per leaf
+As published (Jiang et al., arXiv:2604.26297): per leaf,
 
     ℓ = mean(log(max(α, ε) / max(α_grad, ε)))
 

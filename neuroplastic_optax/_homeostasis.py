@@ -1,6 +1,6 @@
 """Homeostasis: what bounds the update of one tensor.
 
-ALGORITHM, section 5 (Jiang et al., arXiv:2604.26297):
+As published (Jiang et al., arXiv:2604.26297):
 
   n = ‖u‖;                if n > R:  u ← u·R/(n + ε)
   r = √(mean(u²) + ε);    u ← u·clip(1 + k·(τ·c - r), 0.5, 1.5)

@@ -1,6 +1,6 @@
 """The three signals of plasticity: gradient, activity and memory.
 
-ALGORITHM, section 1 (Jiang et al., arXiv:2604.26297): three moments are
+As published (Jiang et al., arXiv:2604.26297), three moments are
 updated first, the signals use the new values. None is bias-corrected.
 """
 
