@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +76,17 @@ def test_public_functions_document_every_argument(name):
   assert section in doc or not arguments
 
 
-README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', README, flags=re.DOTALL)
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+
+
+def _blocks(text):
+  """The blocks of Python in a page, without what indents them in a list."""
+  blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
+  return [textwrap.dedent(block) for block in blocks]
+
+
+BLOCKS = _blocks(README)
 # A row: what, in the paper, lines of code.
 ROWS = re.findall(
   r'^\| ([^|]+) \| [^|]+ \| (`tx = .*|`.*<br>.*) \|$', README, re.M
@@ -84,7 +94,7 @@ ROWS = re.findall(
 
 
 def test_the_blocks_of_the_readme_run_one_after_another(capsys):
-  assert len(BLOCKS) == 3
+  assert len(BLOCKS) == 4
   names = {}
   for block in BLOCKS:
     exec(block, names)
@@ -92,13 +102,13 @@ def test_the_blocks_of_the_readme_run_one_after_another(capsys):
 
 
 def test_the_readme_has_the_design_space():
-  assert len(ROWS) == 12
+  assert len(ROWS) == 13
 
 
 @pytest.mark.parametrize('row', range(len(ROWS)), ids=lambda i: ROWS[i][0])
 def test_a_row_of_the_design_space_trains(row):
   names = {'optax': optax}
-  (imports,) = (block for block in BLOCKS if 'modulations' in block)
+  (imports,) = (block for block in BLOCKS if 'scopes' in block)
   exec(imports, names)
   for line in re.findall(r'`([^`]+)`', ROWS[row][1]):
     exec(line, names)
@@ -109,3 +119,12 @@ def test_a_row_of_the_design_space_trains(row):
   assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
   assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(updates))
   assert jnp.any(updates['kernel'])
+
+
+def test_the_example_of_a_rule_in_the_build_notes_runs():
+  (block,) = _blocks((ROOT / 'BUILD.md').read_text())
+  names = {'__name__': __name__}
+  exec(block, names)
+  tx, params = names['tx'], jnp.array([1.0, -2.0])
+  updates, _ = tx.update(params, tx.init(params), params)
+  assert jnp.all(updates * params > 0)

@@ -1,7 +1,6 @@
-"""Rules of a user's own, from public names alone; and what such a rule sees."""
+"""Numbers and switches: what they may hold, and what rules make of them."""
 
 import dataclasses
-import functools
 import re
 
 import chex
@@ -11,28 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
+from tests.arrays import GRADIENT
+from tests.arrays import PARAMS
 from tests.running import run
-
-RNG = np.random.default_rng(0)
-
-
-def _array(*shape, dtype='float32'):
-  return jnp.asarray(RNG.standard_normal(shape), dtype)
-
-
-PARAMS = {'w': _array(4, 6), 'b': _array(6)}
-GRADIENT = {'w': _array(4, 6), 'b': _array(6)}
-
-
-def _mesh(kind='Auto'):
-  kinds = (getattr(jax.sharding.AxisType, kind),)
-  return jax.make_mesh((8,), ('x',), axis_types=kinds)
-
-
-# Numbers and switches.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,9 +226,6 @@ def test_a_schedule_does_not_recompile():
   assert with_rule._cache_size() == 1
 
 
-# A residual of one's own.
-
-
 @dataclasses.dataclass(frozen=True)
 class Sign(modulations.Residual):
   """u = b + s·α·rms(b) ⊙ sign(b) where the scope says so."""
@@ -304,207 +283,3 @@ def test_a_rule_of_ones_own_finds_momentum():
   chex.assert_trees_all_close(u, GRADIENT, rtol=1e-5)  # Bias-corrected.
   with pytest.raises(ValueError, match='OnMomentum needs a base .* momentum'):
     neuroplastic(modulation=OnMomentum()).init(PARAMS)
-
-
-# The sums of a tensor.
-
-
-@dataclasses.dataclass(frozen=True)
-class Sum(modulations.Modulation):
-  """Fills the update with one of the sums."""
-
-  which: str = 'sum'
-  uses_parameter = True
-
-  def modulate(self, tensor):
-    b, p = tensor.base_update, tensor.parameter
-    value = {
-      'sum': lambda: tensor.sum(b),
-      'mean': lambda: tensor.mean(b),
-      'dot': lambda: tensor.dot(b, p),
-      'norm': lambda: tensor.norm(p),
-      'scaled_dot': lambda: tensor.scaled_dot(b, p) * tensor.norm_scale**2,
-      'sum_of_scalar': lambda: tensor.sum(jnp.float32(2.0)),
-      'mean_of_scalar': lambda: tensor.mean(jnp.float32(2.0)),
-      'norm_of_scalar': lambda: tensor.norm(jnp.float32(2.0)),
-      'dot_with_scalar': lambda: tensor.dot(jnp.float32(2.0), b),
-    }[self.which]()
-    return jnp.full_like(b, value)
-
-
-EXPECTED = {
-  'sum': lambda b, p: b.sum(),
-  'mean': lambda b, p: b.mean(),
-  'dot': lambda b, p: (b.conj() * p).sum().real,
-  'norm': lambda b, p: np.linalg.norm(p),
-  'scaled_dot': lambda b, p: (b.conj() * p).sum().real,
-  'sum_of_scalar': lambda b, p: 2.0 * b.size,
-  'mean_of_scalar': lambda b, p: 2.0,
-  'norm_of_scalar': lambda b, p: 2.0 * np.sqrt(b.size),
-  'dot_with_scalar': lambda b, p: 2.0 * b.real.sum(),
-}
-
-
-def _sum_transformation(which, **kwargs):
-  return neuroplastic(modulation=Sum(which), homeostasis=None, **kwargs)
-
-
-@pytest.mark.parametrize('which', EXPECTED)
-@pytest.mark.parametrize('dtype', ['float32', 'complex64'])
-@pytest.mark.parametrize('stacked_axes', [0, 1, 2])
-def test_sums_are_right(which, dtype, stacked_axes):
-  g, p = _array(3, 2, 8, dtype=dtype), _array(3, 2, 8, dtype=dtype)
-  if dtype == 'complex64':
-    g, p = g + 1j * _array(3, 2, 8), p - 2j * _array(3, 2, 8)
-  tx = _sum_transformation(which, stacked_axes=stacked_axes)
-  u, _ = tx.update(g, tx.init(p), p)
-  axes = g.shape[:stacked_axes]
-  for index in np.ndindex(*axes):
-    b, theta = (np.asarray(x[index], np.complex128) for x in (g, p))
-    expected = np.full(b.shape, EXPECTED[which](b, theta))
-    np.testing.assert_allclose(u[index], expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize('which', EXPECTED)
-def test_sums_are_those_of_the_whole_tensor_in_shard_map(which):
-  g, p = _array(16, 3), _array(16, 3)
-  tx = _sum_transformation(which, axis_name='x')
-
-  @functools.partial(
-    jax.shard_map,
-    mesh=_mesh(),
-    in_specs=(jax.P('x'), jax.P('x')),
-    out_specs=jax.P('x'),
-  )
-  def update(g, p):
-    return tx.update(g, tx.init(p), p)[0]
-
-  whole = _sum_transformation(which)
-  expected, _ = whole.update(g, whole.init(p), p)
-  np.testing.assert_allclose(jax.jit(update)(g, p), expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize('magnitude', [1e-30, 1e-10, 1.0, 1e10, 1e30])
-def test_norm_neither_overflows_nor_vanishes(magnitude):
-  p = jnp.float32(magnitude) * jnp.array([3.0, 4.0])
-  tx = _sum_transformation('norm')
-  u, _ = tx.update(p, tx.init(p), p)
-  np.testing.assert_allclose(u, 5.0 * magnitude, rtol=1e-6)
-
-
-# Direct(unit_mean=True).
-
-
-def _unit_mean(unit_mean=True, **kwargs):
-  return neuroplastic(
-    modulation=modulations.Direct(unit_mean=unit_mean),
-    homeostasis=None,
-    **kwargs,
-  )
-
-
-SETTINGS = {
-  'default': {},
-  'gradient_only': dict(gradient_only=True),
-  'extrapolated': dict(plasticity_scale=2.0),
-  'narrow': dict(min_alpha=0.9, max_alpha=1.1),
-  'one_alpha': dict(parameterwise=False),
-}
-
-
-@pytest.mark.parametrize('name', SETTINGS)
-@pytest.mark.parametrize('stacked_axes', [0, 1])
-def test_unit_mean_divides_alpha_by_its_mean(name, stacked_axes):
-  g = _array(3, 40)
-  kwargs = SETTINGS[name] | dict(stacked_axes=stacked_axes)
-  u, _ = run(_unit_mean(**kwargs), g, [g] * 3)
-  plain, _ = run(_unit_mean(False, **kwargs), g, [g] * 3)
-  alpha = np.asarray(plain, np.float64) / np.asarray(g)
-  axis = 1 if stacked_axes else None
-  mean = alpha.mean(axis=axis, keepdims=True)
-  np.testing.assert_allclose(u, alpha / mean * g, rtol=2e-5, atol=1e-7)
-  unit = np.asarray(u, np.float64) / np.asarray(g)
-  np.testing.assert_allclose(unit.mean(axis=axis), 1.0, rtol=1e-5)
-
-
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
-@pytest.mark.parametrize('updates', [1, 3])
-def test_unit_mean_of_zero_gradients_is_zero(dtype, updates):
-  g = {'w': jnp.zeros((2, 3), dtype), 's': jnp.zeros((), dtype)}
-  tx = _unit_mean(min_alpha=0.0, stacked_axes={'w': 1, 's': 0})
-  u, state = run(tx, g, [g] * updates)
-  chex.assert_trees_all_equal(u, g)
-  chex.assert_tree_all_finite(state)
-
-
-def test_where_the_mean_is_not_above_eps_alpha_is_left():
-  # Far below ε, α_grad is about |g| / ε; beside a large ε, all α are small.
-  for g, kwargs in (
-    (1e-20 * _array(50), dict(min_alpha=0.0, gradient_only=True)),
-    (_array(50) ** 5, dict(min_alpha=0.0, plasticity_scale=3.0, eps=10.0)),
-  ):
-    u, _ = run(_unit_mean(**kwargs), g, [g])
-    plain, _ = run(_unit_mean(False, **kwargs), g, [g])
-    chex.assert_tree_all_finite(u)
-    mean = np.mean(np.asarray(plain, np.float64) / np.asarray(g, np.float64))
-    assert mean <= kwargs.get('eps', 1e-8)
-    np.testing.assert_array_equal(u, plain)
-
-
-def test_unit_mean_in_low_precision():
-  g = _array(64, dtype='bfloat16')
-  u, _ = run(_unit_mean(), g, [g])
-  assert u.dtype == jnp.bfloat16
-  wide = g.astype('float32')
-  expected, _ = run(_unit_mean(), wide, [wide])
-  np.testing.assert_allclose(
-    u.astype('float32'), expected, rtol=float(jnp.finfo('bfloat16').eps)
-  )
-
-
-@pytest.mark.parametrize('kind', ['Auto', 'Explicit'])
-def test_unit_mean_of_sharded_arrays(kind):
-  g = _array(16, 3)
-  expected, _ = run(_unit_mean(), g, [g] * 2)
-  mesh = _mesh(kind)
-  with jax.set_mesh(mesh):
-    spec = jax.sharding.NamedSharding(mesh, jax.P('x', None))
-    split = jax.device_put(g, spec)
-    u, _ = run(_unit_mean(), split, [split] * 2)
-    assert u.sharding.is_equivalent_to(spec, u.ndim)
-  np.testing.assert_allclose(u, expected, rtol=1e-5)
-
-
-def test_unit_mean_in_shard_map():
-  g = _array(16, 3)
-  tx = _unit_mean(axis_name='x')
-  update = jax.shard_map(
-    lambda g: tx.update(g, tx.init(g))[0],
-    mesh=_mesh(),
-    in_specs=jax.P('x'),
-    out_specs=jax.P('x'),
-  )
-  expected, _ = run(_unit_mean(), g, [g])
-  np.testing.assert_allclose(jax.jit(update)(g), expected, rtol=1e-5)
-
-
-def test_unit_mean_under_vmap():
-  gs = _array(3, 20)
-  tx = _unit_mean()
-  update = lambda g: tx.update(g, tx.init(g))[0]
-  expected = jnp.stack([update(g) for g in gs])
-  np.testing.assert_allclose(jax.vmap(update)(gs), expected, rtol=1e-6)
-
-
-def test_unit_mean_is_of_the_step_not_of_the_diagnostics():
-  for unit_mean in (False, True):
-    tx = _unit_mean(unit_mean, diagnostics='global', max_alpha=0.5)
-    _, state = run(tx, PARAMS, [GRADIENT] * 2)
-    assert get_diagnostics(state)['alpha_max'] <= 0.5
-
-
-def test_direct_without_it_is_as_it_was():
-  chex.assert_trees_all_equal(
-    run(neuroplastic(), PARAMS, [GRADIENT] * 2),
-    run(neuroplastic(modulation=modulations.Direct()), PARAMS, [GRADIENT] * 2),
-  )
