@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from typing import Any
@@ -165,6 +166,17 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
   """Starts a program and waits for its end; see `Program`."""
   with started(folder, *flags, **options) as process:
     return process.wait()
+
+
+def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
+  """Runs another program, `python -m experiments.NAME`, from the checkout."""
+  return subprocess.run(
+    [sys.executable, '-m', f'experiments.{name}', *flags],
+    cwd=Path(__file__).parents[2],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
 
 
 def _run(flags, folder, files, compiled, options, mocked, at):

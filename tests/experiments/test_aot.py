@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 
 import jax
 from jax.sharding import NamedSharding
@@ -14,21 +12,13 @@ import pytest
 from experiments.costs import compiling
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.experiments import program
 
 needs_libtpu = pytest.mark.skipif(
   importlib.util.find_spec('libtpu') is None,
   reason="needs libtpu: pip install -e '.[tpu]'",
 )
 SLICE = 'v5e:2x2'
-
-
-def _run(*flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'experiments.aot', *flags],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
 
 
 def test_collectives_are_counted():
@@ -56,7 +46,7 @@ def test_collectives_are_counted():
   ],
 )
 def test_wrong_settings_are_told(flags, message):
-  result = _run(*flags)
+  result = program.module('aot', *flags)
   assert result.returncode == 1
   assert re.search(f'^error: {message}', result.stderr, re.M)
 
@@ -78,7 +68,7 @@ def test_a_slice_that_does_not_exist_is_told():
 @needs_libtpu
 def test_what_does_not_fit_is_told():
   flags = ('--config.model=mlp', '--config.arms=sgd', f'--topology={SLICE}')
-  result = _run(*flags, f'--config.batch_size={2**25}')
+  result = program.module('aot', *flags, f'--config.batch_size={2**25}')
   assert result.returncode == 1
   message = 'error: the training step of mlp with sgd does not fit .*memory'
   assert re.search(f'^{message}', result.stderr, re.M)
@@ -90,7 +80,9 @@ def test_a_report_of_the_mlp(tmp_path):
     *('--config.model=mlp', '--config.arms=full,adamw'),
     '--config.min_size_to_shard=1',
   )
-  result = _run(f'--topology={SLICE}', *flags, f'--workdir={tmp_path}')
+  result = program.module(
+    'aot', f'--topology={SLICE}', *flags, f'--workdir={tmp_path}'
+  )
   assert result.returncode == 0, result.stderr
   assert '4 × TPU v5 lite' in result.stdout
   rows = json.loads((tmp_path / 'aot.json').read_text())

@@ -1,22 +1,12 @@
 """The benchmark measures what it says, and writes it down."""
 
 import json
-import subprocess
-import sys
 
 from PIL import Image
 import pytest
 
 from experiments import models
-
-
-def _run(*flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'experiments.benchmark', *flags],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+from tests.experiments import program
 
 
 @pytest.mark.slow
@@ -25,7 +15,7 @@ def test_the_program(tmp_path):
     *('--workloads=mlp', '--optimizers=neuroplastic,sgdm', '--seconds=0'),
     *('--training=full+diagnostics', '--examples=128'),
   )
-  result = _run(*flags, f'--workdir={tmp_path}')
+  result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
   assert result.returncode == 0, result.stderr
   found = json.loads((tmp_path / 'benchmark.json').read_text())['tables']
   update, training = (
@@ -47,12 +37,12 @@ def test_the_program(tmp_path):
 
 @pytest.mark.parametrize('flag', ['--workloads=vgg', '--training=full+more'])
 def test_unknown_names_are_told(flag):
-  result = _run(flag)
+  result = program.module('benchmark', flag)
   assert result.returncode == 1
   assert result.stderr.startswith(f'error: {flag.partition("=")[0]} must be')
 
 
 def test_nothing_to_measure_is_told():
-  result = _run('--workloads=', '--training=')
+  result = program.module('benchmark', '--workloads=', '--training=')
   assert result.returncode == 1
   assert result.stderr.startswith('error: --workloads and --training')

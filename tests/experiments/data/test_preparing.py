@@ -7,8 +7,6 @@ import http.server
 import io
 import pathlib
 import struct
-import subprocess
-import sys
 import tarfile
 import threading
 
@@ -19,6 +17,7 @@ import tensorflow_datasets as tfds
 from experiments import data as datasets
 from experiments.data import preparing
 from experiments.data import published
+from tests.experiments import program
 
 DEBIAN = pathlib.Path(published.PUBLISHED['fashion_mnist'].system_dir)
 CIFAR_FOLDER = 'cifar-10-batches-bin'
@@ -334,16 +333,6 @@ def test_an_unreachable_server_is_told_at_once(data_dir, mnist, monkeypatch):
   assert not data_dir.exists()
 
 
-def _program(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'experiments.prepare', *arguments],
-    cwd=pathlib.Path(__file__).parents[3],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -354,7 +343,7 @@ def _program(*arguments):
   ],
 )
 def test_wrong_arguments_end_with_one_sentence(arguments, message):
-  done = _program(*arguments)
+  done = program.module('prepare', *arguments)
   assert done.returncode == 1
   assert message in done.stderr
   assert len(done.stderr.splitlines()) == 1
@@ -367,9 +356,9 @@ def test_wrong_arguments_end_with_one_sentence(arguments, message):
 )
 def test_the_real_fashion_mnist(data_dir):
   arguments = f'--idx_dir={DEBIAN}', f'--data_dir={data_dir}'
-  done = _program('fashion_mnist', *arguments)
+  done = program.module('prepare', 'fashion_mnist', *arguments)
   assert done.returncode == 0, done.stderr
-  again = _program('fashion_mnist', *arguments)
+  again = program.module('prepare', 'fashion_mnist', *arguments)
   assert again.returncode == 0
   assert 'already prepared' in again.stdout
   data = datasets.load('fashion_mnist', data_dir=str(data_dir))
