@@ -5,8 +5,10 @@ can be given as a flag, `--config.dataset=fashion_mnist`, or be set by a file of
 your own, `--config=mine.py`, whose `get_config` starts from the one here.
 """
 
+import ast
 from collections.abc import Mapping
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -28,6 +30,65 @@ def _dataset(name: str, value: Any) -> str:
   return value
 
 
+def _knobs() -> dict[str, dict[str, None]]:
+  """Every knob of every arm, unset."""
+  return {
+    name: dict.fromkeys(arm.knobs) for name, arm in optimizers.ARMS.items()
+  }
+
+
+def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
+  """The knobs that are set, by arm."""
+  found: dict[str, dict[str, float]] = {}
+  for arm, numbers in dict(value or {}).items():
+    fields.one_of(name, arm, tuple(optimizers.ARMS))
+    for knob, number in dict(numbers or {}).items():
+      fields.one_of(f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].knobs))
+      if number is not None:
+        fields.check_float32(f'{name}.{arm}.{knob}', number)
+        found.setdefault(arm, {})[knob] = float(number)
+  return found
+
+
+def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
+  """The combinations of numbers; none where nothing varies."""
+  refusal = fields.refusal(
+    name,
+    'a grid, {name: [numbers]}, or a list of combinations, [{name: number}], '
+    'all of the same names',
+    value,
+  )
+  try:
+    literal = isinstance(value, str) and value
+    given: Any = ast.literal_eval(value) if literal else value
+  except (SyntaxError, ValueError):
+    raise refusal from None
+  if isinstance(given, Mapping) and given:
+    try:
+      columns = {str(key): list(each) for key, each in given.items()}
+    except TypeError:
+      raise refusal from None
+    rows = [
+      dict(zip(columns, row, strict=True))
+      for row in itertools.product(*columns.values())
+    ]
+  elif not given:
+    return ()
+  else:
+    rows = list(given) if isinstance(given, list | tuple) else []
+  if not rows or not all(isinstance(row, Mapping) and row for row in rows):
+    raise refusal
+  if any(set(row) != set(rows[0]) for row in rows):
+    raise refusal
+  for row in rows:
+    for knob, number in row.items():
+      fields.check_float32(f'{name}: {knob}', number)
+  found = [{knob: float(row[knob]) for knob in rows[0]} for row in rows]
+  if any(row in found[:i] for i, row in enumerate(found)):
+    raise refusal
+  return tuple(found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """A run; the dataclass holds every field checked and filled in."""
@@ -38,6 +99,10 @@ class Config:
   fraction: float = fields.number(1.0, 0, 1, low_open=True, high_open=False)
   # The share of training labels that are made wrong, in [0, 1).
   label_noise: float = fields.number(0.0, 0, 1)
+  # What is evaluated after every epoch and recorded as test_…: test; or
+  # validation, a part of the training set that is held out, and then no test
+  # image is touched.
+  split: str = fields.choice('test', ('test', 'validation'))
 
   # cnn, mlp or resnet18; by default what the data set names.
   model: str = fields.choice(None, tuple(models.MODELS))
@@ -57,6 +122,15 @@ class Config:
   warmup_epochs: int = fields.integer(2, low=0)
   # The weight decay of all arms; 0 for each arm's own default.
   weight_decay: float = fields.number(0.0, 0)
+
+  # Numbers of single arms, --config.hparams.ARM.NAME=value, which come before
+  # the fields above. `experiments.optimizers` has the knobs of every arm.
+  hparams: Mapping[str, Mapping[str, float]] = fields.group(_hparams, _knobs)
+  # Numbers that vary: a grid, {'learning_rate': [0.1, 0.3], 'strength': [1]},
+  # whose combinations are all trained; or a list of combinations,
+  # [{'learning_rate': 0.1}, {'learning_rate': 0.3}]. Each is trained with all
+  # seeds. One compiled program trains all combinations and seeds of an arm.
+  trials: tuple[Mapping[str, float], ...] = fields.checked('', _trials)
 
   # By default what the data set names.
   epochs: int = fields.integer(None, low=1)
@@ -100,6 +174,7 @@ class Config:
         'config.seed + config.seeds must be at most 2³², got '
         f'{values["seed"]} + {values["seeds"]}.'
       )
+    _check_knobs(values['trials'], values['arms'])
     if not values['lanes'] and jax.default_backend() == 'cpu':
       values['lanes'] = 1
     return cls(**values)
@@ -110,9 +185,38 @@ class Config:
     return list(range(self.seed, self.seed + self.seeds))
 
   @property
+  def combinations(self) -> tuple[Mapping[str, float], ...]:
+    """The sets of numbers that are trained, at least one."""
+    return self.trials or ({},)
+
+  @property
   def rates(self) -> dict[str, float]:
-    """The learning rate of each arm."""
-    return dict(zip(self.arms, self.learning_rate, strict=True))
+    """The learning rate of each arm, where no trial has its own."""
+    return {
+      arm: self.hparams.get(arm, {}).get(optimizers.LEARNING_RATE, rate)
+      for arm, rate in zip(self.arms, self.learning_rate, strict=True)
+    }
+
+  def numbers(self, arm: str) -> dict[str, float]:
+    """The numbers of an arm that are the same in all trials."""
+    shared = {'plasticity_scale': self.plasticity_scale}
+    if self.weight_decay:
+      shared['weight_decay'] = self.weight_decay
+    return {**shared, **self.hparams.get(arm, {})}
+
+
+def _check_knobs(
+  trials: tuple[Mapping[str, float], ...], arms: tuple[str, ...]
+) -> None:
+  """Refuses trials of numbers that an arm does not have."""
+  for arm in arms if trials else ():
+    for name in trials[0]:
+      known = tuple(optimizers.ARMS[arm].knobs)
+      if name not in known:
+        raise errors.InvalidValueError(
+          f'config.trials must vary knobs of every arm, of {arm} one of '
+          f'{", ".join(known)}, got {name!r}.'
+        )
 
 
 def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:

@@ -6,13 +6,14 @@ reads that back and refuses, by the field's name, what it may not hold.
 """
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict as config_dicts
+import numpy as np
 
 from experiments import errors
 
@@ -114,6 +115,31 @@ def choices(default: str, known: Sequence[str]) -> Any:
   return checked(default, check)
 
 
+def group(check: Check, defaults: Callable[[], Mapping[str, Any]]) -> Any:
+  """A field that holds groups of optional numbers.
+
+  Args:
+    check: what a value has to pass.
+    defaults: by group, the names of its numbers. They are asked for when the
+      flags are defined.
+
+  Returns:
+    A `dataclasses.field`.
+  """
+  return dataclasses.field(
+    default_factory=dict,
+    metadata={'check': check, 'kind': dict, 'groups': defaults},
+  )
+
+
+def check_float32(name: str, value: Any) -> None:
+  """Refuses what is no finite number of float32, by the field's name."""
+  largest = float(np.finfo(np.float32).max)
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not is_number or not abs(value) <= largest:
+    raise refusal(name, 'a finite number of float32', value)
+
+
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
   """The value, if it is a known one."""
   if value not in known:
@@ -138,7 +164,9 @@ def config_dict(cls: Any) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   for field in dataclasses.fields(cls):
     kind, default = field.metadata['kind'], field.default
-    if kind is object:
+    if kind is dict:
+      config[field.name] = _placeholders(field.metadata['groups']())
+    elif kind is object:
       # Later values may be of another type than the default.
       config[field.name] = config_dicts.FieldReference(
         default, field_type=object
@@ -148,6 +176,18 @@ def config_dict(cls: Any) -> ml_collections.ConfigDict:
     else:
       config[field.name] = default
   return config
+
+
+def _placeholders(
+  groups: Mapping[str, Iterable[str]],
+) -> ml_collections.ConfigDict:
+  """Groups of floats that are not set."""
+  return ml_collections.ConfigDict(
+    {
+      name: {number: config_dicts.placeholder(float) for number in numbers}
+      for name, numbers in groups.items()
+    }
+  )
 
 
 def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:

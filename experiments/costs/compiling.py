@@ -211,12 +211,17 @@ def _stack_problem(
   params = tree.params()
   state = jax.eval_shape(
     lambda params: engine.TrainState(
-      jnp.zeros([], jnp.int32), params, {}, optimizer.init(params)
+      step=jnp.zeros([], jnp.int32),
+      params=params,
+      batch_stats={},
+      opt_state=optimizer.init(params),
+      loss=jnp.zeros([], jnp.float32),
+      correct=jnp.zeros([], jnp.int32),
     ),
     params,
   )
 
-  def step(state: engine.TrainState, tokens: jax.Array) -> Any:
+  def step(state: engine.TrainState, tokens: jax.Array) -> engine.TrainState:
     def loss_fn(params: Any) -> tuple[jax.Array, None]:
       net: Any = nnx.merge(graphdef, params, copy=True)
       logits = net(tokens[:, :-1])
@@ -228,7 +233,12 @@ def _stack_problem(
     params, opt_state, loss, _ = engine.descend(
       loss_fn, optimizer, state.params, state.opt_state
     )
-    return engine.TrainState(state.step + 1, params, {}, opt_state), loss
+    return state._replace(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      loss=state.loss + loss,
+    )
 
   tokens = jax.ShapeDtypeStruct(
     (config.batch_size * mesh.size, config.sequence_length + 1), jnp.int32
@@ -276,7 +286,7 @@ def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
 
   programs = {
     'training step': jax.jit(
-      problem.step, donate_argnums=0, out_shardings=(placed, None)
+      problem.step, donate_argnums=0, out_shardings=placed
     ).trace(state, *problem.inputs),
     'update': jax.jit(
       update,

@@ -123,11 +123,17 @@ def epochs(
     state_bytes[name] = _nbytes(state.opt_state)
 
     def epoch(
-      state: Any, *args: Any, trainer: engine.Trainer = trainer
+      state: engine.TrainState,
+      own: trials.Trials,
+      pixels: engine.Pixels,
+      n: jax.Array,
+      trainer: engine.Trainer = trainer,
     ) -> engine.TrainState:
-      return trainer.train_epoch(state, *args)[0]
+      state = trainer.update(state, own, pixels, n)
+      return trainer.close(state, own, pixels)[0]
 
-    steps[name] = timing.Step(epoch, state, (own, pixels))
+    n = jnp.int32(trainer.steps(own) - 1)
+    steps[name] = timing.Step(epoch, state, (own, pixels, n))
   times = timing.interleaved(steps, seconds, rounds)
   return timing.rows(steps, times, state_bytes)
 

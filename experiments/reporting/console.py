@@ -13,6 +13,7 @@ from experiments.reporting import tensorboard
 from experiments.reporting import terminal
 from experiments.training import run as runs
 from experiments.training.records import History
+from experiments.training.session import Session
 
 
 class Reporter(runs.Observer):
@@ -24,9 +25,11 @@ class Reporter(runs.Observer):
   def started(self, run: runs.Run) -> None:
     """See the base class."""
     config = run.config
+    times = len(config.combinations)
+    combinations = f', {times} combinations of numbers' if times > 1 else ''
     self._say(
       f'{config.dataset}, {config.model}: {config.epochs} epochs, batch '
-      f'{config.batch_size}, {config.seeds} seeds → {run.workdir}'
+      f'{config.batch_size}, {config.seeds} seeds{combinations} → {run.workdir}'
     )
 
   def told(self, text: str) -> None:
@@ -35,30 +38,26 @@ class Reporter(runs.Observer):
 
   @contextlib.contextmanager
   def training(
-    self, run: runs.Run, arm: str, done: int
-  ) -> Iterator[runs.AfterEpoch]:
+    self, run: runs.Run, arm: str, session: Session
+  ) -> Iterator[runs.Progress]:
     """See the base class."""
     with contextlib.ExitStack() as stack:
-      show = stack.enter_context(
-        terminal.progress(self._console, arm, done, run.config.epochs)
+      epochs = run.config.epochs
+      shown = stack.enter_context(
+        terminal.progress(
+          self._console, arm, session.done / session.steps, epochs
+        )
       )
       board = None
       if run.config.tensorboard:
         board = tensorboard.Events(
-          run.workdir / 'tensorboard',
-          arm,
-          run.config.seed_list,
-          done,
+          run.workdir / 'tensorboard' / arm,
+          _names(run),
+          session.history.epochs,
           optimizers.ARMS[arm].alpha_bounds,
         )
         stack.enter_context(contextlib.closing(board))
-
-      def after_epoch(history: History) -> None:
-        show(history)
-        if board:
-          board.add(history)
-
-      yield after_epoch
+      yield _Progress(epochs, shown, board)
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
@@ -72,10 +71,48 @@ class Reporter(runs.Observer):
     self._console.print(text, soft_wrap=True)
 
 
+class _Progress(runs.Progress):
+  """On a console, and in TensorBoard's files."""
+
+  def __init__(
+    self,
+    epochs: int,
+    shown: terminal.ArmProgress,
+    board: tensorboard.Events | None,
+  ) -> None:
+    self._epochs, self._shown, self._board = epochs, shown, board
+
+  def advanced(self, session: Session) -> None:
+    """See the base class."""
+    self._shown.advanced(
+      session.done, session.steps, session.seconds_left(self._epochs)
+    )
+
+  def epoch(self, history: History) -> None:
+    """See the base class."""
+    self._shown.epoch(history)
+    if self._board:
+      self._board.add(history)
+
+
+def _names(run: runs.Run) -> list[str]:
+  """A folder for each trial, below that of its arm."""
+  return [
+    '/'.join([*(f'{k}={v:g}' for k, v in numbers.items()), f'seed{seed}'])
+    for numbers in run.config.combinations
+    for seed in run.config.seed_list
+  ]
+
+
 def _draw(run: runs.Run) -> list[str]:
   """Draws all pictures of a run, and says which."""
-  curves.draw(run.histories, run.workdir / 'curves.png', run.title)
+  variants = run.variants()
+  histories = {label: each.history for label, each in variants.items()}
+  curves.draw(histories, run.workdir / 'curves.png', run.title)
   drawn = ['curves.png']
+  # Of a grid, α has too many pictures to be looked at.
+  if len(run.config.combinations) > 1:
+    return drawn
   for arm, history in run.histories.items():
     bounds = optimizers.ARMS[arm].alpha_bounds
     if not bounds or not history.diagnostics.epochs:

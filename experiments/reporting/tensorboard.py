@@ -1,4 +1,4 @@
-"""TensorBoard events of an arm, a folder for each seed."""
+"""TensorBoard events of an arm, a folder for each trial."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,20 +22,27 @@ class Events:
   def __init__(
     self,
     directory: Path,
-    arm: str,
-    seeds: Sequence[int],
+    names: Sequence[str],
     done: int,
     alpha_bounds: tuple[float, float] | None = None,
   ) -> None:
+    """Opens the files.
+
+    Args:
+      directory: of the arm.
+      names: a folder for each trial.
+      done: epochs that were recorded before.
+      alpha_bounds: α_min and α_max, for the histograms of α.
+    """
     self._alpha_bounds = alpha_bounds
     # What a run killed after its last checkpoint wrote is purged.
     self._writers = [
-      SummaryWriter(str(directory / arm / f'seed{seed}'), purge_step=done + 1)
-      for seed in seeds
+      SummaryWriter(str(directory / name), purge_step=done + 1)
+      for name in names
     ]
 
   def add(self, history: History) -> None:
-    """Writes the last epoch of each seed."""
+    """Writes the last epoch of each trial."""
     for trial, writer in enumerate(self._writers):
       for name in METRICS:
         value = history[name][trial, -1]

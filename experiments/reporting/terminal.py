@@ -1,7 +1,8 @@
 """What a run shows a person: progress while it works, then a table."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
+import time
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,73 @@ from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress
+from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
 from experiments.training.records import History
 
+# Where there is no bar, how often a line says how far a long epoch is.
+_LINE_SECONDS = 10.0
+
+
+class ArmProgress:
+  """Shows how far an arm is: a bar on a terminal, lines elsewhere."""
+
+  def __init__(
+    self, console: Console, arm: str, epochs: int, bar: Progress, task: TaskID
+  ) -> None:
+    self._console, self._arm, self._epochs = console, arm, epochs
+    self._bar, self._task = bar, task
+    self._last_line = time.monotonic()
+
+  def advanced(self, done: int, steps: int, seconds_left: float | None) -> None:
+    """Shows where in an epoch the arm is.
+
+    Args:
+      done: updates so far.
+      steps: updates of an epoch.
+      seconds_left: how long the rest of all epochs may take, if it is known.
+    """
+    self._bar.update(self._task, completed=done / steps)
+    now = time.monotonic()
+    if self._console.is_terminal or now - self._last_line < _LINE_SECONDS:
+      return
+    self._last_line = now
+    left = '' if seconds_left is None else f', {duration(seconds_left)} left'
+    epoch, update = divmod(done, steps)
+    where = f'epoch {epoch + 1}/{self._epochs}, update {update}/{steps}'
+    if not update:
+      where = f'epoch {epoch}/{self._epochs}, evaluating'
+    self._line(where + left)
+
+  def epoch(self, history: History) -> None:
+    """Shows what the last epoch gave."""
+    text = _epoch_text(history)
+    self._bar.update(self._task, completed=history.epochs, text=text)
+    if not self._console.is_terminal:
+      self._last_line = time.monotonic()
+      self._line(f'epoch {history.epochs}/{self._epochs}, {text}')
+
+  def _line(self, text: str) -> None:
+    self._console.print(f'{self._arm}: {text}', soft_wrap=True)
+
 
 @contextlib.contextmanager
 def progress(
-  console: Console, arm: str, done: int, epochs: int
-) -> Iterator[Callable[[History], None]]:
-  """Shows an arm's epochs: a bar on a terminal, elsewhere a line an epoch.
+  console: Console, arm: str, done: float, epochs: int
+) -> Iterator[ArmProgress]:
+  """Shows an arm's progress on a console.
 
   Args:
     console: where.
     arm: the arm's name.
-    done: epochs done before.
+    done: epochs done before, maybe in part.
     epochs: epochs in all.
 
   Yields:
-    A function to call with the metrics after every epoch.
+    What to call as training goes on.
   """
   columns = (
     TextColumn('{task.description}'),
@@ -40,18 +87,19 @@ def progress(
   )
   with Progress(
     *columns, console=console, disable=not console.is_terminal
-  ) as p:
-    task = p.add_task(arm, total=epochs, completed=done, text='…')
+  ) as bar:
+    task = bar.add_task(arm, total=epochs, text='…')
+    bar.update(task, completed=done)
+    yield ArmProgress(console, arm, epochs, bar, task)
 
-    def show(history: History) -> None:
-      text = _epoch_text(history)
-      p.update(task, completed=history.epochs, text=text)
-      if not console.is_terminal:
-        console.print(
-          f'{arm}: epoch {history.epochs}/{epochs}, {text}', soft_wrap=True
-        )
 
-    yield show
+def duration(seconds: float) -> str:
+  """A time in words, to two digits or so: 12 s, 3.4 min, 1.5 h."""
+  if seconds < 100:
+    return f'{seconds:.0f} s'
+  if seconds < 6000:
+    return f'{seconds / 60:.1f} min'
+  return f'{seconds / 3600:.1f} h'
 
 
 def _epoch_text(history: History) -> str:

@@ -15,7 +15,7 @@ _KEPT = 2
 
 
 class Checkpoints:
-  """The checkpoints in a directory, one an epoch; the last two are kept.
+  """The checkpoints in a directory, by number; the last two are kept.
 
   A checkpoint appears by a rename once it is complete, so that a process
   killed at any moment leaves only whole ones.
@@ -24,11 +24,11 @@ class Checkpoints:
   def __init__(self, directory: Path) -> None:
     # What is left of older ones by a process that was killed deleting them.
     if distributed.is_primary():
-      epochs = sorted(
+      numbers = sorted(
         int(p.name) for p in directory.glob('*') if p.name.isdigit()
       )
-      for epoch in epochs[:-_KEPT]:
-        shutil.rmtree(directory / str(epoch))
+      for number in numbers[:-_KEPT]:
+        shutil.rmtree(directory / str(number))
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
       options=ocp.CheckpointManagerOptions(
@@ -42,32 +42,32 @@ class Checkpoints:
     )
 
   def latest(self) -> int | None:
-    """The last epoch that was saved, None before the first."""
+    """The last number that was saved, None before the first."""
     return self._manager.latest_step()
 
-  def save(self, epoch: int, state: Any, history: History) -> None:
-    """Saves the state after an epoch, and the metrics so far."""
+  def save(self, number: int, state: Any, history: History) -> None:
+    """Saves the state and the metrics under a number higher than the last."""
     leaves = _by_path(distributed.fetch(state))
     self._manager.save(
-      epoch,
+      number,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(leaves),
         history=ocp.args.JsonSave(history.to_json()),
       ),
     )
 
-  def history(self, epoch: int) -> History:
-    """The metrics of the epochs up to this one."""
+  def history(self, number: int) -> History:
+    """The metrics that were saved under a number."""
     restored = self._manager.restore(
-      epoch, args=ocp.args.Composite(history=ocp.args.JsonRestore())
+      number, args=ocp.args.Composite(history=ocp.args.JsonRestore())
     )
     return History.from_json(restored['history'])
 
-  def state(self, epoch: int, abstract: Any) -> Any:
-    """The state after an epoch.
+  def state(self, number: int, abstract: Any) -> Any:
+    """The state that was saved under a number.
 
     Args:
-      epoch: which.
+      number: which.
       abstract: a tree of shapes and dtypes, of the state's structure.
 
     Returns:
@@ -77,14 +77,14 @@ class Checkpoints:
       InvalidValueError: what was saved has another structure, shapes or dtypes.
     """
     restored = self._manager.restore(
-      epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+      number, args=ocp.args.Composite(state=ocp.args.StandardRestore())
     )['state']
     wanted = _by_path(abstract)
     # Orbax itself would pad, cut and cast.
     form = lambda leaves: {k: (x.shape, x.dtype) for k, x in leaves.items()}
     if form(restored) != form(wanted):
       raise errors.InvalidValueError(
-        f'checkpoint {epoch} holds another kind of state'
+        f'checkpoint {number} holds another kind of state'
       )
     leaves = [restored[name] for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)

@@ -4,7 +4,7 @@ They are read from the state after the epoch's program has ended: nothing waits
 for them within it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +58,30 @@ class Diagnostics:
     new.values = {name: np.asarray(x) for name, x in saved['values'].items()}
     return new
 
+  def part(self, trials: slice) -> 'Diagnostics':
+    """The diagnostics of some of the trials."""
+    part = Diagnostics()
+    part.leaves = self.leaves
+    part.values = {name: x[trials] for name, x in self.values.items()}
+    return part
+
   def rows(
-    self, arm: str, seeds: Sequence[int], steps_per_epoch: int
+    self, identities: Callable[[int, int], Mapping[str, Any]]
   ) -> Iterator[dict[str, Any]]:
-    """One row for each seed, epoch and leaf; the histogram is a list."""
-    for trial, seed in enumerate(seeds):
+    """One row for each trial, epoch and leaf; the histogram is a list.
+
+    Args:
+      identities: of a trial and an epoch, both from 0, the columns that tell
+        its rows from others.
+
+    Yields:
+      The rows.
+    """
+    trials = len(self.values[HISTOGRAM]) if self.values else 0
+    for trial in range(trials):
       for epoch in range(self.epochs):
         for i, leaf in enumerate(self.leaves):
-          row: dict[str, Any] = dict(
-            arm=arm,
-            seed=seed,
-            epoch=epoch + 1,
-            step=(epoch + 1) * steps_per_epoch,
-            leaf=leaf,
-          )
+          row: dict[str, Any] = {**identities(trial, epoch), 'leaf': leaf}
           for name, value in self.values.items():
             row[name] = value[trial, epoch, i].tolist()
           yield row

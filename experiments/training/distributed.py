@@ -12,9 +12,6 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec
 import numpy as np
 
 from experiments import errors
@@ -124,18 +121,6 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def replicate(tree: Any) -> Any:
-  """Puts arrays that all processes have alike on all devices."""
-  if jax.process_count() == 1:
-    return tree
-  mesh = jax.make_mesh(
-    (jax.device_count(),), ('trial',), axis_types=(AxisType.Auto,)
-  )
-  return jax.device_put(
-    jax.tree.map(np.asarray, tree), NamedSharding(mesh, PartitionSpec())
-  )
-
-
 def fetch(tree: Any) -> Any:
   """Whole NumPy arrays, on every process, wherever their parts are."""
   if jax.process_count() > 1:
@@ -145,9 +130,21 @@ def fetch(tree: Any) -> Any:
 
 def any_process(flag: bool) -> bool:
   """Whether any process says so; all get the same answer."""
+  return bool(largest(int(flag)))
+
+
+def largest(number: int) -> int:
+  """The largest of what the processes say; all get the same answer."""
   if jax.process_count() == 1:
-    return flag
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    return number
+  return int(np.max(multihost_utils.process_allgather(np.asarray(number))))
+
+
+def agreed(number: int) -> int:
+  """What the primary says; all get the same answer."""
+  if jax.process_count() == 1:
+    return number
+  return int(multihost_utils.broadcast_one_to_all(np.asarray(number)))
 
 
 def on_primary(function: Callable[[], Any]) -> None:

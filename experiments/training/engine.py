@@ -1,4 +1,9 @@
-"""The engine: an epoch of all trials of an arm is one compiled program."""
+"""The engine: all trials of an arm make n updates in one compiled program.
+
+n is an argument, so that a program of any length is one compilation: an epoch
+is some calls of `update`, then one of `close`, which makes its last update.
+Results do not depend on how an epoch is cut.
+"""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -9,6 +14,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.data import augmentation
@@ -48,27 +54,40 @@ class TrainState(NamedTuple):
     params: the model's parameters.
     batch_stats: the model's batch statistics; empty for most models.
     opt_state: the optimizer's state.
+    loss: the sum over the examples of this epoch so far, float32.
+    correct: how many of them were classified correctly, int32.
   """
 
   step: jax.Array
   params: Any
   batch_stats: Any
   opt_state: optax.OptState
+  loss: jax.Array
+  correct: jax.Array
 
 
-class Metrics(NamedTuple):
-  """Of one pass over a data set.
+class Sums(NamedTuple):
+  """Sums over the examples that were evaluated.
 
   Attributes:
-    loss: mean, float32 [r].
-    accuracy: float32 [r].
-    diagnostics: of the last update, from `get_diagnostics`, with a leading
-      axis of trials; None where there are none.
+    loss: float32 [r].
+    correct: int32 [r].
   """
 
   loss: jax.Array
-  accuracy: jax.Array
-  diagnostics: dict[str, Any] | None = None
+  correct: jax.Array
+
+
+class Metrics(NamedTuple):
+  """Of one pass over a data set, on the host.
+
+  Attributes:
+    loss: mean, float64 [r].
+    accuracy: float64 [r].
+  """
+
+  loss: np.ndarray
+  accuracy: np.ndarray
 
 
 def to_device(dataset: Dataset) -> Pixels:
@@ -146,30 +165,86 @@ class Trainer:
     spec = self.spec
     return augmentation.normalize(images, spec.pixel_max, spec.mean, spec.std)
 
+  def steps(self, trials: Trials) -> int:
+    """How many updates an epoch has."""
+    count = trials.indices.shape[-1]
+    return math.ceil(count / min(count, self.batch_size))
+
+  def batches(self, pixels: Pixels) -> int:
+    """How many batches the test set has."""
+    count = len(pixels.test_labels)
+    return math.ceil(count / min(count, self.eval_batch_size))
+
   def init(self, trials: Trials) -> TrainState:
     """The state of every trial before its first update."""
-    return mapping.over_trials(self.init_one, self.lanes)(trials)
+    return self._map(self.init_one)(trials)
 
-  def train_epoch(
-    self, state: TrainState, trials: Trials, pixels: Pixels
-  ) -> tuple[TrainState, Metrics]:
-    """One pass over each trial's training set, in an order of its own.
+  def update(
+    self,
+    state: TrainState,
+    trials: Trials,
+    pixels: Pixels,
+    n: jax.typing.ArrayLike,
+  ) -> TrainState:
+    """Makes n updates of each trial, none of them the last of an epoch.
 
     Args:
-      state: before the epoch.
+      state: before them.
+      trials: the trials.
+      pixels: the data.
+      n: how many; may be a tracer.
+
+    Returns:
+      The state after them.
+    """
+    return self._map(self._update)(state, trials, pixels=pixels, n=n)
+
+  def close(
+    self, state: TrainState, trials: Trials, pixels: Pixels
+  ) -> tuple[TrainState, dict[str, Any] | None]:
+    """Makes the last update of an epoch, whose batch may be smaller.
+
+    Args:
+      state: before it.
       trials: the trials.
       pixels: the data.
 
     Returns:
-      The state after it, and the mean loss and accuracy as they were met on
-      the way, with dropout and augmentation on.
+      The state after it; and what `get_diagnostics` says of the update, with a
+      leading axis of trials, or None where there is no `make_diagnosed`.
     """
-    train = mapping.over_trials(self._train_epoch, self.lanes)
-    return train(state, trials, pixels=pixels)
+    return self._map(self._close)(state, trials, pixels=pixels)
 
-  def evaluate(self, state: TrainState, pixels: Pixels) -> Metrics:
-    """Loss and accuracy on the test set, with nothing random."""
-    return mapping.over_trials(self._evaluate, self.lanes)(state, pixels=pixels)
+  def no_sums(self, trials: Trials) -> Sums:
+    """What `evaluate` starts from."""
+    shape = trials.seed.shape
+    return Sums(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.int32))
+
+  def evaluate(
+    self,
+    sums: Sums,
+    state: TrainState,
+    pixels: Pixels,
+    first: jax.typing.ArrayLike,
+    n: jax.typing.ArrayLike,
+  ) -> Sums:
+    """Adds the sums over n batches of the test set, with nothing random.
+
+    Args:
+      sums: of the batches before.
+      state: the trials' parameters and statistics.
+      pixels: the data.
+      first: the first of these batches; may be a tracer.
+      n: how many; may be a tracer.
+
+    Returns:
+      The sums after them.
+    """
+    evaluate = self._map(self._evaluate)
+    return evaluate(sums, state, pixels=pixels, first=first, n=n)
+
+  def _map(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    return mapping.over_trials(function, self.lanes)
 
   def init_one(self, trial: Trial) -> TrainState:
     """The state of one trial before its first update."""
@@ -180,6 +255,8 @@ class Trainer:
       params=params,
       batch_stats=nnx.state(model, nnx.BatchStat),
       opt_state=self.make_optimizer(trial.numbers).init(params),
+      loss=jnp.zeros([], jnp.float32),
+      correct=jnp.zeros([], jnp.int32),
     )
 
   def step(
@@ -190,7 +267,7 @@ class Trainer:
     trial: Trial,
     pixels: Pixels,
     diagnose: bool = False,
-  ) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
+  ) -> TrainState:
     """One update of one trial.
 
     Args:
@@ -201,8 +278,7 @@ class Trainer:
       diagnose: whether `make_diagnosed` makes the update.
 
     Returns:
-      The state after it, and the sums over the batch of the loss and of what
-      was classified correctly.
+      The state after it.
     """
     draw = lambda stream: jax.random.fold_in(
       keys.key(trial.seed, stream), state.step
@@ -226,57 +302,102 @@ class Trainer:
     params, opt_state, loss, (batch_stats, correct) = descend(
       loss_fn, make_optimizer(trial.numbers), state.params, state.opt_state
     )
-    new = TrainState(state.step + 1, params, batch_stats, opt_state)
-    return new, (loss * len(batch), correct)
+    return TrainState(
+      state.step + 1,
+      params,
+      batch_stats,
+      opt_state,
+      state.loss + loss * len(batch),
+      state.correct + correct,
+    )
 
-  def _train_epoch(
+  def _batch_size(self, trial: Trial) -> int:
+    return min(len(trial.indices), self.batch_size)
+
+  def _order(self, state: TrainState, trial: Trial) -> jax.Array:
+    """The order of the examples in the epoch under way."""
+    epoch = state.step // self.steps(trial)
+    key = jax.random.fold_in(keys.key(trial.seed, keys.ORDER), epoch)
+    return jax.random.permutation(key, len(trial.indices))
+
+  def _begun(self, state: TrainState, trial: Trial) -> TrainState:
+    """The state, with the sums of the epoch before forgotten."""
+    new = state.step % self.steps(trial) == 0
+    return state._replace(
+      loss=jnp.where(new, jnp.zeros_like(state.loss), state.loss),
+      correct=jnp.where(new, jnp.zeros_like(state.correct), state.correct),
+    )
+
+  def _update(
+    self, state: TrainState, trial: Trial, *, pixels: Pixels, n: jax.Array
+  ) -> TrainState:
+    order, size = self._order(state, trial), self._batch_size(trial)
+
+    def step(_: jax.Array, state: TrainState) -> TrainState:
+      first = state.step % self.steps(trial) * size
+      batch = jax.lax.dynamic_slice_in_dim(order, first, size)
+      return self.step(state, batch, trial=trial, pixels=pixels)
+
+    return jax.lax.fori_loop(0, n, step, self._begun(state, trial))
+
+  def _close(
     self, state: TrainState, trial: Trial, *, pixels: Pixels
-  ) -> tuple[TrainState, Metrics]:
-    count = len(trial.indices)
-    size = min(count, self.batch_size)
-    epoch = state.step // math.ceil(count / size)
-    order_key = jax.random.fold_in(keys.key(trial.seed, keys.ORDER), epoch)
-    order = jax.random.permutation(order_key, count)
-    step = functools.partial(self.step, trial=trial, pixels=pixels)
+  ) -> tuple[TrainState, dict[str, Any] | None]:
+    first = (self.steps(trial) - 1) * self._batch_size(trial)
+    batch = self._order(state, trial)[first:]
+    state = self.step(
+      self._begun(state, trial),
+      batch,
+      trial=trial,
+      pixels=pixels,
+      diagnose=True,
+    )
+    if not self.make_diagnosed:
+      return state, None
+    diagnostics = get_diagnostics(state.opt_state)
+    # What is carried from update to update has none.
+    opt_state = optax.tree.set(state.opt_state, diagnostics=None)
+    return state._replace(opt_state=opt_state), diagnostics
 
-    # The last update stands apart: its batch may be smaller.
-    steps = math.ceil(count / size) - 1
-    whole = steps * size
-    batches = order[:whole].reshape(steps, size)
-    state, sums = jax.lax.scan(step, state, batches)
-    state, last = step(state, order[whole:], diagnose=True)
-    loss, correct = (jnp.sum(x) + y for x, y in zip(sums, last, strict=True))
-    diagnostics = None
-    if self.make_diagnosed:
-      diagnostics = get_diagnostics(state.opt_state)
-      # What is carried from update to update has none.
-      state = state._replace(
-        opt_state=optax.tree.set(state.opt_state, diagnostics=None)
-      )
-    return state, Metrics(loss / count, correct / count, diagnostics)
-
-  def _evaluate(self, state: TrainState, *, pixels: Pixels) -> Metrics:
+  def _evaluate(
+    self,
+    sums: Sums,
+    state: TrainState,
+    *,
+    pixels: Pixels,
+    first: jax.Array,
+    n: jax.Array,
+  ) -> Sums:
     params = state.params
     if self.eval_params:
       params = self.eval_params(state.opt_state, params)
     model = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
+    count = len(pixels.test_labels)
+    size = min(count, self.eval_batch_size)
 
-    def sums(images: jax.Array, labels: jax.Array) -> jax.Array:
-      logits = model(self._inputs(images), train=False)
+    def add(batch: jax.Array, sums: Sums) -> Sums:
+      # The last batch goes back as far as it needs to be whole, and does not
+      # count again what it meets there.
+      start = jnp.minimum(batch * size, count - size)
+      take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
+      logits = model(self._inputs(take(pixels.test_images)), train=False)
+      labels = take(pixels.test_labels)
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
       correct = jnp.argmax(logits, -1) == labels
-      return jnp.stack([jnp.sum(losses), jnp.sum(correct)])
+      fresh = start + jnp.arange(size) >= batch * size
+      return Sums(
+        sums.loss + jnp.sum(jnp.where(fresh, losses, 0.0)),
+        sums.correct + jnp.sum(fresh & correct, dtype=jnp.int32),
+      )
 
-    images, labels = pixels.test_images, pixels.test_labels
-    count = len(labels)
-    size = min(count, self.eval_batch_size)
-    whole = count // size * size
-    batched = lambda x: x[:whole].reshape(-1, size, *x.shape[1:])
-    per_batch = jax.lax.map(
-      lambda batch: sums(*batch), (batched(images), batched(labels))
-    )
-    total = jnp.sum(per_batch, axis=0)
-    if whole < count:
-      total += sums(images[whole:], labels[whole:])
-    total = total / count
-    return Metrics(loss=total[0], accuracy=total[1])
+    return jax.lax.fori_loop(first, first + n, add, sums)
+
+
+def means(sums: Sums, count: int) -> Metrics:
+  """The means over so many examples, on the host.
+
+  There a trial's do not depend on how many others there are: XLA divides a
+  vector otherwise than a number.
+  """
+  loss, correct = (np.asarray(x, np.float64) / count for x in sums)
+  return Metrics(loss, correct)

@@ -11,6 +11,7 @@ from jax.sharding import AxisType
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
+import numpy as np
 
 
 def over_trials(
@@ -45,10 +46,10 @@ def over_trials(
     return jax.lax.map(one, args, batch_size=None if at_once == 1 else at_once)
 
   def mapped(*args: Any, **shared: Any) -> Any:
-    devices = _devices(_count(args))
-    if devices == 1:
+    mesh = _mesh(_count(args))
+    if mesh is None:
       return on_device(args, shared)
-    return _split(on_device, devices)(args, shared)
+    return _split(on_device, mesh)(args, shared)
 
   return mapped
 
@@ -69,16 +70,60 @@ def _devices(count: int) -> int:
   return math.ceil(count / math.ceil(count / devices))
 
 
-def _split(
-  on_device: Callable[[Any, Any], Any], devices: int
-) -> Callable[[Any, Any], Any]:
-  """Has each of the first devices map its share of the trials."""
-  mesh = jax.make_mesh(
+def _mesh(count: int) -> Mesh | None:
+  """The devices that so many trials are split over; None for one alone."""
+  devices = _devices(count)
+  if devices == 1:
+    return None
+  return jax.make_mesh(
     (devices,),
     ('trial',),
     axis_types=(AxisType.Auto,),
     devices=jax.devices()[:devices],
   )
+
+
+def share(tree: Any, count: int) -> Any:
+  """Puts what all trials share where they run, once and for all calls.
+
+  Args:
+    tree: arrays, which all processes have alike.
+    count: how many trials there are.
+
+  Returns:
+    The same on every device that has trials.
+  """
+  return _place(tree, _mesh(count), PartitionSpec())
+
+
+def spread(tree: Any, count: int) -> Any:
+  """Puts what each trial has of its own where the trial runs.
+
+  Args:
+    tree: arrays with a leading axis of trials, which all processes have alike.
+    count: how many trials there are.
+
+  Returns:
+    The same, placed as the results of `over_trials` are.
+  """
+  mesh = _mesh(count)
+  even = mesh is not None and count % mesh.size == 0
+  return _place(tree, mesh, PartitionSpec('trial') if even else PartitionSpec())
+
+
+def _place(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
+  if mesh is None:
+    return jax.tree.map(jnp.asarray, tree)
+  # Several processes put host arrays; what is on a device is of one alone.
+  return jax.device_put(
+    jax.tree.map(np.asarray, tree), NamedSharding(mesh, spec)
+  )
+
+
+def _split(
+  on_device: Callable[[Any, Any], Any], mesh: Mesh
+) -> Callable[[Any, Any], Any]:
+  """Has each device of the mesh map its share of the trials."""
   split, whole = PartitionSpec('trial'), PartitionSpec()
   on_devices = jax.shard_map(
     on_device,

@@ -28,6 +28,10 @@ class History:
   def __init__(self, trials: int) -> None:
     self._values = {name: np.empty((trials, 0)) for name in METRICS}
     self.diagnostics = Diagnostics()
+    # Of the epoch under way: how long it took so far.
+    self.seconds = 0.0
+    # How many updates the state has seen that is saved beside it.
+    self.updates = 0
 
   @property
   def epochs(self) -> int:
@@ -49,10 +53,22 @@ class History:
     losses = np.hstack([self['train_loss'], self['test_loss']])
     return ~np.all(np.isfinite(losses), axis=1)
 
+  def part(self, trials: slice) -> 'History':
+    """The metrics of some of the trials."""
+    part = History(0)
+    part._values = {name: x[trials] for name, x in self._values.items()}
+    part.diagnostics = self.diagnostics.part(trials)
+    return part
+
   def to_json(self) -> dict[str, Any]:
     """As lists, from which `from_json` makes the same to the last bit."""
     values = {name: value.tolist() for name, value in self._values.items()}
-    return {**values, 'diagnostics': self.diagnostics.to_json()}
+    return {
+      **values,
+      'diagnostics': self.diagnostics.to_json(),
+      'seconds': self.seconds,
+      'updates': self.updates,
+    }
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> 'History':
@@ -60,6 +76,8 @@ class History:
     history = cls(0)
     history._values = {name: np.asarray(values[name]) for name in METRICS}
     history.diagnostics = Diagnostics.from_json(values['diagnostics'])
+    history.seconds = values['seconds']
+    history.updates = values['updates']
     return history
 
 
@@ -105,24 +123,55 @@ def _median(values: np.ndarray) -> float | None:
   return float(np.median(values)) if values.size else None
 
 
+def identity(
+  arm: str, seed: int, epoch: int, steps_per_epoch: int
+) -> dict[str, Any]:
+  """The columns that tell the rows of tables apart; epochs count from 0."""
+  step = (epoch + 1) * steps_per_epoch
+  return {'arm': arm, 'seed': seed, 'epoch': epoch + 1, 'step': step}
+
+
 def rows(
-  arm: str, history: History, seeds: Sequence[int], steps_per_epoch: int
+  arm: str,
+  history: History,
+  seeds: Sequence[int],
+  steps_per_epoch: int,
+  numbers: Sequence[Mapping[str, float]] | None = None,
 ) -> Iterator[dict[str, Any]]:
-  """One row for each seed and epoch."""
+  """One row for each trial and epoch.
+
+  Args:
+    arm: the arm.
+    history: its metrics.
+    seeds: the seed of every trial.
+    steps_per_epoch: updates an epoch.
+    numbers: of every trial, the numbers that tell it from others.
+
+  Yields:
+    The rows.
+  """
   for trial, seed in enumerate(seeds):
+    own = numbers[trial] if numbers else {}
     for epoch in range(history.epochs):
-      row = dict(
-        arm=arm, seed=seed, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch
-      )
-      row |= {name: float(history[name][trial, epoch]) for name in METRICS}
-      yield row
+      metrics = {name: float(history[name][trial, epoch]) for name in METRICS}
+      yield {**identity(arm, seed, epoch, steps_per_epoch), **own, **metrics}
 
 
 def write(
-  workdir: Path, rows_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
+  workdir: Path,
+  rows_: Sequence[Mapping[str, Any]],
+  results: Mapping[str, Any],
+  numbers: Sequence[str] = (),
 ) -> None:
-  """Writes `metrics.csv`, `metrics.jsonl` and `results.json`, each whole."""
-  columns = ('arm', 'seed', 'epoch', 'step', *METRICS)
+  """Writes `metrics.csv`, `metrics.jsonl` and `results.json`, each whole.
+
+  Args:
+    workdir: the run directory.
+    rows_: the rows of the tables.
+    results: what `results.json` says.
+    numbers: the names of the numbers in the rows.
+  """
+  columns = ('arm', 'seed', 'epoch', 'step', *numbers, *METRICS)
   files.write_table(workdir / 'metrics.csv', columns, rows_)
   files.write_json_lines(workdir / 'metrics.jsonl', rows_)
   files.write_json(workdir / 'results.json', results)

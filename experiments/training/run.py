@@ -1,15 +1,15 @@
-"""A run: all arms and seeds of one configuration, from start to end.
+"""A run: all arms and trials of one configuration, from start to end.
 
 It knows what it trains and what it measures, and keeps the run directory. Who
 shows it, and who draws it, it is given: an `Observer`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
+import functools
 import math
 from pathlib import Path
-import time
 from typing import Any
 
 import jax
@@ -22,24 +22,26 @@ from experiments.training import checkpoints
 from experiments.training import diagnostics
 from experiments.training import distributed
 from experiments.training import engine
+from experiments.training import mapping
+from experiments.training import provenance
 from experiments.training import records
 from experiments.training import run_directory
 from experiments.training import stopping
 from experiments.training import trials
 from experiments.training import wiring
-
-AfterEpoch = Callable[[records.History], None]
+from experiments.training.session import Session
 
 
 class Run:
   """What is trained, and of each arm what was measured so far.
 
+  An arm has a trial for every combination of numbers and every seed; those of
+  the first combination come first.
+
   Attributes:
     config: what the user asked for.
-    dataset: the data.
+    dataset: the data; what is evaluated is its test part, whatever that is.
     workdir: the run directory.
-    trials: one for each seed; subsets and label noise are the same for every
-      arm.
     setting: what the optimizers know of the run.
     histories: by arm, its metrics.
     compile_seconds: by arm, of those that this process compiled.
@@ -51,13 +53,14 @@ class Run:
     self.config = config
     self.dataset = dataset
     self.workdir = workdir
-    self.trials = trials.make_trials(
+    # Subsets and label noise are the same for every arm.
+    self._by_seed = trials.make_trials(
       dataset,
       config.seed_list,
       fraction=config.fraction,
       label_noise=config.label_noise,
     )
-    examples = self.trials.labels.shape[1]
+    examples = self._by_seed.labels.shape[1]
     self.setting = optimizers.Setting(
       steps_per_epoch=math.ceil(examples / config.batch_size),
       epochs=config.epochs,
@@ -67,7 +70,7 @@ class Run:
     self.compile_seconds: dict[str, float] = {}
     # A model may refuse the shape of the images: now, not after hours.
     arm = config.arms[0]
-    jax.eval_shape(self.trainer(arm).init, self.trials_of(arm))
+    jax.eval_shape(self.trainer(arm).init, self.trials(arm))
 
   @property
   def title(self) -> str:
@@ -75,51 +78,113 @@ class Run:
     config = self.config
     return f'{config.dataset}, {config.model}, {config.epochs} epochs'
 
-  def trials_of(self, arm: str) -> trials.Trials:
-    """The trials with the numbers of an arm that are traced."""
-    return self.trials.at({optimizers.LEARNING_RATE: self.config.rates[arm]})
+  def trials(self, arm: str) -> trials.Trials:
+    """The trials of an arm, with the numbers of theirs that are traced."""
+    rate = {optimizers.LEARNING_RATE: self.config.rates[arm]}
+    return self._by_seed.combined(
+      [{**rate, **numbers} for numbers in self.config.combinations]
+    )
 
   def trainer(self, arm: str) -> engine.Trainer:
     """The engine, set up for one arm."""
     config = self.config
-    numbers = {'plasticity_scale': config.plasticity_scale}
-    if config.weight_decay:
-      numbers['weight_decay'] = config.weight_decay
     return wiring.trainer(
       optimizers.ARMS[arm],
       self.setting,
       spec=self.dataset.spec,
       make_model=models.MODELS[config.model].make,
       batch_size=config.batch_size,
-      numbers=numbers,
+      numbers=config.numbers(arm),
       schedule=config.schedule,
       diagnosed=config.diagnostics,
       lanes=config.lanes or None,
     )
 
+  def variants(self) -> dict[str, 'Variant']:
+    """By label, every arm with every combination of numbers so far."""
+    found = {}
+    seeds = self.config.seeds
+    for arm, history in self.histories.items():
+      for i, numbers in enumerate(self.config.combinations):
+        values = [f'{name}={value:g}' for name, value in numbers.items()]
+        part = history.part(slice(i * seeds, (i + 1) * seeds))
+        found[', '.join([arm, *values])] = Variant(arm, numbers, part)
+    return found
+
   def results(self) -> dict[str, Any]:
-    """What `results.json` says, by arm."""
+    """What `results.json` says, by variant."""
     config = self.config
-    return {
-      arm: records.summarize(
-        history, config.seed_list, config.rates[arm], config.epochs
+    found = {}
+    for label, variant in self.variants().items():
+      rate = {optimizers.LEARNING_RATE: config.rates[variant.arm]}
+      found[label] = records.summarize(
+        variant.history,
+        config.seed_list,
+        {**rate, **variant.numbers}[optimizers.LEARNING_RATE],
+        config.epochs,
       )
-      for arm, history in self.histories.items()
-    }
+      if variant.numbers:
+        found[label] |= {'arm': variant.arm, 'numbers': dict(variant.numbers)}
+    return found
 
   def record(self, arm: str, history: records.History) -> None:
     """Takes an arm's metrics, and writes all that is known of the run."""
     self.histories[arm] = history
     if not distributed.is_primary():
       return
-    seeds, steps = self.config.seed_list, self.setting.steps_per_epoch
+    config, steps = self.config, self.setting.steps_per_epoch
     metrics: list[dict[str, Any]] = []
     alphas: list[dict[str, Any]] = []
-    for name, known in self.histories.items():
-      metrics += records.rows(name, known, seeds, steps)
-      alphas += known.diagnostics.rows(name, seeds, steps)
-    records.write(self.workdir, metrics, self.results())
+    for variant in self.variants().values():
+      seeds = config.seed_list
+      metrics += records.rows(
+        variant.arm,
+        variant.history,
+        seeds,
+        steps,
+        [variant.numbers] * len(seeds),
+      )
+      alphas += variant.history.diagnostics.rows(
+        functools.partial(self._identity, variant)
+      )
+    names = tuple(config.combinations[0])
+    records.write(self.workdir, metrics, self.results(), names)
     diagnostics.write(self.workdir, alphas)
+
+  def _identity(
+    self, variant: 'Variant', trial: int, epoch: int
+  ) -> dict[str, Any]:
+    """The columns that tell a variant's rows from all others."""
+    seed, steps = self.config.seed_list[trial], self.setting.steps_per_epoch
+    return {
+      **records.identity(variant.arm, seed, epoch, steps),
+      **variant.numbers,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """An arm with one combination of numbers.
+
+  Attributes:
+    arm: the arm.
+    numbers: what `config.trials` makes of it; empty where there are none.
+    history: the metrics of its trials, one a seed.
+  """
+
+  arm: str
+  numbers: Mapping[str, float]
+  history: records.History
+
+
+class Progress:
+  """What a session calls as it goes; this one shows nothing."""
+
+  def advanced(self, session: Session) -> None:
+    """Some updates or batches were done, a few seconds' worth."""
+
+  def epoch(self, history: records.History) -> None:
+    """An epoch is trained, evaluated and recorded."""
 
 
 class Observer:
@@ -132,19 +197,21 @@ class Observer:
     """Something happened that a person may want to know."""
 
   @contextlib.contextmanager
-  def training(self, run: Run, arm: str, done: int) -> Iterator[AfterEpoch]:
+  def training(
+    self, run: Run, arm: str, session: Session
+  ) -> Iterator[Progress]:
     """Around the training of an arm.
 
     Args:
       run: the run.
       arm: the arm.
-      done: how many epochs of it were trained before.
+      session: its training, from wherever it was.
 
     Yields:
-      What to call with the arm's metrics after every epoch.
+      What to call as it goes.
     """
-    del run, arm, done
-    yield lambda history: None
+    del run, arm, session
+    yield Progress()
 
   def finished(self, run: Run) -> None:
     """All arms are trained; the run directory is still claimed."""
@@ -177,18 +244,26 @@ def train(
       or the directory cannot be used.
     StoppedError: the process was asked to end; what it had is saved.
   """
+  dataset = data.load(config.dataset, data_dir=data_dir)
+  if config.split == 'validation':
+    dataset = data.validation(dataset)
   # Before the directory is touched: here wrong settings show.
-  run = Run(config, data.load(config.dataset, data_dir=data_dir), workdir)
+  run = Run(config, dataset, workdir)
   directory = run_directory.opened(
     workdir, dataclasses.asdict(config), resume=resume, overwrite=overwrite
   )
   with stopping.Terminator() as terminator, contextlib.ExitStack() as stack:
     distributed.on_primary(lambda: stack.enter_context(directory))
+    if distributed.is_primary():
+      provenance.begin(workdir)
     observer.started(run)
-    pixels = distributed.replicate(engine.to_device(run.dataset))
+    count = config.seeds * len(config.combinations)
+    pixels = mapping.share(engine.to_device(run.dataset), count)
     for arm in config.arms:
       _train_arm(run, arm, pixels, observer, terminator)
     observer.finished(run)
+    if distributed.is_primary():
+      provenance.end(workdir)
   return run
 
 
@@ -203,83 +278,35 @@ def _train_arm(
   epochs = run.config.epochs
   directory = run.workdir / 'checkpoints' / arm
   with contextlib.closing(checkpoints.Checkpoints(directory)) as saved:
-    done = saved.latest() or 0
-    history = records.History(run.config.seeds)
-    if done:
-      history = saved.history(done)
-    run.record(arm, history)
-    if done == epochs:
+    session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
+    run.record(arm, session.history)
+    if session.finished(epochs):
       observer.told(f'{arm}: finished before')
       return
-    if done:
-      observer.told(f'{arm}: resumes after epoch {done}')
-    program = _Program(run, arm, pixels, saved, done)
-    run.compile_seconds[arm] = program.compile_seconds
-    observer.told(f'{arm}: compiled in {program.compile_seconds:.1f} s')
-    if distributed.any_process(terminator.requested):
-      raise stopping.StoppedError(f'{arm}, epoch {done} of {epochs}')
+    if session.done:
+      observer.told(f'{arm}: resumes {session.place(epochs)}')
+    session.compile()
+    run.compile_seconds[arm] = session.compile_seconds
+    observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
 
-    with observer.training(run, arm, done) as after_epoch:
-      for epoch in range(done + 1, epochs + 1):
-        program.train_epoch(history)
+    with observer.training(run, arm, session) as progress:
+
+      def pause() -> None:
+        if number := distributed.largest(terminator.requested):
+          session.save()
+          raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
+        progress.advanced(session)
+
+      pause()
+      while not session.finished(epochs):
+        session.train_epoch(pause)
         # Asked once: what arrives while this is saved stops the next epoch.
-        stop = distributed.any_process(terminator.requested)
-        if stop or epoch == epochs or epoch % run.config.checkpoint_every == 0:
-          saved.save(epoch, program.state, history)
-        run.record(arm, history)
-        after_epoch(history)
-        if stop:
-          raise stopping.StoppedError(f'{arm}, epoch {epoch} of {epochs}')
-
-
-class _Program:
-  """The compiled programs of one arm, and the state that they carry on."""
-
-  def __init__(
-    self,
-    run: Run,
-    arm: str,
-    pixels: engine.Pixels,
-    saved: checkpoints.Checkpoints,
-    done: int,
-  ) -> None:
-    trainer = run.trainer(arm)
-    self._pixels = pixels
-    self._trials = distributed.replicate(run.trials_of(arm))
-    if done:
-      abstract = jax.eval_shape(trainer.init, self._trials)
-      self.state = saved.state(done, abstract)
-    else:
-      self.state = jax.jit(trainer.init)(self._trials)
-    start = time.perf_counter()
-    self._train_epoch = (
-      jax.jit(trainer.train_epoch, donate_argnums=0)
-      .lower(self.state, self._trials, pixels)
-      .compile()
-    )
-    self._evaluate = (
-      jax.jit(trainer.evaluate).lower(self.state, pixels).compile()
-    )
-    self.compile_seconds = time.perf_counter() - start
-
-  def train_epoch(self, history: records.History) -> None:
-    """Trains and evaluates, and adds an epoch to the metrics."""
-    clock = [time.perf_counter()]
-    self.state, train = self._train_epoch(
-      self.state, self._trials, self._pixels
-    )
-    jax.block_until_ready((self.state, train))
-    clock.append(time.perf_counter())
-    test = jax.block_until_ready(self._evaluate(self.state, self._pixels))
-    clock.append(time.perf_counter())
-    train, test = distributed.fetch((train, test))
-    history.append(
-      train_loss=train.loss,
-      train_accuracy=train.accuracy,
-      test_loss=test.loss,
-      test_accuracy=test.accuracy,
-      train_seconds=clock[1] - clock[0],
-      test_seconds=clock[2] - clock[1],
-    )
-    if train.diagnostics is not None:
-      history.diagnostics.append(train.diagnostics)
+        number = distributed.largest(terminator.requested)
+        epoch = session.history.epochs
+        due = epoch % run.config.checkpoint_every == 0
+        if number or due or session.finished(epochs):
+          session.save()
+        run.record(arm, session.history)
+        progress.epoch(session.history)
+        if number:
+          raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')

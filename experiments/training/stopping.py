@@ -3,23 +3,44 @@
 import signal
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StoppedError(Exception):
-  """The process was asked to end, and has saved what it had."""
+  """The process was asked to end, and has saved what it had.
+
+  Attributes:
+    number: the signal that asked.
+  """
+
+  def __init__(self, number: int, where: str) -> None:
+    super().__init__(where)
+    self.number = number
 
 
 class Terminator:
-  """Remembers a SIGTERM until the epoch under way is saved."""
+  """Remembers a SIGTERM or a Ctrl-C until the work under way is saved.
+
+  A second Ctrl-C is not waited for: it raises KeyboardInterrupt.
+
+  Attributes:
+    requested: the signal that came; 0 for none.
+  """
 
   def __init__(self) -> None:
-    self.requested = False
+    self.requested = 0
 
   def __enter__(self) -> 'Terminator':
-    self._before = signal.signal(signal.SIGTERM, self._handle)
+    self._before = {
+      number: signal.signal(number, self._handle) for number in _SIGNALS
+    }
     return self
 
   def __exit__(self, *_: Any) -> None:
-    signal.signal(signal.SIGTERM, self._before)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
 
-  def _handle(self, *_: Any) -> None:
-    self.requested = True
+  def _handle(self, number: int, _: Any) -> None:
+    if number == signal.SIGINT and self.requested == signal.SIGINT:
+      raise KeyboardInterrupt
+    self.requested = number

@@ -34,12 +34,29 @@ class Trial(NamedTuple):
 
   def at(self, numbers: Mapping[str, float]) -> 'Trial':
     """The same trials, all with these numbers."""
-    return self._replace(
-      numbers={
-        name: jnp.full(self.seed.shape, value, jnp.float32)
-        for name, value in numbers.items()
-      }
+    return self.combined([numbers])
+
+  def combined(self, numbers: Sequence[Mapping[str, float]]) -> 'Trial':
+    """Every trial with each of some sets of numbers.
+
+    Args:
+      numbers: the sets, all of the same names.
+
+    Returns:
+      So many times the trials, those with the first set before all others.
+    """
+    times, count = len(numbers), len(self.seed)
+    repeated = jax.tree.map(
+      lambda x: jnp.tile(x, (times,) + (1,) * (x.ndim - 1)),
+      self._replace(numbers={}),
     )
+    columns = {
+      name: jnp.repeat(
+        jnp.asarray([each[name] for each in numbers], jnp.float32), count
+      )
+      for name in numbers[0]
+    }
+    return repeated._replace(numbers=columns)
 
 
 # A trial whose arrays have a leading axis, of r trials.

@@ -160,11 +160,12 @@ def test_the_rest_of_the_run_directory(finished):
     assert picture.format == 'PNG'
   assert {p.name for p in path.iterdir()} == {
     *('.lock', 'config.json', 'checkpoints', 'curves.png'),
-    *('metrics.csv', 'metrics.jsonl', 'results.json'),
+    *('metrics.csv', 'metrics.jsonl', 'provenance.json', 'results.json'),
   }
   for arm in ARMS:
     saved = {p.name for p in (path / 'checkpoints' / arm).iterdir()}
-    assert saved == {'2', '3'}
+    # Numbered by updates and evaluations, two and one an epoch.
+    assert saved == {'6', '9'}
 
 
 def test_progress_and_a_table_are_shown(finished):
@@ -385,10 +386,10 @@ def test_a_workdir_may_have_any_name_and_lie_at_home(folder, monkeypatch):
 @pytest.mark.parametrize(
   ('number', 'moment', 'saved'),
   [
-    # Before the first epoch, then after it, between two checkpoints.
+    # Before the first epoch, then in the second, between two checkpoints.
     (signal.SIGTERM, Moment('os.rename', '.results.json.tmp', 1), 0),
-    (signal.SIGTERM, Moment('os.rename', '.results.json.tmp', 2), 2),
-    (signal.SIGINT, Moment('os.rename', '.results.json.tmp', 2), 0),
+    (signal.SIGTERM, Moment('os.rename', '.results.json.tmp', 2), 1),
+    (signal.SIGINT, Moment('os.rename', '.results.json.tmp', 2), 1),
   ],
 )
 def test_a_run_that_is_asked_to_end_saves_and_goes_on(
@@ -399,21 +400,20 @@ def test_a_run_that_is_asked_to_end_saves_and_goes_on(
   assert result.code == 128 + number
   (line,) = result.stderr.strip().splitlines()
   mine = folder / 'my run'
-  epochs = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
-  if number == signal.SIGTERM:
-    where = f'sgd, epoch {saved} of 3'
-    assert line == (
-      f'stopped and saved: {where}. Run the same command to resume.'
-    )
-    assert epochs == ({str(saved)} if saved else set())
-    assert _results(mine)['sgd']['epoch'] == saved
-    assert _results(mine)['sgd']['status'] == 'running'
-  else:
-    assert line.startswith('interrupted. Run the same command to resume')
-    assert not epochs
+  checkpoints = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
+  # It is heard after the next update.
+  where = (
+    'in epoch 2 of 3, after 1 of 2 updates' if saved else ('after epoch 0 of 3')
+  )
+  assert line == (
+    f'stopped and saved: sgd, {where}. Run the same command to resume.'
+  )
+  assert checkpoints == ({'4'} if saved else set())
+  assert _results(mine)['sgd']['epoch'] == saved
+  assert _results(mine)['sgd']['status'] == 'running'
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
-  assert ('sgd: resumes after epoch 2' in again.stdout) == bool(epochs)
+  assert (f'sgd: resumes {where}' in again.stdout) == bool(saved)
   found, expected = _outcome(mine), _outcome(finished[0])
   assert found['config'].pop('checkpoint_every') == 3
   assert expected['config'].pop('checkpoint_every') == 1
@@ -423,7 +423,7 @@ def test_a_run_that_is_asked_to_end_saves_and_goes_on(
 def test_a_second_process_is_refused(finished, folder):
   mine = folder / 'my run'
   # It stops in the middle of the run, and holds the directory.
-  stop = Moment('os.rename', '2.orbax-checkpoint-tmp'), signal.SIGSTOP
+  stop = Moment('os.rename', '6.orbax-checkpoint-tmp'), signal.SIGSTOP
   with program.started(folder, *TINY, WORKDIR, at=stop) as first:
     first.wait_until(lambda: 'sgd: epoch 1/3' in first.stdout)
     for flags in ((), ('--overwrite',), ('--noresume',)):
@@ -449,13 +449,13 @@ MOMENTS = (
   Moment('open', '.orbax-checkpoint-tmp/_METADATA'),
   Moment('os.rename', 'state.orbax-checkpoint-tmp'),
   # It is whole, but not in its place.
-  Moment('os.rename', 'full/1.orbax-checkpoint-tmp'),
+  Moment('os.rename', 'full/3.orbax-checkpoint-tmp'),
   # It is in its place, but the metrics are not. The first are those of before.
   Moment('open', '.metrics.csv.tmp', 2),
   Moment('os.rename', '.metrics.jsonl.tmp', 2),
   # An old checkpoint is half deleted.
   Moment('os.remove', 'manifest.ocdbt'),
-  Moment('os.rename', 'sgd/2.orbax-checkpoint-tmp'),
+  Moment('os.rename', 'sgd/6.orbax-checkpoint-tmp'),
   Moment('os.rename', '.results.json.tmp', 4),
   Moment('open', '.curves.png.tmp'),
 )
@@ -537,7 +537,7 @@ def test_four_devices_end_as_one_does_also_after_a_kill(folder):
   assert program.run(folder, *flags, '--workdir=one', **options).code == 0
   options['devices'] = 4
   flags += ('--workdir=four',)
-  at = Moment('os.rename', '2.orbax-checkpoint-tmp'), signal.SIGKILL
+  at = Moment('os.rename', '6.orbax-checkpoint-tmp'), signal.SIGKILL
   killed = program.run(folder, *flags, at=at, **options)
   assert killed.code == -signal.SIGKILL
   result = program.run(folder, *flags, **options)
@@ -571,7 +571,7 @@ def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
   options: dict[str, Any] = {'optimized': True}
   assert program.run(folder, *flags, '--workdir=one', **options).code == 0
   flags = (*flags, '--workdir=two')
-  at = Moment('os.rename', '2.orbax-checkpoint-tmp'), signal.SIGKILL
+  at = Moment('os.rename', '6.orbax-checkpoint-tmp'), signal.SIGKILL
   killed, left = _job(folder, *flags, at=at)
   assert killed.code == -signal.SIGKILL
   # It may notice by itself, or be ended by JAX.
@@ -632,7 +632,7 @@ def test_cifar10_with_resnet18_also_after_a_kill(folder):
   options: dict[str, Any] = {'mocked': 2, 'optimized': True}
   whole = program.run(folder, *flags, '--workdir=whole', **options)
   assert whole.code == 0, whole.stderr
-  moment = Moment('os.rename', 'sgdm/2.orbax-checkpoint-tmp')
+  moment = Moment('os.rename', 'sgdm/4.orbax-checkpoint-tmp')
   at = moment, signal.SIGKILL
   resumed = (*flags, '--workdir=resumed')
   killed = program.run(folder, *resumed, at=at, **options)

@@ -55,7 +55,7 @@ def _history(epochs):
 
 def _write(folder, done, epochs):
   with contextlib.closing(
-    tensorboard.Events(folder, 'sgd', [3, 4], done)
+    tensorboard.Events(folder / 'sgd', ['seed3', 'seed4'], done)
   ) as board:
     for epoch in range(done + 1, epochs + 1):
       board.add(_history(epoch))
@@ -97,7 +97,9 @@ def test_what_alpha_did_is_there_by_layer(tmp_path):
     'alpha_mean': np.array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]),
     'alpha_histogram': counts,
   }
-  board = tensorboard.Events(tmp_path, 'full', [3, 4], 0, (0.2, 2.0))
+  board = tensorboard.Events(
+    tmp_path / 'full', ['seed3', 'seed4'], 0, (0.2, 2.0)
+  )
   with contextlib.closing(board):
     board.add(history)
   found = read(tmp_path / 'full' / 'seed4')

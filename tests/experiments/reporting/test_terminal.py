@@ -37,7 +37,7 @@ def _history(accuracies, losses):
 def _shown(history, *, done=0, is_terminal=False):
   console = _console(200, is_terminal=is_terminal)
   with terminal.progress(console, 'sgd', done, 4) as show:
-    show(history)
+    show.epoch(history)
   return console.file.getvalue()
 
 

@@ -132,12 +132,23 @@ class Arm:
     """NumPy arrays of the state at the end and the metrics of every epoch."""
     state, metrics = self.start(), []
     for _ in range(epochs):
-      state, found = self.programs.epoch(state, self.trials, self.pixels)
-      metrics.append(to_numpy(found))
+      state = self.programs.epoch(state, self.trials, self.pixels)
+      sums = engine.Sums(state.loss, state.correct)
+      examples = self.trials.indices.shape[1]
+      metrics.append(to_numpy(engine.means(sums, examples)))
     return to_numpy(state), metrics
 
-  def evaluate(self, state) -> engine.Metrics:
-    return to_numpy(self.programs.evaluate(state, self.pixels))
+  def evaluate(self, state, pixels=None) -> engine.Metrics:
+    pixels = self.pixels if pixels is None else pixels
+    trainer = self.programs.trainer
+    zeros = trainer.no_sums(self.trials)
+    # In two parts, as a session may.
+    batches = trainer.batches(pixels)
+    for first, n in ((0, 1), (1, batches - 1)):
+      zeros = self.programs.evaluate(
+        zeros, state, pixels, jnp.int32(first), jnp.int32(n)
+      )
+    return to_numpy(engine.means(zeros, len(pixels.test_labels)))
 
 
 class Programs(NamedTuple):
@@ -145,8 +156,16 @@ class Programs(NamedTuple):
 
   trainer: engine.Trainer
   init: Any
-  epoch: Any
+  update: Any
+  close: Any
   evaluate: Any
+
+  def epoch(self, state, trials, pixels):
+    """The state after an epoch, cut in two where it can be."""
+    left = self.trainer.steps(trials) - 1
+    for n in (left // 2, left - left // 2):
+      state = self.update(state, trials, pixels, jnp.int32(n))
+    return self.close(state, trials, pixels)[0]
 
 
 @functools.cache
@@ -164,7 +183,8 @@ def programs(spec, model, optimizer, batch_size, lanes) -> Programs:
   return Programs(
     trainer,
     jit(trainer.init),
-    jit(trainer.train_epoch, donate_argnums=0),
+    jit(trainer.update, donate_argnums=0),
+    jit(trainer.close, donate_argnums=0),
     jit(trainer.evaluate),
   )
 

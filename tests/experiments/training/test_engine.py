@@ -17,7 +17,6 @@ from tests.experiments.training.diary import of_trial
 from tests.experiments.training.diary import PAIRED
 from tests.experiments.training.diary import params_of
 from tests.experiments.training.diary import stats_of
-from tests.experiments.training.diary import to_numpy
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
@@ -89,7 +88,7 @@ def test_evaluation_covers_the_test_set_in_batches_of_three(test):
     jnp.asarray(labels),
   )
   state = arm.start()
-  found = to_numpy(arm.programs.evaluate(state, pixels))
+  found = arm.evaluate(state, pixels)
   expected = [_loss(w, numbers, labels) for w in params_of(state)['weight']]
   np.testing.assert_allclose(found.loss, expected, rtol=1e-5, atol=1e-7)
   np.testing.assert_allclose(
@@ -134,13 +133,16 @@ def _compiled():
   arm = dataclasses.replace(NORMED, dataset=images, seeds=(0,), batch_size=2048)
   state = jax.eval_shape(arm.programs.trainer.init, arm.trials)
   pixels = arm.pixels
+  n, sums = jnp.int32(1), arm.programs.trainer.no_sums(arm.trials)
   given = {
-    'epoch': (state, arm.trials, pixels),
-    'evaluate': (state, pixels),
+    'update': (state, arm.trials, pixels, n),
+    'close': (state, arm.trials, pixels),
+    'evaluate': (sums, state, pixels, n, n),
   }
   used = {
-    'epoch': (state, arm.trials, pixels.train_images),
-    'evaluate': (state.params, state.batch_stats, pixels[1:]),
+    'update': (state, arm.trials, pixels.train_images, n),
+    'close': (state, arm.trials, pixels.train_images),
+    'evaluate': (sums, state.params, state.batch_stats, pixels[1:], n, n),
   }
   return {
     name: (getattr(arm.programs, name).lower(*args), args, used[name])
@@ -148,18 +150,18 @@ def _compiled():
   }
 
 
-@pytest.mark.parametrize('name', ['epoch', 'evaluate'])
+@pytest.mark.parametrize('name', ['update', 'close', 'evaluate'])
 def test_the_data_are_arguments_and_no_constants(compiled, name):
   lowered, given, used = compiled[name]
   size = 2048 * 16 * 16
-  assert _bytes(given[-1].test_images) == size
+  assert _bytes(given[2].test_images) == size
   program = lowered.compile()
   # As text a constant takes no less room than its bytes.
   assert len(lowered.as_text()) < size
   assert len(program.as_text()) < size
   memory = program.memory_analysis()
   assert _bytes(used) <= memory.argument_size_in_bytes <= _bytes(given)
-  if name == 'epoch':  # The state is updated in place.
+  if name != 'evaluate':  # The state is updated in place.
     assert memory.alias_size_in_bytes >= _bytes(given[0])
 
 
@@ -167,8 +169,8 @@ def test_one_program_does_for_all_epochs():
   state = NORMED.start()
   sizes = []
   for _ in range(3):
-    state, _ = NORMED.programs.epoch(state, NORMED.trials, NORMED.pixels)
+    state = NORMED.programs.epoch(state, NORMED.trials, NORMED.pixels)
     NORMED.evaluate(state)
-    programs = NORMED.programs.epoch, NORMED.programs.evaluate
+    _, _, *programs = NORMED.programs
     sizes.append([program._cache_size() for program in programs])
   assert sizes[0] == sizes[1] == sizes[2]

@@ -1,0 +1,119 @@
+"""Where results come from: command, commit, versions, hardware, times."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+from experiments.training import files
+
+FILE = 'provenance.json'
+_PACKAGES = (
+  'neuroplastic-optax',
+  *('jax', 'jaxlib', 'optax', 'flax', 'orbax-checkpoint'),
+  *('numpy', 'tensorflow-datasets'),
+)
+
+
+def begin(workdir: Path) -> None:
+  """Writes who makes the results in a run directory, and from when on.
+
+  What an earlier process wrote there, whose run is resumed, is kept under
+  `earlier`.
+
+  Args:
+    workdir: the run directory.
+  """
+  now = collect()
+  before = _read(workdir)
+  if before is not None:
+    earlier = before.pop('earlier', [])
+    now['start'] = [*earlier, before][0].get('start')
+    now['earlier'] = [*earlier, before]
+  files.write_json(workdir / FILE, now)
+
+
+def end(workdir: Path) -> None:
+  """Writes when the results were complete."""
+  found = _read(workdir)
+  if found is not None:
+    files.write_json(workdir / FILE, {**found, 'end': _now()})
+
+
+def collect() -> dict[str, Any]:
+  """What can be known of this process; None where it cannot."""
+  return {
+    'command': [Path(sys.executable).name, *sys.orig_argv[1:]],
+    'commit': _commit(),
+    'versions': {
+      'python': platform.python_version(),
+      **{name: _version(name) for name in _PACKAGES},
+    },
+    'hardware': {
+      'devices': jax.device_count(),
+      'device': jax.devices()[0].device_kind,
+      'processes': jax.process_count(),
+      'processor': _processor(),
+      'cores': os.cpu_count(),
+      'system': platform.platform(),
+    },
+    'start': _now(),
+    'end': None,
+  }
+
+
+def _read(workdir: Path) -> dict[str, Any] | None:
+  try:
+    return json.loads((workdir / FILE).read_text())
+  except (OSError, ValueError):
+    return None
+
+
+def _now() -> str:
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> str | None:
+  """The commit of the checkout, with a + where files differ from it."""
+  root = Path(__file__).parents[2]
+  try:
+    commit, changes = (
+      subprocess.run(
+        ['git', *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+      ).stdout.strip()
+      for arguments in (
+        ('rev-parse', 'HEAD'),
+        ('status', '--porcelain', '--untracked-files=no'),
+      )
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return commit + ('+' if changes else '')
+
+
+def _processor() -> str | None:
+  try:
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return platform.processor() or None
+  names = [x.partition(':')[2].strip() for x in lines if 'model name' in x]
+  return names[0] if names else platform.machine()

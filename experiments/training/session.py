@@ -1,0 +1,192 @@
+"""The training of one arm: its programs, its position and its clock."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.training import checkpoints
+from experiments.training import distributed
+from experiments.training import engine
+from experiments.training import mapping
+from experiments.training import pace
+from experiments.training.records import History
+from experiments.training.trials import Trials
+
+
+class Session:
+  """Trains an arm from wherever it was, a few seconds' work at a time.
+
+  An epoch is so many updates, the last of which stands apart, and then the
+  batches of the evaluation. Between any two calls of a program the state can be
+  saved; results do not depend on where.
+
+  Attributes:
+    steps: updates of an epoch.
+    done: updates so far.
+    history: the metrics of the epochs so far.
+    compile_seconds: what the compilation took.
+  """
+
+  def __init__(
+    self,
+    trainer: engine.Trainer,
+    trials: Trials,
+    pixels: engine.Pixels,
+    saved: checkpoints.Checkpoints,
+  ) -> None:
+    self._trainer = trainer
+    self._count = len(trials.seed)
+    self._trials = mapping.spread(trials, self._count)
+    self._pixels = pixels
+    self._saved = saved
+    self.steps = trainer.steps(trials)
+    self.done = 0
+    self.history = History(self._count)
+    self.compile_seconds = 0.0
+    self._paces = {name: pace.Pace() for name in ('update', 'evaluate')}
+    self._last_save = saved.latest()
+    if self._last_save is not None:
+      self.history = saved.history(self._last_save)
+      self.done = self.history.updates
+
+  def finished(self, epochs: int) -> bool:
+    """Whether so many epochs are trained and evaluated."""
+    return self.history.epochs >= epochs
+
+  def place(self, epochs: int) -> str:
+    """Where the training is, in words."""
+    epoch, update = divmod(self.done, self.steps)
+    if update:
+      return (
+        f'in epoch {epoch + 1} of {epochs}, after {update} of {self.steps} '
+        'updates'
+      )
+    return f'after epoch {epoch} of {epochs}'
+
+  def compile(self) -> None:
+    """Makes the state, or reads it, and compiles what trains and evaluates."""
+    trainer, pixels = self._trainer, self._pixels
+    if self._last_save is None:
+      self._state = jax.jit(trainer.init)(self._trials)
+    else:
+      abstract = jax.eval_shape(trainer.init, self._trials)
+      found = self._saved.state(self._last_save, abstract)
+      self._state = mapping.spread(found, self._count)
+    start = time.perf_counter()
+    zeros = mapping.spread(trainer.no_sums(self._trials), self._count)
+    n = jnp.int32(1)
+    self._update = (
+      jax.jit(trainer.update, donate_argnums=0)
+      .lower(self._state, self._trials, pixels, n)
+      .compile()
+    )
+    self._close = (
+      jax.jit(trainer.close, donate_argnums=0)
+      .lower(self._state, self._trials, pixels)
+      .compile()
+    )
+    self._evaluate = (
+      jax.jit(trainer.evaluate)
+      .lower(zeros, self._state, pixels, n, n)
+      .compile()
+    )
+    self._zeros = zeros
+    self.compile_seconds = time.perf_counter() - start
+
+  def save(self) -> None:
+    """Saves all that matters, if anything changed since it was saved."""
+    # Every update and every evaluation counts: no two states share a number.
+    number = self.done + self.history.epochs
+    if number and number != self._last_save:
+      self.history.updates = self.done
+      self._saved.save(number, self._state, self.history)
+      self._last_save = number
+
+  def seconds_left(self, epochs: int) -> float | None:
+    """An estimate of how long it takes to train so many epochs; None at first.
+
+    Args:
+      epochs: in all.
+
+    Returns:
+      Seconds.
+    """
+    update, evaluate = (each.per_unit for each in self._paces.values())
+    if update is None:
+      return None
+    batches = self._trainer.batches(self._pixels)
+    return update * (epochs * self.steps - self.done) + (
+      (evaluate or 0.0) * batches * (epochs - self.history.epochs)
+    )
+
+  def train_epoch(self, pause: Callable[[], None]) -> None:
+    """Trains what is left of an epoch, evaluates, and adds to the metrics.
+
+    Args:
+      pause: called between programs, every few seconds; it may save and raise.
+    """
+    while self.done // self.steps == self.history.epochs:
+      left = self.steps - 1 - self.done % self.steps
+      if left:
+        self._make_updates(left)
+      else:
+        self._close_epoch()
+      pause()
+    start = time.perf_counter()
+    evaluated = self._evaluated(pause)
+    met = engine.Sums(self._state.loss, self._state.correct)
+    met, evaluated = distributed.fetch((met, evaluated))
+    train = engine.means(met, self._trials.indices.shape[-1])
+    test = engine.means(evaluated, len(self._pixels.test_labels))
+    self.history.append(
+      train_loss=train.loss,
+      train_accuracy=train.accuracy,
+      test_loss=test.loss,
+      test_accuracy=test.accuracy,
+      train_seconds=self.history.seconds,
+      test_seconds=time.perf_counter() - start,
+    )
+    self.history.seconds = 0.0
+
+  def _make_updates(self, left: int) -> None:
+    n = distributed.agreed(self._paces['update'].units(left))
+    start = time.perf_counter()
+    self._state = jax.block_until_ready(
+      self._update(self._state, self._trials, self._pixels, jnp.int32(n))
+    )
+    seconds = time.perf_counter() - start
+    self._paces['update'].took(n, seconds)
+    self._advanced(n, seconds)
+
+  def _close_epoch(self) -> None:
+    start = time.perf_counter()
+    self._state, diagnostics = jax.block_until_ready(
+      self._close(self._state, self._trials, self._pixels)
+    )
+    self._advanced(1, time.perf_counter() - start)
+    if diagnostics is not None:
+      self.history.diagnostics.append(distributed.fetch(diagnostics))
+
+  def _advanced(self, n: int, seconds: float) -> None:
+    self.done += n
+    self.history.seconds += seconds
+
+  def _evaluated(self, pause: Callable[[], None]) -> Any:
+    sums, first = self._zeros, 0
+    batches = self._trainer.batches(self._pixels)
+    while first < batches:
+      n = distributed.agreed(self._paces['evaluate'].units(batches - first))
+      start = time.perf_counter()
+      sums = jax.block_until_ready(
+        self._evaluate(
+          sums, self._state, self._pixels, jnp.int32(first), jnp.int32(n)
+        )
+      )
+      self._paces['evaluate'].took(n, time.perf_counter() - start)
+      first += n
+      if first < batches:
+        pause()
+    return sums

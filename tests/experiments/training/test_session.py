@@ -1,0 +1,229 @@
+"""A run may be stopped or killed between any two programs, also in an epoch."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from experiments.configs import default
+from experiments.training import pace
+from experiments.training import run as runs
+from experiments.training import stopping
+
+
+def _config(**fields):
+  config = default.get_config()
+  # Five updates an epoch, the last of a smaller batch; 3 evaluations of 1000.
+  config.update(
+    dataset='synthetic:4x4x1:3:23:2100',
+    epochs=2,
+    batch_size=5,
+    seeds=2,
+    arms='gradient_only',
+    **fields,
+  )
+  return default.Config.resolve(config)
+
+
+class _Cut(runs.Observer, runs.Progress):
+  """Does something at one of the pauses, which it counts."""
+
+  def __init__(self, at=-1, what=lambda: None):
+    self.at, self.what, self.pauses, self.said = at, what, 0, []
+
+  def told(self, text):
+    self.said.append(text)
+
+  def training(self, run, arm, session):
+    del run, arm, session
+    return _Context(self)
+
+  def advanced(self, session):
+    del session
+    self.pauses += 1
+    if self.pauses == self.at:
+      self.what()
+
+
+class _Context:
+  def __init__(self, value):
+    self.value = value
+
+  def __enter__(self):
+    return self.value
+
+  def __exit__(self, *_):
+    pass
+
+
+def _train(path, cut=None, **fields):
+  return runs.train(_config(**fields), path, cut or _Cut())
+
+
+def _outcome(path):
+  """All that must not depend on how a run was cut."""
+  saved = path / 'checkpoints' / 'gradient_only'
+  last = max(int(p.name) for p in saved.iterdir())
+  with ocp.StandardCheckpointer() as checkpointer:
+    state = checkpointer.restore(saved.absolute() / str(last) / 'state')
+  results = json.loads((path / 'results.json').read_text())
+  del results['gradient_only']['epoch_train_seconds']
+  return {
+    'last': last,
+    'state': {name: np.asarray(x).tobytes() for name, x in state.items()},
+    'results': results,
+    'diagnostics': (path / 'diagnostics.jsonl').read_text(),
+    'losses': [
+      line.split(',')[:8]
+      for line in (path / 'metrics.csv').read_text().splitlines()
+    ],
+  }
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _compiled_once(tmp_path_factory):
+  """The same programs are compiled again and again."""
+  names = {
+    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
+    'jax_persistent_cache_min_compile_time_secs': 0.0,
+  }
+  before = {name: getattr(jax.config, name) for name in names}
+  for name, value in names.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(monkeypatch):
+  """A call has one update or one batch: as many cuts as there can be."""
+  monkeypatch.setattr(pace.Pace, 'units', lambda self, left: 1)
+
+
+# Before the first update; after each of five; between three batches: twice.
+PAUSES = 1 + 2 * (5 + 2)
+
+
+@pytest.fixture(name='whole', scope='module')
+def _whole(tmp_path_factory):
+  """The outcome of a run in as few calls as there can be."""
+  path = tmp_path_factory.mktemp('whole')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(pace.Pace, 'units', lambda self, left: left)
+    cut = _Cut()
+    _train(path, cut)
+  assert cut.pauses == 1 + 2 * 2
+  return _outcome(path)
+
+
+def test_how_an_epoch_is_cut_changes_nothing(tmp_path, whole):
+  cut = _Cut()
+  _train(tmp_path, cut)
+  assert cut.pauses == PAUSES
+  assert _outcome(tmp_path) == whole
+
+
+@pytest.mark.parametrize('at', [1, 4, 5, 6, 7, 13])
+def test_stopped_anywhere_it_ends_the_same(tmp_path, whole, at):
+  number = (signal.SIGTERM, signal.SIGINT)[at % 2]
+  cut = _Cut(at, lambda: os.kill(os.getpid(), number))
+  with pytest.raises(stopping.StoppedError) as info:
+    # No other checkpoint comes before the last epoch.
+    _train(tmp_path, cut, checkpoint_every=2)
+  assert info.value.number == number
+  again = _Cut()
+  run = _train(tmp_path, again, checkpoint_every=2)
+  assert any('resumes' in text for text in again.said)
+  assert run.histories['gradient_only'].epochs == 2
+  assert cut.pauses + again.pauses <= PAUSES + 4
+  assert _outcome(tmp_path) == whole
+
+
+@pytest.mark.parametrize('at', [3, 9])
+def test_killed_anywhere_it_ends_the_same(tmp_path, whole, at):
+  class Killed(BaseException):
+    pass
+
+  def kill():
+    raise Killed
+
+  with pytest.raises(Killed):
+    _train(tmp_path, _Cut(at, kill))
+  _train(tmp_path)
+  assert _outcome(tmp_path) == whole
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path):
+  def twice():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+
+  with pytest.raises(KeyboardInterrupt):
+    _train(tmp_path, _Cut(3, twice))
+
+
+def test_a_grid_is_its_single_runs(tmp_path):
+  """Whatever is beside a trial, it comes out the same."""
+  grid = {'learning_rate': [0.1, 0.3], 'weight_decay': [0.0, 0.01]}
+  run = _train(tmp_path / 'grid', trials=str(grid))
+  variants = run.variants()
+  assert list(variants) == [
+    f'gradient_only, learning_rate={rate}, weight_decay={decay}'
+    for rate in ('0.1', '0.3')
+    for decay in ('0', '0.01')
+  ]
+  for variant in variants.values():
+    alone = _train(
+      tmp_path / str(len(list(tmp_path.iterdir()))),
+      trials=str([dict(variant.numbers)]),
+    )
+    (other,) = alone.variants().values()
+    for name in ('train_loss', 'test_loss', 'test_accuracy'):
+      np.testing.assert_array_equal(variant.history[name], other.history[name])
+  lines = (tmp_path / 'grid' / 'metrics.csv').read_text().splitlines()
+  header = lines[0].split(',')
+  assert header[:6] == [
+    *('arm', 'seed', 'epoch', 'step', 'learning_rate', 'weight_decay')
+  ]
+  assert len(lines) == 1 + 4 * 2 * 2
+  results = json.loads((tmp_path / 'grid' / 'results.json').read_text())
+  for label, result in results.items():
+    assert result['numbers'] == dict(variants[label].numbers)
+    assert result['arm'] == 'gradient_only'
+    assert result['learning_rate'] == result['numbers']['learning_rate']
+
+
+def test_hparams_are_as_good_as_fields(tmp_path):
+  one = _train(tmp_path / 'one', learning_rate=0.3, weight_decay=0.01)
+  hparams = {'gradient_only': {'learning_rate': 0.3, 'weight_decay': 0.01}}
+  other = _train(tmp_path / 'other', hparams=hparams)
+  for run in (one, other):
+    assert run.config.rates == {'gradient_only': 0.3}
+  np.testing.assert_array_equal(
+    one.histories['gradient_only']['train_loss'],
+    other.histories['gradient_only']['train_loss'],
+  )
+  config = dataclasses.asdict(other.config)
+  assert config['hparams'] == hparams
+
+
+def test_provenance_says_who_made_the_results(tmp_path):
+  _train(tmp_path)
+  found = json.loads((tmp_path / 'provenance.json').read_text())
+  assert found['versions']['jax']
+  assert found['hardware']['cores'] == os.cpu_count()
+  assert found['start'] <= found['end']
+  assert 'earlier' not in found
+  _train(tmp_path)
+  again = json.loads((tmp_path / 'provenance.json').read_text())
+  assert again['earlier'] == [found]
+  assert again['start'] == found['start']
