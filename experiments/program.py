@@ -18,14 +18,21 @@ CONFIG = 'config'
 
 def define_config(name: str) -> None:
   """Defines --config, with a file of `experiments.configs` as its default."""
-  config_flags.DEFINE_config_file(
-    CONFIG,
-    str(Path(__file__).with_name('configs') / f'{name}.py'),
-    'The configuration; override a field by --config.field=value.',
-    # Unknown fields are refused in a sentence, by `configs.fields`.
-    lock_config=False,
-    accept_new_attributes=True,
-  )
+  try:
+    config_flags.DEFINE_config_file(
+      CONFIG,
+      str(Path(__file__).with_name('configs') / f'{name}.py'),
+      'The configuration; override a field by --config.field=value.',
+      # Unknown fields are refused in a sentence, by `configs.fields`.
+      lock_config=False,
+      accept_new_attributes=True,
+    )
+  except KeyError as e:
+    # It looks for the groups of fields on the command line already now.
+    sys.exit(
+      f'error: --{CONFIG}.…: there is no group of settings {e.args[0]}; '
+      '--helpfull lists them.'
+    )
 
 
 def run(

@@ -45,8 +45,8 @@ def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
     for knob, number in dict(numbers or {}).items():
       fields.one_of(f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].knobs))
       if number is not None:
-        fields.check_float32(f'{name}.{arm}.{knob}', number)
-        found.setdefault(arm, {})[knob] = float(number)
+        value = fields.knob_value(f'{name}.{arm}', knob, number)
+        found.setdefault(arm, {})[knob] = value
   return found
 
 
@@ -80,10 +80,10 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
     raise refusal
   if any(set(row) != set(rows[0]) for row in rows):
     raise refusal
-  for row in rows:
-    for knob, number in row.items():
-      fields.check_float32(f'{name}: {knob}', number)
-  found = [{knob: float(row[knob]) for knob in rows[0]} for row in rows]
+  found = [
+    {knob: fields.knob_value(name, knob, row[knob]) for knob in rows[0]}
+    for row in rows
+  ]
   if any(row in found[:i] for i, row in enumerate(found)):
     raise refusal
   return tuple(found)

@@ -132,12 +132,33 @@ def group(check: Check, defaults: Callable[[], Mapping[str, Any]]) -> Any:
   )
 
 
-def check_float32(name: str, value: Any) -> None:
-  """Refuses what is no finite number of float32, by the field's name."""
+def knob_value(field: str, knob: str, value: Any) -> float:
+  """The value of a knob, if it can be one.
+
+  Args:
+    field: the field that it stands in.
+    knob: its name.
+    value: what the user gave.
+
+  Returns:
+    The number.
+
+  Raises:
+    InvalidValueError: it is no number ≥ 0 (> 0 for a learning rate) of float32.
+  """
   largest = float(np.finfo(np.float32).max)
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  if not is_number or not abs(value) <= largest:
-    raise refusal(name, 'a finite number of float32', value)
+  positive = knob == 'learning_rate'
+  if (
+    not is_number
+    or not 0 <= value <= largest
+    or (positive and not np.float32(value))
+  ):
+    bound = '> 0' if positive else '≥ 0'
+    raise refusal(
+      f'{field}.{knob}', f'a finite number {bound} of float32', value
+    )
+  return float(value)
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
@@ -219,6 +240,8 @@ def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
   found = {}
   for name, field in fields.items():
     value = config[name]
+    if isinstance(value, ml_collections.ConfigDict):
+      value = value.to_dict()
     if value is not None or field.default is not None:
       value = field.metadata['check'](name, value)
     found[name] = value

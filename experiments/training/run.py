@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from experiments import data
+from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs.default import Config
@@ -68,9 +69,20 @@ class Run:
     )
     self.histories: dict[str, records.History] = {}
     self.compile_seconds: dict[str, float] = {}
-    # A model may refuse the shape of the images: now, not after hours.
-    arm = config.arms[0]
+    # What a model or an optimizer refuses shows now, not after hours.
+    for arm in config.arms:
+      self._check_numbers(arm)
     jax.eval_shape(self.trainer(arm).init, self.trials(arm))
+
+  def _check_numbers(self, arm: str) -> None:
+    """Has the optimizer look at its numbers: tracers it cannot check."""
+    chosen = optimizers.ARMS[arm]
+    for numbers in self.config.combinations:
+      given = {**self.config.numbers(arm), **numbers}
+      try:
+        chosen.build(chosen.numbers(given), self.setting)
+      except ValueError as e:
+        raise errors.InvalidValueError(f'{arm} cannot be built: {e}') from e
 
   @property
   def title(self) -> str:

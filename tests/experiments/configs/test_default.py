@@ -142,6 +142,7 @@ ARMS = ', '.join(optimizers.ARMS)
     ('learning_rate', INF, 'number > 0'),
     ('learning_rate', object, 'number > 0'),
     ('schedule', 'step', 'constant, cosine'),
+    ('split', 'train', 'test, validation'),
     ('fraction', 0.0, r'a number in (0, 1]'),
     ('fraction', 1.1, r'a number in (0, 1]'),
     ('fraction', NAN, r'a number in (0, 1]'),
@@ -207,3 +208,84 @@ def test_the_configuration_is_not_changed():
   before = ml_collections.ConfigDict(config)
   default.Config.resolve(config)
   assert config == before
+
+
+@pytest.mark.parametrize(
+  ('trials', 'expected'),
+  [
+    ('', ()),
+    (None, ()),
+    ({}, ()),
+    ("{'learning_rate': [0.1, 1]}", [(0.1,), (1.0,)]),
+    ({'learning_rate': (0.1, 0.2)}, [(0.1,), (0.2,)]),
+    ("[{'learning_rate': 0.1}, {'learning_rate': 3}]", [(0.1,), (3.0,)]),
+    (
+      {'learning_rate': [0.1, 0.2], 'weight_decay': [0, 1e-4]},
+      [(0.1, 0.0), (0.1, 1e-4), (0.2, 0.0), (0.2, 1e-4)],
+    ),
+  ],
+)
+def test_trials_in_every_form(trials, expected):
+  found = _resolve(trials=trials)
+  assert [tuple(row.values()) for row in found.trials] == list(expected)
+  assert len(found.combinations) == max(1, len(expected))
+
+
+@pytest.mark.parametrize(
+  ('trials', 'message'),
+  [
+    ('x', 'must be a grid, .* or a list of combinations'),
+    (3, 'must be a grid'),
+    ({'learning_rate': 0.1}, 'must be a grid'),
+    ({'learning_rate': []}, 'must be a grid'),
+    ([{}], 'must be a grid'),
+    ([3], 'must be a grid'),
+    ({'learning_rate': [0.1, 0.1]}, 'must be a grid'),
+    ([{'learning_rate': 0.1}, {'weight_decay': 0.1}], 'all of the same names'),
+    ({'learning_rate': ['a']}, "learning_rate must be a finite .* got 'a'"),
+    ({'learning_rate': [0]}, 'learning_rate must be a finite number > 0'),
+    ({'learning_rate': [1e39]}, 'must be a finite number > 0 of float32'),
+    ({'learning_rate': [NAN]}, 'must be a finite number > 0 of float32'),
+    ({'weight_decay': [-1]}, 'weight_decay must be a finite number ≥ 0'),
+    ({'strength': [0.1]}, "of full one of learning_rate, .*, got 'strength'"),
+  ],
+)
+def test_trials_that_cannot_be_are_told(trials, message):
+  with pytest.raises(ValueError, match=f'^config.trials.*{message}'):
+    _resolve(trials=trials)
+
+
+def test_hparams_come_before_the_fields_of_all_arms():
+  found = _resolve(
+    arms='full,gain_adam',
+    learning_rate=0.5,
+    plasticity_scale=3.0,
+    hparams={'gain_adam': {'learning_rate': 0.2, 'strength': 1}},
+  )
+  assert found.rates == {'full': 0.5, 'gain_adam': 0.2}
+  assert found.numbers('full') == {'plasticity_scale': 3.0}
+  assert found.numbers('gain_adam') == {
+    'plasticity_scale': 3.0,
+    'learning_rate': 0.2,
+    'strength': 1.0,
+  }
+
+
+@pytest.mark.parametrize(
+  ('hparams', 'message'),
+  [
+    ({'best': {'learning_rate': 1}}, "hparams must be one of .*, got 'best'"),
+    ({'full': {'lr': 1}}, 'hparams.full must be one of learning_rate, .*lr'),
+    ({'full': {'learning_rate': 'x'}}, 'hparams.full.learning_rate must be'),
+    ({'full': {'weight_decay': -1}}, 'hparams.full.weight_decay must be .*≥ 0'),
+  ],
+)
+def test_hparams_that_cannot_be_are_told(hparams, message):
+  with pytest.raises(ValueError, match=f'^config.{message}'):
+    _resolve(hparams=hparams)
+
+
+def test_every_knob_is_a_flag():
+  config = default.get_config()
+  for name, arm in optimizers.ARMS.items():
+    assert set(config.hparams[name]) == set(arm.knobs)
