@@ -25,6 +25,9 @@ MakeOptimizer = Callable[
   [Mapping[str, jax.Array]], optax.GradientTransformation
 ]
 
+# 0.9⁶⁴ is a thousandth.
+_RECOMPUTED_BATCHES = 64
+
 
 class Pixels(NamedTuple):
   """The data, on the device; all trials share it.
@@ -256,10 +259,12 @@ class Trainer:
     return state, Metrics(loss / count, correct / count, diagnostics)
 
   def _evaluate(self, state: TrainState, *, pixels: Pixels) -> Metrics:
-    params = state.params
+    params, batch_stats = state.params, state.batch_stats
     if self.eval_params:
       params = self.eval_params(state.opt_state, params)
-    model = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
+      if jax.tree.leaves(batch_stats):
+        batch_stats = self._batch_stats_at(params, batch_stats, pixels)
+    model = nnx.merge(self._graphdef, params, batch_stats, copy=True)
 
     def sums(images: jax.Array, labels: jax.Array) -> jax.Array:
       logits = model(self._inputs(images), train=False)
@@ -280,3 +285,33 @@ class Trainer:
       total += sums(images[whole:], labels[whole:])
     total = total / count
     return Metrics(loss=total[0], accuracy=total[1])
+
+  def _batch_stats_at(
+    self, params: Any, batch_stats: Any, pixels: Pixels
+  ) -> Any:
+    """Batch statistics of parameters that were not trained themselves.
+
+    Those that training left are of the parameters that it passed through. The
+    model's own running averages are taken on from there, over batches of the
+    training images in their order, without labels or augmentation: after
+    `_RECOMPUTED_BATCHES`, averages with a momentum of 0.9 have forgotten where
+    they began.
+
+    Args:
+      params: the parameters.
+      batch_stats: what training left.
+      pixels: the data.
+
+    Returns:
+      The batch statistics.
+    """
+    images = pixels.train_images
+    size = min(len(images), self.batch_size)
+
+    def forward(i: jax.Array, batch_stats: Any) -> Any:
+      model = nnx.merge(self._graphdef, params, batch_stats, copy=True)
+      batch = images[(i * size + jnp.arange(size)) % len(images)]
+      model(self._inputs(batch), train=True, key=jax.random.key(0))
+      return nnx.state(model, nnx.BatchStat)
+
+    return jax.lax.fori_loop(0, _RECOMPUTED_BATCHES, forward, batch_stats)
