@@ -87,7 +87,8 @@ class Shuffled(modulations.Modulation):
   π is a function of `seed`, of the update count and of the gradient's bits, and
   of nothing else: the same run draws the same again, with no state and no host,
   and tensors and trials with gradients of their own have permutations of their
-  own. The bits are summed as integers, which no order of summation changes.
+  own. The bits are hashed and summed as integers, which no order of summation
+  changes.
   With stacked axes every slice is permuted in itself, and so is the part of a
   device inside `shard_map`.
 
@@ -103,12 +104,22 @@ class Shuffled(modulations.Modulation):
 
   def modulate(self, tensor: modulations.Tensor) -> jax.Array:
     """Returns u."""
-    gradient = jnp.real(tensor.gradient).astype(jnp.float32)
-    bits = jax.lax.bitcast_convert_type(gradient, jnp.uint32)
+    content = tensor.sum(_hashed(jnp.real(tensor.gradient)))
     key = jax.random.key(self.seed)
-    for number in (jnp.asarray(self.count), tensor.sum(bits)):
+    for number in (jnp.asarray(self.count), content):
       key = jax.random.fold_in(key, number.astype(jnp.uint32))
     return permuted(key, tensor.filled(tensor.alpha)) * tensor.base_update
+
+
+def _hashed(x: jax.Array) -> jax.Array:
+  """Each element's bits, mixed: uint32 of the shape of x.
+
+  A sum of the bits as they are would hardly see signs and exponents.
+  """
+  bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+  for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+    bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+  return bits ^ (bits >> 15)
 
 
 def permuted(key: jax.Array, x: jax.Array) -> jax.Array:

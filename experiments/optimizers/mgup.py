@@ -77,11 +77,9 @@ def largest(x: jax.Array, count: int) -> jax.Array:
     bool, of the shape of x, exactly `count` of them true: of equal elements
     those that come first.
   """
-  # Adding 0 makes -0 and 0 the same.
-  bits = jax.lax.bitcast_convert_type(
-    x.astype(jnp.float32).ravel() + 0.0, jnp.uint32
-  )
+  bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32).ravel(), jnp.uint32)
   sign = jnp.uint32(1 << 31)
+  bits = jnp.where(bits == sign, 0, bits)  # -0 is 0.
   # Integers in the order of the floats.
   order = jnp.where(bits >= sign, ~bits, bits | sign)
 
