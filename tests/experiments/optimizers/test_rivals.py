@@ -204,8 +204,8 @@ def test_the_slices_of_a_stack_are_tensors_of_their_own(make):
 def test_the_largest_elements_are_found(count):
   rng = np.random.default_rng(count)
   x = np.round(rng.normal(size=(5, 8)), 1).astype(np.float32)  # Ties.
-  x[0] = 0.0
-  x[1, ::2] = -0.0
+  x[0] = -0.0
+  x[1, ::2] = 0.0
   x[2, 0], x[2, 1], x[2, 2] = 1e30, -1e30, 1e-30
   expected = np.zeros(40, bool)
   expected[np.argsort(-x.ravel(), kind='stable')[:count]] = True
