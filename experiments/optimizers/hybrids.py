@@ -1,12 +1,13 @@
-"""α over other optimizers: every rule over every base, each with and without
-homeostasis.
+"""α over other optimizers: every rule, every base, with homeostasis or without.
 
 An arm is called RULE_BASE, or RULE_BASE_homeostasis. Weight decay is that of
 the published program: λθ enters the buffer of SGD momentum, and is decoupled
-over Adam and Muon. Published homeostasis cuts the update of a tensor to norm 1.
-Adam's has a norm of about √n, so that with the base's own learning rate, which
-is the default here as it was there, such an arm takes far shorter steps; it is
-tuned over larger ones.
+over Adam. It is decoupled over Muon too: ηλθ for every leaf, where the `muon`
+arm, as its authors do, has the smaller rate for the leaves of Adam.
+
+Published homeostasis cuts the update of a tensor to norm 1. Adam's has a norm
+of about √n. With the base's own learning rate, which is the default, such an
+arm thus takes far shorter steps; it is tuned over larger rates.
 """
 
 from collections.abc import Callable
