@@ -3,11 +3,15 @@
 import functools
 from typing import Any
 
-import jax
 import optax
 from optax import contrib
 
 from experiments.optimizers import arm
+from experiments.optimizers import cautious
+from experiments.optimizers import grams as grams_rule
+from experiments.optimizers import m_svag as m_svag_rule
+from experiments.optimizers import mgup as mgup_rule
+from experiments.optimizers import muon_direction
 from experiments.optimizers.arm import Knob
 from experiments.optimizers.arm import LEARNING_RATE
 from experiments.optimizers.arm import Numbers
@@ -18,6 +22,8 @@ REFERENCE = 'adamw'
 
 _L2 = {'weight_decay': Knob(0.0, 1e-6, 1e-2)}
 _ADAM_RATE = {LEARNING_RATE: Knob(1e-3, 1e-4, 1e-2)}
+_ADAMW_DECAY = {'weight_decay': Knob(0.01, 1e-4, 1.0)}
+_DECOUPLED = {'weight_decay': Knob(0.0, 1e-4, 1.0)}
 
 
 def _decayed(
@@ -26,6 +32,17 @@ def _decayed(
   """L2 regularisation: λθ joins the gradient."""
   return optax.chain(
     optax.add_decayed_weights(numbers['weight_decay']), optimizer
+  )
+
+
+def _descent(
+  numbers: Numbers, direction: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+  """A direction, with the learning rate and a decoupled weight decay."""
+  return optax.chain(
+    direction,
+    optax.add_decayed_weights(numbers['weight_decay']),
+    optax.scale_by_learning_rate(numbers[LEARNING_RATE]),
   )
 
 
@@ -47,11 +64,63 @@ def adam(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   return _decayed(numbers, optax.adam(numbers[LEARNING_RATE]))
 
 
-@arm.register({**_ADAM_RATE, 'weight_decay': Knob(0.01, 1e-4, 1.0)})
+@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
 def adamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """AdamW: Adam with a decoupled weight decay, 0.01 by default."""
   return optax.adamw(
     numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
+  )
+
+
+@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+def nadamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """AdamW with Nesterov's momentum."""
+  return optax.nadamw(
+    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
+  )
+
+
+@arm.register({**_ADAM_RATE, **_DECOUPLED})
+def adabelief(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """AdaBelief: Adam that divides by how far the gradient is off its mean."""
+  return _descent(numbers, optax.scale_by_belief())
+
+
+@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+def cautious_adamw(
+  numbers: Numbers, setting: Setting
+) -> optax.GradientTransformation:
+  """Cautious AdamW: no step where it would go against the gradient."""
+  return _descent(
+    numbers, cautious.cautious(optax.scale_by_adam(), setting.stacked_axes)
+  )
+
+
+@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+def grams(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """Grams: Adam's step with the signs of the gradient."""
+  return _descent(numbers, grams_rule.grams(optax.scale_by_adam()))
+
+
+@arm.register({**_ADAM_RATE, **_DECOUPLED})
+def mgup(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
+  """MGUP-AdamW: longer steps where momentum and gradient agree most."""
+  return _descent(
+    numbers,
+    mgup_rule.scale_by_mgup_adam(stacked_axes=setting.stacked_axes),
+  )
+
+
+# An average of gradients is a tenth of the buffer of SGD momentum.
+@arm.register({LEARNING_RATE: Knob(0.1, 0.01, 10.0), **_L2})
+def m_svag(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """M-SVAG: momentum, damped where the gradient's variance is large."""
+  return _decayed(
+    numbers,
+    optax.chain(
+      m_svag_rule.scale_by_m_svag(),
+      optax.scale_by_learning_rate(numbers[LEARNING_RATE]),
+    ),
   )
 
 
@@ -70,49 +139,29 @@ def lion(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
 
 @arm.register(
   {
-    LEARNING_RATE: Knob(1e-3, 1e-4, 0.1),
+    LEARNING_RATE: muon_direction.LEARNING_RATE,
     'weight_decay': Knob(0.0, 1e-4, 1.0),
   }
 )
 def muon(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
   """Muon: orthogonalised momentum of matrices and convolutions, else Adam."""
+  rate = numbers[LEARNING_RATE]
   return contrib.muon(
-    numbers[LEARNING_RATE],
+    rate,
+    adam_learning_rate=_times(muon_direction.ADAM_RATIO, rate),
     weight_decay=numbers['weight_decay'],
     adam_weight_decay=numbers['weight_decay'],
     muon_weight_dimension_numbers=functools.partial(
-      muon_dimensions, stacked_axes=setting.stacked_axes
+      muon_direction.dimensions, stacked_axes=setting.stacked_axes
     ),
   )
 
 
-def muon_dimensions(params: Any, stacked_axes: Any = None) -> Any:
-  """Which leaves Muon orthogonalises, and along which of their axes.
-
-  By itself `optax.contrib.muon` takes only leaves of rank 2, and so neither
-  convolutions nor stacked layers. Embeddings, heads, stems and all that is no
-  matrix go to its Adam.
-
-  Args:
-    params: the parameters, or their shapes.
-    stacked_axes: how many leading axes of a leaf index tensors, a callable of
-      its path and the leaf; None for none.
-
-  Returns:
-    A tree for `muon_weight_dimension_numbers`, with None for Adam's leaves.
-  """
-
-  def dimensions(path: Any, leaf: Any) -> contrib.MuonDimensionNumbers | None:
-    first = stacked_axes(path, leaf) if stacked_axes else 0
-    name = jax.tree_util.keystr(path).lower()
-    if any(part in name for part in ('embedding', 'head', 'stem')):
-      return None
-    if leaf.ndim - first < 2:
-      return None
-    axes = tuple(range(first, leaf.ndim))
-    return contrib.MuonDimensionNumbers(axes[:-1], axes[-1:])
-
-  return jax.tree.map_with_path(dimensions, params)
+def _times(factor: float, rate: Any) -> Any:
+  """A learning rate, which may be a schedule, times a factor."""
+  if callable(rate):
+    return lambda count: factor * rate(count)
+  return factor * rate
 
 
 @arm.register(

@@ -31,6 +31,9 @@ MakeOptimizer = Callable[
   [Mapping[str, jax.Array]], optax.GradientTransformation
 ]
 
+# 0.9⁶⁴ is a thousandth.
+_RECOMPUTED_BATCHES = 64
+
 
 class Pixels(NamedTuple):
   """The data, on the device; all trials share it.
@@ -215,6 +218,30 @@ class Trainer:
     """
     return self._map(self._close)(state, trials, pixels=pixels)
 
+  def evaluated_at(
+    self, state: TrainState, trials: Trials, pixels: Pixels
+  ) -> TrainState:
+    """The state whose parameters and batch statistics are to be evaluated.
+
+    It is the state itself, but for `eval_params`. Then the batch statistics,
+    which are of the parameters that training passed through, are taken on from
+    there, by the model's own running averages over batches of the trial's
+    images in their order, without labels or augmentation. After
+    `_RECOMPUTED_BATCHES`, averages with a momentum of 0.9 have forgotten where
+    they began.
+
+    Args:
+      state: of the trials.
+      trials: the trials.
+      pixels: the data.
+
+    Returns:
+      The state to evaluate.
+    """
+    if not self.eval_params:
+      return state
+    return self._map(self._evaluated_at)(state, trials, pixels=pixels)
+
   def no_sums(self, trials: Trials) -> Sums:
     """What `evaluate` starts from."""
     shape = trials.seed.shape
@@ -232,7 +259,7 @@ class Trainer:
 
     Args:
       sums: of the batches before.
-      state: the trials' parameters and statistics.
+      state: what `evaluated_at` gave.
       pixels: the data.
       first: the first of these batches; may be a tracer.
       n: how many; may be a tracer.
@@ -359,6 +386,28 @@ class Trainer:
     opt_state = optax.tree.set(state.opt_state, diagnostics=None)
     return state._replace(opt_state=opt_state), diagnostics
 
+  def _evaluated_at(
+    self, state: TrainState, trial: Trial, *, pixels: Pixels
+  ) -> TrainState:
+    assert self.eval_params is not None
+    params = self.eval_params(state.opt_state, state.params)
+    state = state._replace(params=params)
+    if not jax.tree.leaves(state.batch_stats):
+      return state
+    count, size = len(trial.indices), self._batch_size(trial)
+
+    def forward(i: jax.Array, batch_stats: Any) -> Any:
+      model: Any = nnx.merge(self._graphdef, params, batch_stats, copy=True)
+      batch = trial.indices[(i * size + jnp.arange(size)) % count]
+      images = pixels.train_images[batch]
+      model(self._inputs(images), train=True, key=jax.random.key(0))
+      return nnx.state(model, nnx.BatchStat)
+
+    batch_stats = jax.lax.fori_loop(
+      0, _RECOMPUTED_BATCHES, forward, state.batch_stats
+    )
+    return state._replace(batch_stats=batch_stats)
+
   def _evaluate(
     self,
     sums: Sums,
@@ -368,10 +417,9 @@ class Trainer:
     first: jax.Array,
     n: jax.Array,
   ) -> Sums:
-    params = state.params
-    if self.eval_params:
-      params = self.eval_params(state.opt_state, params)
-    model = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
+    model = nnx.merge(
+      self._graphdef, state.params, state.batch_stats, copy=True
+    )
     count = len(pixels.test_labels)
     size = min(count, self.eval_batch_size)
 

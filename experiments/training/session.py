@@ -88,6 +88,13 @@ class Session:
       .lower(self._state, self._trials, pixels)
       .compile()
     )
+    self._evaluated_at = (
+      jax.jit(trainer.evaluated_at)
+      .lower(self._state, self._trials, pixels)
+      .compile()
+      if trainer.eval_params
+      else lambda state, *_: state
+    )
     self._evaluate = (
       jax.jit(trainer.evaluate)
       .lower(zeros, self._state, pixels, n, n)
@@ -176,13 +183,14 @@ class Session:
 
   def _evaluated(self, pause: Callable[[], None]) -> Any:
     sums, first = self._zeros, 0
+    state = self._evaluated_at(self._state, self._trials, self._pixels)
     batches = self._trainer.batches(self._pixels)
     while first < batches:
       n = distributed.agreed(self._paces['evaluate'].units(batches - first))
       start = time.perf_counter()
       sums = jax.block_until_ready(
         self._evaluate(
-          sums, self._state, self._pixels, jnp.int32(first), jnp.int32(n)
+          sums, state, self._pixels, jnp.int32(first), jnp.int32(n)
         )
       )
       self._paces['evaluate'].took(n, time.perf_counter() - start)

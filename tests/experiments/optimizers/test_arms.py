@@ -1,6 +1,7 @@
 """Each arm is the optimizer it is named after, also inside `vmap`."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,19 @@ from optax import contrib
 import pytest
 
 from experiments import optimizers
-from experiments.optimizers import rivals
+from experiments.optimizers import cautious
+from experiments.optimizers import controls
+from experiments.optimizers import grams
+from experiments.optimizers import m_svag
+from experiments.optimizers import mgup
+from experiments.optimizers import muon_direction
 from experiments.optimizers import schedules
 from neuroplastic_optax import get_diagnostics
+from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.experiments import program
 
 SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
 PARAMS = {'a': jnp.array([1.0, -2.0, 0.5]), 'b': jnp.array([[3.0, -1.0]])}
@@ -25,13 +33,20 @@ GRADIENT = {'a': jnp.array([0.1, 0.2, -0.3]), 'b': jnp.array([[0.2, -0.1]])}
 
 def _path(optimizer, steps=5):
   """The parameters after every step, with a gradient that does not change."""
-  params, seen = PARAMS, []
-  state = optimizer.init(params)
-  for _ in range(steps):
+
+  def step(carry, _):
+    params, state = carry
     updates, state = optimizer.update(GRADIENT, state, params)
     params = optax.apply_updates(params, updates)
-    seen.append(params)
-  return jax.tree.map(lambda *x: np.stack(x), *seen)
+    return (params, state), params
+
+  # The gradient and the numbers are constants, but so they are for the other.
+  start = PARAMS, optimizer.init(PARAMS)
+  scan = jax.jit(
+    lambda carry: jax.lax.scan(step, carry, length=steps)[1],
+    compiler_options=program.quick(),
+  )
+  return scan(start)
 
 
 def _l2(optimizer, decay=0.1):
@@ -53,20 +68,61 @@ def _plastic(**kwargs):
   )
 
 
-def _over_adam(rule):
-  return _plastic(
-    base=optax.scale_by_adam(), modulation=rule, decoupled_weight_decay=True
+def _adamw(direction, decays=(0.01, 0.1)):
+  """A direction with a decoupled decay: the default, and another."""
+  return tuple(
+    optax.chain(direction, optax.add_decayed_weights(decay), optax.scale(-0.01))
+    for decay in decays
   )
 
 
+def _hybrid(rule, base, homeostasis):
+  """An arm of the grid of rules and bases."""
+  kwargs = dict(modulation=rule, homeostasis=homeostasis)
+  if base == 'adam':
+    return _plastic(
+      base=optax.scale_by_adam(), decoupled_weight_decay=True, **kwargs
+    )
+  if base == 'muon':
+    # Its learning rates are 0.02 and 3e-4; a minus takes its own away.
+    direction = optax.chain(
+      contrib.muon(1.0, adam_learning_rate=0.015), optax.scale(-1.0)
+    )
+    return _plastic(base=direction, decoupled_weight_decay=True, **kwargs)
+  trace = optax.trace(decay=0.9)
+  return tuple(
+    neuroplastic_optimizer(0.01, base=buffer, plasticity_scale=_warm, **kwargs)
+    for buffer in (trace, _l2(trace))
+  )
+
+
+RULES = {
+  'direct': modulations.Direct(),
+  'gain': modulations.Gain(),
+  'momentum': modulations.Momentum(),
+  'trust_ratio': modulations.TrustRatio(),
+}
+HYBRIDS = {
+  f'{rule}_{base}{suffix}': _hybrid(RULES[rule], base, homeostasis)
+  for suffix, homeostasis in (('', None), ('_homeostasis', Homeostasis()))
+  for base in ('sgdm', 'adam', 'muon')
+  for rule in RULES
+}
 EXPECTED = {
   'bfloat16_moments': _plastic(state_dtype='bfloat16'),
   'controlled': _plastic(controller=LearningRateController()),
   'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
   'orthogonal': _plastic(modulation=modulations.Orthogonal()),
-  'gain_adam': _over_adam(modulations.Gain()),
-  'momentum_adam': _over_adam(modulations.Momentum()),
-  'trust_ratio_adam': _over_adam(modulations.TrustRatio()),
+  'full_no_clip': _plastic(homeostasis=Homeostasis(max_update_norm=None)),
+  'unit_mean': _plastic(modulation=modulations.Direct(unit_mean=True)),
+  'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
+  'unit_rms': _plastic(modulation=controls.UnitRms()),
+  'shuffled': _plastic(modulation=controls.Shuffled()),
+  'gradient_only_same_range': (
+    neuroplastic_optimizer(0.01, gradient_only=True),
+    neuroplastic_optimizer(0.01, gradient_only=True, weight_decay=0.1),
+  ),
+  **HYBRIDS,
   'full': (
     neuroplastic_optimizer(0.01, plasticity_scale=_warm),
     neuroplastic_optimizer(0.01, plasticity_scale=_warm, weight_decay=0.1),
@@ -91,9 +147,33 @@ EXPECTED = {
     neuroplastic_optimizer(0.01, weight_decay=0.1),
   ),
   'lion': (optax.lion(0.01), optax.lion(0.01, weight_decay=0.1)),
+  'nadamw': (
+    optax.nadamw(0.01, weight_decay=0.01),
+    optax.nadamw(0.01, weight_decay=0.1),
+  ),
+  'adabelief': (
+    optax.adabelief(0.01),
+    optax.chain(
+      optax.scale_by_belief(),
+      optax.add_decayed_weights(0.1),
+      optax.scale(-0.01),
+    ),
+  ),
+  'cautious_adamw': _adamw(cautious.cautious(optax.scale_by_adam())),
+  'grams': _adamw(grams.grams(optax.scale_by_adam())),
+  'mgup': _adamw(mgup.scale_by_mgup_adam(), decays=(0.0, 0.1)),
+  'm_svag': tuple(
+    _l2(optax.chain(m_svag.scale_by_m_svag(0.9), optax.scale(-0.01)), decay)
+    for decay in (0.0, 0.1)
+  ),
   'muon': (
-    contrib.muon(0.01),
-    contrib.muon(0.01, weight_decay=0.1, adam_weight_decay=0.1),
+    contrib.muon(0.01, adam_learning_rate=1.5e-4),
+    contrib.muon(
+      0.01,
+      adam_learning_rate=1.5e-4,
+      weight_decay=0.1,
+      adam_weight_decay=0.1,
+    ),
   ),
   'prodigy': (
     contrib.prodigy(0.01),
@@ -137,7 +217,8 @@ def test_arms_are_built_inside_vmap_over_learning_rates(arm):
     state = optimizer.init(PARAMS)
     return optimizer.update(GRADIENT, state, PARAMS)[0]
 
-  together = jax.jit(jax.vmap(step))(jnp.array(rates))
+  jit = functools.partial(jax.jit, compiler_options=program.quick())
+  together = jit(jax.vmap(step))(jnp.array(rates))
   for i, rate in enumerate(rates):
     # The cosine starts at the rate itself.
     optimizer = _build(arm, learning_rate=rate)
@@ -151,21 +232,21 @@ def test_arms_are_built_inside_vmap_over_learning_rates(arm):
     )
 
 
-KNOBS = [(arm, knob) for arm in optimizers.ARMS.values() for knob in arm.knobs]
-
-
-@pytest.mark.parametrize(
-  ('arm', 'knob'), KNOBS, ids=[f'{arm.name}-{knob}' for arm, knob in KNOBS]
-)
-def test_every_knob_acts_and_may_be_traced(arm, knob):
-  low, high = arm.knobs[knob].low, arm.knobs[knob].high
+@pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
+def test_every_knob_acts_and_may_be_traced(arm):
+  knobs = arm.knobs
   # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
   rate = {'learning_rate': 1e4 if arm.name == 'prodigy' else 0.01}
-  if knob == 'learning_rate':
-    rate = {}
+  rows = []
+  for name, knob in knobs.items():
+    others = {} if name == 'learning_rate' else rate
+    rows += [
+      arm.numbers({**others, name: value}) for value in (knob.low, knob.high)
+    ]
+  at_once = {**{name: knob.high for name, knob in knobs.items()}, **rate}
 
-  def end(value):
-    optimizer = arm.build(arm.numbers({**rate, knob: value}), SETTING)
+  def end(numbers):
+    optimizer = arm.build(numbers, SETTING)
 
     def step(carry, _):
       params, state = carry
@@ -176,11 +257,15 @@ def test_every_knob_acts_and_may_be_traced(arm, knob):
     (params, _), _ = jax.lax.scan(step, start, length=8)
     return params
 
-  together = jax.jit(jax.vmap(end))(jnp.array([low, high]))
-  assert any((x[0] != x[1]).any() for x in jax.tree.leaves(together))
-  alone = jax.jit(lambda: end(high))()
+  traced = jax.tree.map(lambda *x: jnp.array(x), *rows, at_once)
+  jit = functools.partial(jax.jit, compiler_options=program.quick())
+  together = jit(jax.vmap(end))(traced)
+  for i, name in enumerate(knobs):
+    ends = (x[2 * i] != x[2 * i + 1] for x in jax.tree.leaves(together))
+    assert any(different.any() for different in ends), name
+  alone = jit(lambda: end(at_once))()
   jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-4, atol=1e-6),
+    lambda x, y: np.testing.assert_allclose(x[-1], y, rtol=1e-4, atol=1e-6),
     together,
     alone,
   )
@@ -232,7 +317,7 @@ def test_muon_takes_matrices_convolutions_and_stacks():
   for name in optimizers.ARMS:
     tx = _build(name, setting)
     jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), shapes), name
-  dimensions = rivals.muon_dimensions(shapes, stacked_axes)
+  dimensions = muon_direction.dimensions(shapes, stacked_axes)
   assert dimensions['embedding'] is None
   assert dimensions['blocks']['scale'] is None
   assert dimensions['blocks']['kernel'] == ((1,), (2,))
@@ -267,8 +352,10 @@ def test_the_schedules():
 @pytest.mark.parametrize('arm', optimizers.ARMS)
 def test_the_default_rate_of_an_arm_learns(arm):
   """On a quadratic: the loss comes well down in 100 updates, or 1500."""
-  # Lion's steps are small at its default; Prodigy has to find its own.
-  steps = 1500 if arm in ('lion', 'prodigy') else 100
+  # Lion's steps are small at its default, and so are those of Muon's Adam;
+  # Prodigy has to find its own.
+  small = arm in ('lion', 'prodigy') or 'muon' in arm
+  steps = 1500 if small else 100
   setting = dataclasses.replace(SETTING, steps_per_epoch=50)
   optimizer = _build(arm, setting)
   start = jnp.array([0.1, -0.1, 0.05])

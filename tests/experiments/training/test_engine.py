@@ -122,6 +122,36 @@ def test_batch_statistics_move_in_training_and_are_used_in_evaluation():
     np.testing.assert_allclose(found.accuracy[i], right.mean(), rtol=1e-6)
 
 
+def test_batch_statistics_are_those_of_the_parameters_evaluated_at():
+  """Where those are not the ones that were trained."""
+  state = NORMED.train()[0]
+  elsewhere = lambda opt_state, params: jax.tree.map(lambda x: x + 1, params)
+  trainer = NORMED.programs.trainer
+  at = jax.jit(dataclasses.replace(trainer, eval_params=elsewhere).evaluated_at)
+  found = NORMED.evaluate(at(state, NORMED.trials, NORMED.pixels))
+  given = NORMED.evaluate(state)
+  # The statistics are of the inputs here, which no parameter changes.
+  inputs = NOISE.train_images.reshape(23, -1) / 255 / 0.5 - 1
+  test = NOISE.test_images.reshape(10, -1) / 255 / 0.5 - 1
+  for i in range(3):
+    stats = of_trial(stats_of(state)['norm'], i)
+    mean, var = stats['mean'], stats['var']
+    for batch in range(64):
+      x = inputs[(10 * batch + np.arange(10)) % 23]
+      mean = 0.9 * mean + 0.1 * x.mean(0)
+      var = 0.9 * var + 0.1 * x.var(0)
+    params = jax.tree.map(lambda x: x + 1, of_trial(params_of(state), i))
+    x = (test - mean) / np.sqrt(var + 1e-5)
+    x = x * params['norm']['scale'] + params['norm']['bias']
+    logits = x @ params['head']['kernel'] + params['head']['bias']
+    logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
+    loss = -logits[np.arange(10), NOISE.test_labels].mean()
+    np.testing.assert_allclose(found.loss[i], loss, rtol=1e-4)
+  assert (found.loss != given.loss).all()
+  # Nothing is done where the trained parameters are what is evaluated.
+  assert trainer.evaluated_at(state, NORMED.trials, NORMED.pixels) is state
+
+
 def _bytes(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 

@@ -1,0 +1,142 @@
+"""α over other optimizers: every rule, every base, with homeostasis or without.
+
+An arm is called RULE_BASE, or RULE_BASE_homeostasis. Weight decay is that of
+the published program: λθ enters the buffer of SGD momentum, and is decoupled
+over Adam. It is decoupled over Muon too: ηλθ for every leaf, where the `muon`
+arm, as its authors do, has the smaller rate for the leaves of Adam.
+
+Published homeostasis cuts the update of a tensor to norm 1. Adam's has a norm
+of about √n. With the base's own learning rate, which is the default, such an
+arm thus takes far shorter steps; it is tuned over larger rates.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import optax
+
+from experiments.optimizers import arm
+from experiments.optimizers import muon_direction
+from experiments.optimizers import plastic
+from experiments.optimizers.arm import Knob
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import modulations
+
+_STRENGTH = {'strength': Knob(0.15, 0.05, 1.0)}
+_DECOUPLED = Knob(0.0, 1e-4, 1.0)
+
+
+def _sgdm(decay: Any, _: arm.Setting) -> dict[str, Any]:
+  # α still comes from the gradient itself: the decay is inside of the base.
+  base = optax.chain(optax.add_decayed_weights(decay), optax.trace(decay=0.9))
+  return dict(base=base, weight_decay=0.0)
+
+
+def _adam(_: Any, __: arm.Setting) -> dict[str, Any]:
+  return dict(base=optax.scale_by_adam(), decoupled_weight_decay=True)
+
+
+def _muon(_: Any, setting: arm.Setting) -> dict[str, Any]:
+  base = muon_direction.scale_by_muon_and_adam(setting.stacked_axes)
+  return dict(base=base, decoupled_weight_decay=True)
+
+
+class _Base(NamedTuple):
+  """A base of the grid.
+
+  Attributes:
+    title: what it is called in a sentence.
+    rate: the learning rate without homeostasis.
+    bounded_rate: the learning rate with it.
+    decay: the weight decay.
+    options: from the value of the decay and the run's setting, arguments of
+      `neuroplastic_optimizer`.
+  """
+
+  title: str
+  rate: Knob
+  bounded_rate: Knob
+  decay: Knob
+  options: Callable[[Any, arm.Setting], dict[str, Any]]
+
+
+class _Rule(NamedTuple):
+  """A rule of the grid.
+
+  Attributes:
+    title: what stands before the name of the base.
+    make: the rule, from a value of each of its knobs.
+    knobs: its numbers.
+  """
+
+  title: str
+  make: Callable[..., modulations.Modulation]
+  knobs: dict[str, Knob]
+
+
+_BASES = {
+  'sgdm': _Base(
+    'SGD momentum',
+    Knob(0.01, 1e-3, 1.0),
+    Knob(0.01, 1e-3, 1.0),
+    Knob(0.0, 1e-6, 1e-2),
+    _sgdm,
+  ),
+  'adam': _Base(
+    'Adam', Knob(1e-3, 1e-4, 1e-2), Knob(1e-3, 1e-3, 1.0), _DECOUPLED, _adam
+  ),
+  'muon': _Base(
+    'Muon',
+    muon_direction.LEARNING_RATE,
+    Knob(muon_direction.LEARNING_RATE.default, 0.01, 1.0),
+    _DECOUPLED,
+    _muon,
+  ),
+}
+_RULES = {
+  'direct': _Rule('α times the update of', modulations.Direct, {}),
+  'gain': _Rule('A gain over', modulations.Gain, _STRENGTH),
+  'momentum': _Rule(
+    'Plasticity on the momentum of', modulations.Momentum, _STRENGTH
+  ),
+  'trust_ratio': _Rule(
+    'The trust ratio over', modulations.TrustRatio, _STRENGTH
+  ),
+}
+# By what is added to the name.
+_HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
+
+
+def _add(rule_name: str, base_name: str, suffix: str) -> None:
+  """Registers one arm of the grid."""
+  rule, base = _RULES[rule_name], _BASES[base_name]
+  homeostasis = _HOMEOSTASIS[suffix]
+  knobs = {
+    arm.LEARNING_RATE: base.bounded_rate if homeostasis else base.rate,
+    'weight_decay': base.decay,
+    **plastic.KAPPA,
+    **rule.knobs,
+  }
+
+  def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
+    return dict(
+      modulation=rule.make(**{name: numbers[name] for name in rule.knobs}),
+      homeostasis=homeostasis,
+      **base.options(numbers['weight_decay'], setting),
+    )
+
+  how = (
+    'with homeostasis as published' if homeostasis else 'without homeostasis'
+  )
+  plastic.add(
+    rule_name + '_' + base_name + suffix,
+    f'{rule.title} {base.title}, {how}.',
+    knobs,
+    options,
+  )
+
+
+for _suffix in _HOMEOSTASIS:
+  for _base_name in _BASES:
+    for _rule_name in _RULES:
+      _add(_rule_name, _base_name, _suffix)
