@@ -16,7 +16,6 @@ the optimizer's state, of tensors from `--config.min_size_to_shard` elements on.
 from collections.abc import Sequence
 import dataclasses
 import math
-from pathlib import Path
 
 from absl import flags
 import jax
@@ -44,6 +43,9 @@ def main(_: Sequence[str]) -> None:
   # Whatever this machine has, it is not what is compiled for.
   jax.config.update('jax_platforms', 'cpu')
   config = Config.resolve(flags.FLAGS.config)
+  workdir = None
+  if flags.FLAGS.workdir:
+    workdir = program.output_folder(flags.FLAGS.workdir)
   mesh = compiling.mesh_of(flags.FLAGS.topology)
   console = program.wide_console()
   kind = mesh.devices.flat[0].device_kind
@@ -61,11 +63,11 @@ def main(_: Sequence[str]) -> None:
   order = {name: i for i, name in enumerate(config.model)}
   rows.sort(key=lambda row: (order[row.model], row.program))
   console.print(costs.compiled(f'{flags.FLAGS.topology}, of each device', rows))
-  if flags.FLAGS.workdir:
-    path = Path(flags.FLAGS.workdir) / 'aot.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, [dataclasses.asdict(row) for row in rows])
-    console.print(f'aot.json is in {path.parent}')
+  if workdir:
+    files.write_json(
+      workdir / 'aot.json', [dataclasses.asdict(row) for row in rows]
+    )
+    console.print(f'aot.json is in {workdir}')
 
 
 if __name__ == '__main__':

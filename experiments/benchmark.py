@@ -23,7 +23,6 @@ An allocator that keeps its memory shows the optimizer itself:
 
 from collections.abc import Iterable, Sequence
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
@@ -91,7 +90,7 @@ def _check(
     if name not in known or (plus and suffix not in suffixes):
       raise errors.InvalidValueError(
         f'--{flag} must be some of {", ".join(known)}'
-        + ''.join(f', each maybe with +{suffix}' for suffix in suffixes)
+        + (f', with or without +{" or +".join(suffixes)}' if suffixes else '')
         + f', got {each!r}.'
       )
 
@@ -107,6 +106,7 @@ def main(_: Sequence[str]) -> None:
     raise errors.UserError(
       '--workloads and --training leave nothing to measure.'
     )
+  workdir = program.output_folder(given.workdir)
   console = program.wide_console()
   console.print(timing.machine())
   limits = given.seconds, given.rounds
@@ -127,7 +127,6 @@ def main(_: Sequence[str]) -> None:
       f'mlp: a training epoch of {given.examples} images',
       measuring.epochs(given.training, given.examples, *limits),
     )
-  workdir = Path(given.workdir)
   costs.draw(tables, workdir / 'benchmark.png')
   files.write_json(
     workdir / 'benchmark.json',

@@ -75,6 +75,29 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except OSError as e:
     # The last line is the reason, the others what ml_collections tried.
     sys.exit(f'error: --{CONFIG}: {str(e).splitlines()[-1].strip()}')
+  except Exception as e:  # Whatever the code in the user's file raises.
+    sys.exit(
+      f'error: --{CONFIG} must name a Python file that defines get_config() '
+      f'({type(e).__name__}: {str(e).splitlines()[0] if str(e) else "?"}).'
+    )
+
+
+def output_folder(name: str) -> Path:
+  """The folder that --workdir names, made if need be.
+
+  Raises:
+    InvalidValueError: it cannot be.
+  """
+  # The shell leaves the ~ of --workdir=~/x as it is.
+  path = Path(name).expanduser()
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise errors.InvalidValueError(
+      f'--workdir must be a folder that can be written to, got {name!r} '
+      f'({e.strerror}).'
+    ) from e
+  return path
 
 
 def console(*, quiet: bool = False) -> Console:

@@ -13,10 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroplastic_optax import _types
-
 Scalar = float | jax.Array
-ScalarOrSchedule = _types.ScalarOrSchedule
 
 _PYTHON_NUMBER = (int, float, np.number, np.ndarray)
 

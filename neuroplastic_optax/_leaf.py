@@ -220,9 +220,7 @@ def _propose_slice(
     settings,
     _reductions.Reductions(plan.axis_name),
   )
-  u = modulated = (
-    modulation.modulate(tensor) if plan.modulate else wide.base_update
-  )
+  u = modulated = _modulated(modulation, tensor, plan.modulate)
   if plan.decay:
     u = u + settings.weight_decay * wide.parameter
   raw_update = u
@@ -252,6 +250,28 @@ def _propose_slice(
     )
   stored = jax.tree.map(_dtypes.downcast, moments, inputs.moments)
   return Proposal(u, stored, log_ratio, measured)
+
+
+def _modulated(
+  modulation: modulations.Modulation, tensor: _tensor.Tensor, inside: bool
+) -> jax.Array:
+  """The update that the rule makes; b outside its scope.
+
+  Raises:
+    ValueError: a rule of a user's own returns another shape, which would be
+      broadcast over the parameter.
+  """
+  if not inside:
+    return tensor.base_update
+  update = modulation.modulate(tensor)
+  wanted = jnp.shape(tensor.base_update)
+  if update is None or jnp.shape(update) != wanted:
+    found = 'None' if update is None else f'shape {jnp.shape(update)}'
+    raise ValueError(
+      f'{type(modulation).__name__}.modulate must return an array of the shape '
+      f'of tensor.base_update, {wanted}, got {found}.'
+    )
+  return update
 
 
 def _seen(

@@ -184,6 +184,11 @@ def neuroplastic(
     eps=eps,
   )
   _check_type('modulation', modulation, modulations.Modulation, 'Direct()')
+  if not dataclasses.is_dataclass(modulation):
+    raise TypeError(
+      f'modulation must be a dataclass: decorate {type(modulation).__name__} '
+      'with @dataclasses.dataclass(frozen=True).'
+    )
   if controller is not None:
     _check_type(
       'controller',

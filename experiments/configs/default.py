@@ -120,8 +120,8 @@ class Config:
   # κ of the arms that have it, and how many epochs its warm-up takes.
   plasticity_scale: float = fields.number(2.0, 0)
   warmup_epochs: int = fields.integer(2, low=0)
-  # The weight decay of all arms; 0 for each arm's own default.
-  weight_decay: float = fields.number(0.0, 0)
+  # The weight decay of the arms that have that knob; by default each arm's own.
+  weight_decay: float | None = fields.number(None, 0)
 
   # Numbers of single arms, --config.hparams.ARM.NAME=value, which come before
   # the fields above. `experiments.optimizers` has the knobs of every arm.
@@ -175,6 +175,12 @@ class Config:
         f'{values["seed"]} + {values["seeds"]}.'
       )
     _check_knobs(values['trials'], values['arms'])
+    for arm in values['arms'] if values['weight_decay'] is not None else ():
+      if 'weight_decay' not in optimizers.ARMS[arm].knobs:
+        raise errors.InvalidValueError(
+          'config.weight_decay must be left out for arms without weight decay, '
+          f'of which {arm} is one, got {values["weight_decay"]!r}.'
+        )
     if not values['lanes'] and jax.default_backend() == 'cpu':
       values['lanes'] = 1
     return cls(**values)
@@ -200,7 +206,7 @@ class Config:
   def numbers(self, arm: str) -> dict[str, float]:
     """The numbers of an arm that are the same in all trials."""
     shared = {'plasticity_scale': self.plasticity_scale}
-    if self.weight_decay:
+    if self.weight_decay is not None:
       shared['weight_decay'] = self.weight_decay
     return {**shared, **self.hparams.get(arm, {})}
 

@@ -58,7 +58,7 @@ def integer(default: int | None, low: int) -> Any:
 
 
 def number(
-  default: float,
+  default: float | None,
   low: float,
   high: float = math.inf,
   *,

@@ -51,7 +51,12 @@ def load(name: str, *, data_dir: str | None = None) -> Dataset:
     InvalidValueError: there is no data set of that name.
     DatasetNotPreparedError: a TFDS data set is not on disk.
   """
-  return _source(name).load(name, data_dir)
+  try:
+    return _source(name).load(name, data_dir)
+  except MemoryError as e:
+    raise errors.UserError(
+      f'data set {name!r} does not fit into memory ({e}).'
+    ) from e
 
 
 def _source(name: str) -> Source:

@@ -24,10 +24,10 @@ def _numbers(name: str) -> list[int]:
     int(number or default)
     for number, default in zip(given, _DEFAULTS, strict=False)
   ]
-  if not all(numbers):
+  if not all(numbers) or numbers[3] < 2:
     raise errors.InvalidValueError(
       'name must be synthetic[:HxWxC[:CLASSES[:TRAIN[:TEST]]]] with positive '
-      f'numbers, got {name!r}'
+      f'numbers and at least 2 classes, got {name!r}'
     )
   return numbers
 

@@ -40,8 +40,9 @@ def add(
   Args:
     name: what it is called.
     description: what it is, in a sentence.
-    knobs: its numbers, among them the learning rate and the weight decay. κ is
-      warmed up over the setting's epochs where the arm has that knob.
+    knobs: its numbers, the learning rate among them. The weight decay is 0, and
+      κ the library's, where the arm has no such knob; else κ is warmed up over
+      the setting's epochs.
     options: from a value of each knob and the run's setting, the arguments of
       `neuroplastic_optimizer` that are not its defaults. The learning rate, the
       weight decay and κ are passed as they are unless these say otherwise.
@@ -51,7 +52,7 @@ def add(
     numbers: arm.Numbers, setting: arm.Setting
   ) -> optax.GradientTransformationExtraArgs:
     shared = dict(
-      weight_decay=numbers['weight_decay'],
+      weight_decay=numbers.get('weight_decay', 0.0),
       diagnostics=setting.diagnostics,
       stacked_axes=setting.stacked_axes,
     )
