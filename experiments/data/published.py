@@ -15,6 +15,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
+from experiments.data import decoded
 from experiments.data import originals
 from experiments.data.dataset import Dataset
 from experiments.data.dataset import DatasetNotPreparedError
@@ -144,7 +145,10 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
         data_dir=resolve_data_dir(data_dir),
         download=False,
       )
-      arrays = _materialize(sources, spec.shape)
+      arrays = decoded.cached(
+        sources['train'].dataset_info.data_dir,
+        lambda: _materialize(sources, spec.shape),
+      )
   except NotImplementedError as error:  # What TFDS says of missing files.
     raise DatasetNotPreparedError(
       f'data set {name!r} is not prepared in {resolve_data_dir(data_dir)}: run '

@@ -52,6 +52,17 @@ def test_loading_again_gives_the_same(name):
   np.testing.assert_array_equal(one.test_labels, other.test_labels)
 
 
+def test_a_prepared_data_set_is_the_same_whether_decoded_or_from_its_copy(
+  tmp_path,
+):
+  small.prepare('cifar10', tmp_path)
+  one, other = (data.load('cifar10', data_dir=str(tmp_path)) for _ in range(2))
+  assert [*tmp_path.glob('cifar10/*/.decoded.npz')]
+  for name in ('train_images', 'train_labels', 'test_images', 'test_labels'):
+    assert getattr(one, name).dtype == getattr(other, name).dtype
+    np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
 def test_digits_are_all_there_and_split_by_class():
   from sklearn.datasets import load_digits
 
