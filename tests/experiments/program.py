@@ -89,7 +89,6 @@ class Program:
     folder: Path,
     *flags: str,
     devices: int = 1,
-    mocked: int = 0,
     optimized: bool = False,
     at: tuple[Moment, signal.Signals] | None = None,
   ) -> None:
@@ -99,8 +98,6 @@ class Program:
       folder: where it runs; its output goes to files beside.
       *flags: of the program.
       devices: how many devices JAX is to see.
-      mocked: how many examples the data sets of TFDS are to have; 0 for those
-        on disk.
       optimized: whether to compile as in earnest; it takes longer.
       at: a moment, and the signal that it then sends to itself.
     """
@@ -120,7 +117,7 @@ class Program:
     }
     self._process = _CONTEXT.Process(
       target=_run,
-      args=(flags, folder, self._files, compiled, options, mocked, at),
+      args=(flags, folder, self._files, compiled, options, at),
     )
     self._process.start()
 
@@ -179,7 +176,7 @@ def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
   )
 
 
-def _run(flags, folder, files, compiled, options, mocked, at):
+def _run(flags, folder, files, compiled, options, at):
   """What happens in the new process."""
   for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
     stream.flush()
@@ -196,13 +193,8 @@ def _run(flags, folder, files, compiled, options, mocked, at):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   if at:
     _send_at(*at)
-  with contextlib.ExitStack() as stack:
-    if mocked:
-      import tensorflow_datasets as tfds
-
-      stack.enter_context(tfds.testing.mock_data(num_examples=mocked))
-    sys.argv = ['experiments.train', *flags]
-    runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
+  sys.argv = ['experiments.train', *flags]
+  runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
 
 
 def _send_at(moment: Moment, number: signal.Signals) -> None:

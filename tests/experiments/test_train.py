@@ -20,6 +20,7 @@ from PIL import Image
 import pytest
 
 from tests.experiments import program
+from tests.experiments.data import small
 from tests.experiments.program import Moment
 from tests.experiments.program import TINY
 from tests.experiments.reporting import test_tensorboard
@@ -624,12 +625,14 @@ def test_a_job_that_cannot_be_is_told(folder, flags, message):
 
 @pytest.mark.slow
 def test_cifar10_with_resnet18_also_after_a_kill(folder):
-  """Of mocked pixels; what is augmented and normalised has to come back."""
+  """Of noise; what is augmented and normalised has to come back."""
+  small.prepare('cifar10', folder / 'data', train=2, test=2, classes=2)
   flags = (
+    '--data_dir=data',
     *('--config.dataset=cifar10', '--config.arms=sgdm', '--config.epochs=2'),
     *('--config.seeds=1', '--config.batch_size=2'),
   )
-  options: dict[str, Any] = {'mocked': 2, 'optimized': True}
+  options: dict[str, Any] = {'optimized': True}
   whole = program.run(folder, *flags, '--workdir=whole', **options)
   assert whole.code == 0, whole.stderr
   moment = Moment('os.rename', 'sgdm/4.orbax-checkpoint-tmp')

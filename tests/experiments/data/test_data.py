@@ -10,6 +10,7 @@ import pytest
 
 from experiments import data
 from experiments.data import published
+from tests.experiments.data import small
 
 IMAGE_SHAPES = {
   'digits': (8, 8, 1),
@@ -20,19 +21,11 @@ IMAGE_SHAPES = {
 }
 
 
-def _load(name):
-  """Loads a data set; TFDS ones have mocked images, 12 in each split."""
-  if name not in published.PUBLISHED:
-    return data.load(name)
-  import tensorflow_datasets as tfds
-
-  with tfds.testing.mock_data(num_examples=12):
-    return data.load(name)
-
-
 @pytest.mark.parametrize('name', data.NAMES)
-def test_every_data_set_has_the_promised_form(name):
-  found = _load(name)
+def test_every_data_set_has_the_promised_form(name, tmp_path):
+  if name in published.PUBLISHED:
+    small.prepare(name, tmp_path)
+  found = data.load(name, data_dir=str(tmp_path))
   assert found.spec.name == name
   assert (
     len(found.spec.mean) == len(found.spec.std) == found.train_images.shape[-1]
@@ -57,6 +50,17 @@ def test_loading_again_gives_the_same(name):
   one, other = data.load(name), data.load(name)
   np.testing.assert_array_equal(one.train_images, other.train_images)
   np.testing.assert_array_equal(one.test_labels, other.test_labels)
+
+
+def test_a_prepared_data_set_is_the_same_whether_decoded_or_from_its_copy(
+  tmp_path,
+):
+  small.prepare('cifar10', tmp_path)
+  one, other = (data.load('cifar10', data_dir=str(tmp_path)) for _ in range(2))
+  assert [*tmp_path.glob('cifar10/*/.decoded.npz')]
+  for name in ('train_images', 'train_labels', 'test_images', 'test_labels'):
+    assert getattr(one, name).dtype == getattr(other, name).dtype
+    np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_digits_are_all_there_and_split_by_class():

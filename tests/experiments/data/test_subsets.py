@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import data
 from experiments.data import subsets
 
 FRACTIONS = (0.001, 0.1, 0.25, 0.5, 0.9, 1.0)
@@ -122,3 +123,96 @@ def test_noise_refuses_what_is_out_of_range(
 ):
   with pytest.raises(ValueError, match=message):
     subsets.symmetric_label_noise(labels, noise, num_classes, jax.random.key(0))
+
+
+class _TestSetUntouched(data.Dataset):
+  """A data set whose test part must not be looked at."""
+
+  @property
+  def test_images(self):
+    raise AssertionError('a test image was touched')
+
+  @property
+  def test_labels(self):
+    raise AssertionError('a test label was touched')
+
+  def __init__(self, spec, labels):
+    # Every image is its own index.
+    images = np.arange(len(labels)).reshape(-1, 1, 1, 1)
+    vars(self).update(spec=spec, train_images=images, train_labels=labels)
+
+
+def _held_out(labels, validation):
+  """The indices of the rest and of what is held out; their labels are right."""
+  spec = data.Spec('mine', shape=(1, 1, 1), validation=validation)
+  found = data.validation(_TestSetUntouched(spec, labels))
+  rest, held_out = found.train_images.ravel(), found.test_images.ravel()
+  np.testing.assert_array_equal(found.train_labels, labels[rest])
+  np.testing.assert_array_equal(found.test_labels, labels[held_out])
+  np.testing.assert_array_equal(
+    np.sort([*rest, *held_out]), np.arange(len(labels))
+  )
+  assert found.spec is spec
+  return rest, held_out
+
+
+@pytest.mark.parametrize('validation', [0.15, 0.5, 100, 77, 1])
+def test_the_last_of_every_class_are_held_out(labels, validation):
+  rest, held_out = _held_out(labels, validation)
+  # Each in the order of the training set.
+  assert (np.diff(rest) > 0).all()
+  assert (np.diff(held_out) > 0).all()
+  for label in np.unique(labels):
+    mine = held_out[labels[held_out] == label]
+    others = rest[labels[rest] == label]
+    assert not len(mine) or not len(others) or others.max() < mine.min()
+
+
+def test_a_share_is_held_out_of_every_class(labels):
+  rest, held_out = _held_out(labels, 0.15)
+  assert np.bincount(labels[held_out]).tolist() == [30, 5, 0, 0, 45]
+  assert np.bincount(labels[rest]).tolist() == [170, 26, 1, 0, 255]
+
+
+@pytest.mark.parametrize('size', [531, 100, 99, 10, 1])
+def test_a_number_is_held_out_in_proportion(labels, size):
+  _, held_out = _held_out(labels, size)
+  assert len(held_out) == size
+  exact = np.bincount(labels) * size / len(labels)
+  assert (abs(np.bincount(labels[held_out], minlength=5) - exact) < 1).all()
+
+
+@pytest.mark.parametrize(
+  ('labels', 'validation'),
+  [([0, 1, 2], 0.15), ([0, 0, 1], 3), ([0, 0, 1], 9), ([0, 0, 1], 0)],
+)
+def test_too_few_to_hold_any_out(labels, validation):
+  with pytest.raises(
+    ValueError, match=r'mine has 3 training examples of \d cl'
+  ):
+    _held_out(np.array(labels), validation)
+
+
+def test_the_digits_keep_their_last_ones_for_validation():
+  whole = data.load('digits')
+  found = data.validation(whole)
+  for label in range(10):
+    members = whole.train_images[whole.train_labels == label]
+    size = round(0.15 * len(members))
+    np.testing.assert_array_equal(
+      found.test_images[found.test_labels == label], members[-size:]
+    )
+    np.testing.assert_array_equal(
+      found.train_images[found.train_labels == label], members[:-size]
+    )
+
+
+@pytest.mark.parametrize(
+  ('name', 'size'),
+  [
+    *((name, 5_000) for name in ('mnist', 'fashion_mnist', 'cifar10')),
+    *((name, 0.15) for name in ('digits', 'synthetic')),
+  ],
+)
+def test_how_much_is_held_out(name, size):
+  assert data.spec(name).validation == size
