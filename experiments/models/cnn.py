@@ -5,6 +5,7 @@ import jax
 
 from experiments import errors
 from experiments.models import layers
+from experiments.models import pooling
 from experiments.models.model import ImageModel
 from experiments.models.model import ImageShape
 from experiments.models.model import MODELS
@@ -30,10 +31,9 @@ class CNN(nnx.Module):
     self, images: jax.Array, *, train: bool, key: jax.Array | None = None
   ) -> jax.Array:
     """Logits [b, classes]."""
-    pool = lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
     x = nnx.relu(self.conv1(images))
-    x = pool(nnx.relu(self.conv2(x)))
-    x = pool(nnx.relu(self.conv3(x)))
+    x = pooling.halve(nnx.relu(self.conv2(x)))
+    x = pooling.halve(nnx.relu(self.conv3(x)))
     x = nnx.relu(self.hidden(x.reshape(len(x), -1)))
     x = self.dropout(x, deterministic=not train, rngs=key)
     return self.head(x)
