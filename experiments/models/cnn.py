@@ -4,6 +4,7 @@ from flax import nnx
 import jax
 
 from experiments import errors
+from experiments.models import convolution
 from experiments.models import layers
 from experiments.models import pooling
 from experiments.models.model import ImageModel
@@ -20,9 +21,9 @@ class CNN(nnx.Module):
       raise errors.InvalidValueError(
         f'cnn needs images of at least 4×4, got {shape}.'
       )
-    self.conv1 = nnx.Conv(channels, 32, (3, 3), rngs=rngs)
-    self.conv2 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
-    self.conv3 = nnx.Conv(64, 128, (3, 3), rngs=rngs)
+    self.conv1 = convolution.Conv(channels, 32, (3, 3), rngs=rngs)
+    self.conv2 = convolution.Conv(32, 64, (3, 3), rngs=rngs)
+    self.conv3 = convolution.Conv(64, 128, (3, 3), rngs=rngs)
     self.hidden = layers.dense((height // 4) * (width // 4) * 128, 256, rngs)
     self.head = layers.dense(256, num_classes, rngs)
     self.dropout = nnx.Dropout(0.2)
