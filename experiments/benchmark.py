@@ -7,7 +7,14 @@ For each workload and optimizer: the time of a compiled update, with the
 parameters' own update and with buffers donated; its ratio to AdamW's; the bytes
 of the state; the bytes that the compiled program accesses, as XLA counts them;
 the compile time. Then the time of whole training epochs, data and gradients and
-all. Everything is measured in turn, round after round, and medians over rounds
+all. Last, for some models, the time of a training step that is a program of its
+own, that of one within a compiled epoch (of four, divided by four), and their
+ratio, which says whether the compiler does worse inside of loops. For this
+alone:
+
+  python -m experiments.benchmark --workloads= --training= --loops=cnn,resnet18
+
+Everything is measured in turn, round after round, and medians over rounds
 are shown: machines are noisy, ratios within a round less so.
 
 On CPUs a call of an update alone takes its temporaries from the process's
@@ -23,6 +30,7 @@ An allocator that keeps its memory shows the optimizer itself:
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -66,6 +74,15 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     'examples', 60_000, 'Training images of those epochs.', lower_bound=1
   )
+  flags.DEFINE_list(
+    'loops',
+    ['cnn', 'resnet18'],
+    'Models whose training step is measured alone and in the loop of an '
+    f'epoch: {", ".join(models.MODELS)}. Empty for none.',
+  )
+  flags.DEFINE_integer(
+    'loop_batch_size', 32, 'Examples of such a step.', lower_bound=1
+  )
   flags.DEFINE_float(
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
   )
@@ -102,15 +119,17 @@ def main(_: Sequence[str]) -> None:
   _check('workloads', given.workloads, trees)
   _check('optimizers', given.optimizers, arms, measuring.UPDATE_SUFFIXES)
   _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
-  if not given.workloads and not given.training:
+  _check('loops', given.loops, models.MODELS)
+  if not (given.workloads or given.training or given.loops):
     raise errors.UserError(
-      '--workloads and --training leave nothing to measure.'
+      '--workloads, --training and --loops leave nothing to measure.'
     )
   workdir = program.output_folder(given.workdir)
   console = program.wide_console()
   console.print(timing.machine())
   limits = given.seconds, given.rounds
   tables: dict[str, list[timing.Row]] = {}
+  loops: dict[str, list[timing.LoopRow]] = {}
 
   def show(title: str, rows: list[timing.Row]) -> None:
     tables[title] = rows
@@ -127,18 +146,29 @@ def main(_: Sequence[str]) -> None:
       f'mlp: a training epoch of {given.examples} images',
       measuring.epochs(given.training, given.examples, *limits),
     )
-  costs.draw(tables, workdir / 'benchmark.png')
+  if given.loops:
+    title = f'a training step at batch {given.loop_batch_size}'
+    loops[title] = [
+      measuring.loop(name, given.loop_batch_size, *limits)
+      for name in given.loops
+    ]
+    console.print(costs.looped(title, loops[title]))
+  every: dict[str, list[Any]] = {**tables, **loops}
+  written = ['benchmark.json']
+  if tables:
+    costs.draw(tables, workdir / 'benchmark.png')
+    written.append('benchmark.png')
   files.write_json(
     workdir / 'benchmark.json',
     {
       'machine': timing.machine(),
       'tables': {
         title: [dataclasses.asdict(row) for row in rows]
-        for title, rows in tables.items()
+        for title, rows in every.items()
       },
     },
   )
-  console.print(f'benchmark.json and benchmark.png are in {workdir}')
+  console.print(f'written to {workdir}: {", ".join(written)}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What an update and a training epoch cost, by optimizer."""
+"""What updates, training epochs, and steps in and out of a loop cost."""
 
 from collections.abc import Iterable
 import dataclasses
@@ -22,6 +22,8 @@ from experiments.training import wiring
 UPDATE_SUFFIXES = ('global', 'per_leaf')
 TRAINING_SUFFIXES = ('diagnostics',)
 _BATCH_SIZE = 128
+# Of the epochs whose steps are compared with a step alone.
+_LOOP_STEPS = 4
 
 
 def updates(
@@ -136,6 +138,53 @@ def epochs(
     steps[name] = timing.Step(epoch, state, (own, pixels, n))
   times = timing.interleaved(steps, seconds, rounds)
   return timing.rows(steps, times, state_bytes)
+
+
+def loop(
+  name: str, batch_size: int, seconds: float, rounds: int
+) -> timing.LoopRow:
+  """Measures a training step as a program of its own, and within an epoch.
+
+  Args:
+    name: of the model; it trains on images of the shape that it was published
+      for, with the reference optimizer.
+    batch_size: examples of a step.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    The row.
+  """
+  model = models.MODELS[name]
+  shape = 'x'.join(str(size) for size in model.shape)
+  dataset = data.load(f'synthetic:{shape}:10:{_LOOP_STEPS * batch_size}:10')
+  pixels = engine.to_device(dataset)
+  arm = optimizers.ARMS[REFERENCE]
+  trainer = wiring.trainer(
+    arm,
+    dataclasses.replace(optimizers.PUBLISHED, steps_per_epoch=_LOOP_STEPS),
+    spec=dataset.spec,
+    make_model=model.make,
+    batch_size=batch_size,
+  )
+  trial = trials.make_trials(dataset, [0]).at(
+    {optimizers.LEARNING_RATE: arm.learning_rate}
+  )
+  state = jax.jit(trainer.init)(trial)
+  first_trial, first_state = jax.tree.map(lambda x: x[0], (trial, state))
+
+  def alone(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
+    return trainer.step(state, batch, trial=trial, pixels=pixels)
+
+  constants = jnp.arange(batch_size), first_trial, pixels
+  steps = {
+    'alone': timing.Step(alone, first_state, constants),
+    'epoch': timing.Step(
+      trainer.update, state, (trial, pixels, jnp.int32(_LOOP_STEPS))
+    ),
+  }
+  times = timing.interleaved(steps, seconds, rounds)
+  return timing.loop_row(name, times['alone'], times['epoch'], _LOOP_STEPS)
 
 
 def _nbytes(tree: Any) -> int:

@@ -37,6 +37,23 @@ class Row:
   compile_seconds: float
 
 
+@dataclasses.dataclass
+class LoopRow:
+  """What was measured of a model's training step, alone and in a loop.
+
+  Attributes:
+    name: of the model.
+    alone_seconds: median wall time of a step that is a program of its own.
+    loop_seconds: the same of a step within a compiled epoch.
+    ratio: median over rounds of the second to the first.
+  """
+
+  name: str
+  alone_seconds: float
+  loop_seconds: float
+  ratio: float
+
+
 class Step:
   """A compiled program that is called again and again on its own results."""
 
@@ -107,6 +124,21 @@ def rows(
     )
     for name, step in steps.items()
   ]
+
+
+def loop_row(
+  name: str, alone: Sequence[float], looped: Sequence[float], steps: int
+) -> LoopRow:
+  """A row from the times of steps alone, and of loops of so many steps."""
+  in_loop = [seconds / steps for seconds in looped]
+  return LoopRow(
+    name=name,
+    alone_seconds=statistics.median(alone),
+    loop_seconds=statistics.median(in_loop),
+    ratio=statistics.median(
+      mine / other for mine, other in zip(in_loop, alone, strict=True)
+    ),
+  )
 
 
 def allocator() -> str:

@@ -4,7 +4,9 @@ from flax import nnx
 import jax
 
 from experiments import errors
+from experiments.models import convolution
 from experiments.models import layers
+from experiments.models import pooling
 from experiments.models.model import ImageModel
 from experiments.models.model import ImageShape
 from experiments.models.model import MODELS
@@ -19,9 +21,9 @@ class CNN(nnx.Module):
       raise errors.InvalidValueError(
         f'cnn needs images of at least 4×4, got {shape}.'
       )
-    self.conv1 = nnx.Conv(channels, 32, (3, 3), rngs=rngs)
-    self.conv2 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
-    self.conv3 = nnx.Conv(64, 128, (3, 3), rngs=rngs)
+    self.conv1 = convolution.Conv(channels, 32, (3, 3), rngs=rngs)
+    self.conv2 = convolution.Conv(32, 64, (3, 3), rngs=rngs)
+    self.conv3 = convolution.Conv(64, 128, (3, 3), rngs=rngs)
     self.hidden = layers.dense((height // 4) * (width // 4) * 128, 256, rngs)
     self.head = layers.dense(256, num_classes, rngs)
     self.dropout = nnx.Dropout(0.2)
@@ -30,10 +32,9 @@ class CNN(nnx.Module):
     self, images: jax.Array, *, train: bool, key: jax.Array | None = None
   ) -> jax.Array:
     """Logits [b, classes]."""
-    pool = lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
     x = nnx.relu(self.conv1(images))
-    x = pool(nnx.relu(self.conv2(x)))
-    x = pool(nnx.relu(self.conv3(x)))
+    x = pooling.halve(nnx.relu(self.conv2(x)))
+    x = pooling.halve(nnx.relu(self.conv3(x)))
     x = nnx.relu(self.hidden(x.reshape(len(x), -1)))
     x = self.dropout(x, deterministic=not train, rngs=key)
     return self.head(x)

@@ -4,6 +4,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from experiments.models import convolution
 from experiments.models import layers
 from experiments.models.model import ImageModel
 from experiments.models.model import ImageShape
@@ -36,7 +37,7 @@ class _Block(nnx.Module):
 def _conv(
   fan_in: int, width: int, size: int, stride: int, rngs: nnx.Rngs
 ) -> nnx.Conv:
-  return nnx.Conv(
+  return convolution.Conv(
     fan_in,
     width,
     (size, size),

@@ -40,6 +40,22 @@ def measured(title: str, rows: Sequence[timing.Row]) -> Table:
   return table
 
 
+def looped(title: str, rows: Sequence[timing.LoopRow]) -> Table:
+  """The table of steps alone and in a loop."""
+  table = Table(title=title)
+  table.add_column('model', no_wrap=True)
+  for heading in ('alone', 'in the loop', '÷ alone'):
+    table.add_column(heading, justify='right', no_wrap=True)
+  for row in rows:
+    table.add_row(
+      row.name,
+      _time(row.alone_seconds),
+      _time(row.loop_seconds),
+      f'{row.ratio:.2f}',
+    )
+  return table
+
+
 def _time(seconds: float) -> str:
   return f'{seconds:.2f} s' if seconds >= 1 else f'{1e3 * seconds:.2f} ms'
 

@@ -14,11 +14,12 @@ def test_the_program(tmp_path):
   flags = (
     *('--workloads=mlp', '--optimizers=neuroplastic,sgdm', '--seconds=0'),
     *('--training=full+diagnostics', '--examples=128'),
+    *('--loops=mlp,cnn', '--loop_batch_size=2'),
   )
   result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
   assert result.returncode == 0, result.stderr
   found = json.loads((tmp_path / 'benchmark.json').read_text())['tables']
-  update, training = (
+  update, training, loops = (
     {row['name']: row for row in rows} for rows in found.values()
   )
   assert list(update) == ['adamw', 'neuroplastic', 'sgdm']
@@ -27,6 +28,11 @@ def test_the_program(tmp_path):
   count = 4
   assert update['neuroplastic']['state_bytes'] == 3 * size + count
   assert update['sgdm']['state_bytes'] == size
+  assert list(loops) == ['mlp', 'cnn']
+  for row in loops.values():
+    assert row['alone_seconds'] > 0
+    assert row['loop_seconds'] > 0
+    assert f'{row["ratio"]:.2f}' in result.stdout
   for row in (*update.values(), *training.values()):
     assert row['seconds'] > 0
     assert f'{row["ratio"]:.2f}' in result.stdout
@@ -35,7 +41,17 @@ def test_the_program(tmp_path):
     picture.verify()
 
 
-@pytest.mark.parametrize('flag', ['--workloads=vgg', '--training=full+more'])
+@pytest.mark.slow
+def test_loops_alone_have_no_picture(tmp_path):
+  flags = ('--workloads=', '--training=', '--loops=mlp', '--seconds=0')
+  result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
+  assert result.returncode == 0, result.stderr
+  assert [file.name for file in tmp_path.iterdir()] == ['benchmark.json']
+
+
+@pytest.mark.parametrize(
+  'flag', ['--workloads=vgg', '--training=full+more', '--loops=stack']
+)
 def test_unknown_names_are_told(flag):
   result = program.module('benchmark', flag)
   assert result.returncode == 1
@@ -43,6 +59,7 @@ def test_unknown_names_are_told(flag):
 
 
 def test_nothing_to_measure_is_told():
-  result = program.module('benchmark', '--workloads=', '--training=')
+  flags = ('--workloads=', '--training=', '--loops=')
+  result = program.module('benchmark', *flags)
   assert result.returncode == 1
-  assert result.stderr.startswith('error: --workloads and --training')
+  assert result.stderr.startswith('error: --workloads, --training and')

@@ -27,6 +27,11 @@ def test_rounds_are_interleaved_and_the_first_is_left_out():
   assert len(timing.interleaved(steps, 1e9, rounds=7)['a']) == 7
 
 
+def test_a_step_in_a_loop_is_compared_within_its_round():
+  row = timing.loop_row('cnn', [1.0, 2.0, 10.0], [8.0, 4.0, 80.0], steps=4)
+  assert row == timing.LoopRow('cnn', 2.0, 2.0, 2.0)
+
+
 @pytest.mark.skipif(
   ctypes.util.find_library('tcmalloc_minimal') is None,
   reason='needs tcmalloc: apt-get install libtcmalloc-minimal4',
