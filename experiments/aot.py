@@ -5,9 +5,9 @@
 
 The compiler for TPUs comes in the wheel `libtpu`: `pip install -e '.[tpu]'`. It
 shows what a step needs of each device before a slice is rented: memory, bytes
-accessed, floating-point operations, and how often the devices have to talk, for
-NeuroPlastic and its rivals side by side; of the whole training step and of the
-optimizer's update alone.
+accessed, floating-point operations and the number of collectives, for
+NeuroPlastic and its rivals side by side, both of the whole training step and of
+the optimizer's update alone.
 
 The batch is split over all devices. So are the parameters, the gradients and
 the optimizer's state, of tensors from `--config.min_size_to_shard` elements on.
@@ -35,7 +35,7 @@ def define_flags() -> None:
     'v5e:4x4',
     'The TPU slice: its generation, and its shape in chips.',
   )
-  flags.DEFINE_string('workdir', None, 'Where aot.json goes, if it is wanted.')
+  flags.DEFINE_string('workdir', None, 'The folder for aot.json; optional.')
 
 
 def main(_: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a step costs: our variants and their rivals, side by side in one run.
+"""Measures what an optimizer step costs, for many optimizers in one run.
 
   python -m experiments.benchmark
   python -m experiments.benchmark --workloads=mlp --optimizers=neuroplastic
@@ -19,9 +19,9 @@ are shown: machines are noisy, ratios within a round less so.
 
 On CPUs a call of an update alone takes its temporaries from the process's
 allocator. That of glibc gives large ones back to the kernel after each call,
-and each time they come back page by page: an optimizer with temporaries is then
-measured with page faults which neither a training loop nor an accelerator has.
-An allocator that keeps its memory shows the optimizer itself:
+and each time they come back page by page. The benchmark then measures page
+faults, which neither a training loop nor an accelerator has. An allocator that
+keeps its memory avoids this:
 
   LD_PRELOAD=libtcmalloc_minimal.so.4 python -m experiments.benchmark
 
@@ -87,7 +87,7 @@ def define_flags() -> None:
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
   )
   flags.DEFINE_integer(
-    'rounds', 200, 'Rounds at most; at least 5 are made.', lower_bound=5
+    'rounds', 200, 'The maximum number of rounds, at least 5.', lower_bound=5
   )
   flags.DEFINE_string(
     'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'

@@ -1,4 +1,4 @@
-"""Trains one configuration: its arms, all seeds, on one data set.
+r"""Trains one configuration: its arms, all seeds, on one data set.
 
   python -m experiments.train
   python -m experiments.train --config.dataset=fashion_mnist \
@@ -6,8 +6,11 @@
 
 With no flags: NeuroPlastic and its gradient-only ablation on the embedded
 digits. The run directory holds the metrics, results, pictures and checkpoints.
-A run that was killed at any moment resumes with the same command, and ends as
-if it had never been killed.
+A run that was killed at any moment resumes with the same command, with the same
+result as an uninterrupted run.
+
+--helpfull lists every --config setting; `experiments/configs/default.py` says
+what they mean.
 """
 
 from collections.abc import Sequence
@@ -51,8 +54,8 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     'distributed',
     False,
-    'This is one of several processes; on Cloud TPU and under Slurm JAX finds '
-    'the others, elsewhere the three flags below say who they are.',
+    'Join a run of several processes. On Cloud TPU and under Slurm JAX finds '
+    'the other processes; elsewhere give the three flags below.',
   )
   flags.DEFINE_string(
     'coordinator_address', None, 'host:port of the first process.'
@@ -61,7 +64,7 @@ def define_flags() -> None:
     'num_processes', None, 'How many processes there are.', lower_bound=1
   )
   flags.DEFINE_integer(
-    'process_id', None, 'Which of them this is, from 0.', lower_bound=0
+    'process_id', None, 'The index of this process, from 0.', lower_bound=0
   )
 
 

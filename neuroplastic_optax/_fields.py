@@ -53,6 +53,8 @@ def number(
   default: Any = dataclasses.MISSING,
   low: float = -math.inf,
   high: float = math.inf,
+  low_open: bool = False,
+  high_open: bool = False,
   optional: bool | str = False,
   schedule: bool = True,
 ) -> Any:
@@ -68,8 +70,10 @@ def number(
 
   Args:
     default: the default of the field; without one, the field must be given.
-    low: the smallest number allowed, which is itself allowed.
-    high: the largest number allowed, which is itself allowed.
+    low: the lower bound of the numbers allowed.
+    high: their upper bound.
+    low_open: whether `low` itself is excluded.
+    high_open: whether `high` itself is excluded.
     optional: whether the field may be None. A string means yes, and says in
       error messages what None means.
     schedule: whether the field may hold a schedule.
@@ -108,7 +112,10 @@ def number(
       f'low must be at most high, got low={low} and high={high}.'
     )
   allowed = _hyperparameters.Interval(
-    low, high, low_open=low == -math.inf, high_open=high == math.inf
+    low,
+    high,
+    low_open=low_open or low == -math.inf,
+    high_open=high_open or high == math.inf,
   )
   return hyperparameter(
     allowed, default=default, schedule=schedule, optional=optional

@@ -134,8 +134,8 @@ def neuroplastic(
 
   Returns:
     A gradient transformation whose state is a `NeuroplasticState`. Its `update`
-    needs the params if weight decay is not a constant 0, if the modulation is
-    `modulations.TrustRatio`, or if the base needs them.
+    needs the params if weight decay is not a constant 0, if the rule uses them,
+    as `modulations.TrustRatio` does, or if the base needs them.
 
   Raises:
     TypeError: an argument has the wrong type. `init` and `update` raise it for

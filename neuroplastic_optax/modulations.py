@@ -129,14 +129,32 @@ class Modulation(_stage.Stage, abc.ABC):
       ValueError: the rule uses momentum, and the state holds none, or more
         than one, for a leaf in its scope.
     """
-    if self.uses_momentum:
+    if self.uses_momentum and self.find_momentum(base_state) is None:
       _momentum.check(type(self).__name__, base_state, params, inside)
+
+  def find_momentum(self, base_state: _types.OptState) -> Any:
+    """Returns the momentum of the base, for a rule with `uses_momentum`.
+
+    A rule of your own can override it, for a base whose momentum is not found
+    by name.
+
+    Args:
+      base_state: the state of the base, at init and after every update.
+
+    Returns:
+      A tree like the updates; None to have it found by name, as in `Momentum`.
+    """
+    del base_state
+    return None
 
   def momenta(self, step: _momentum.Step) -> list[Any]:
     """Returns m̂ of every leaf. The library calls this at every update."""
-    if self.uses_momentum:
+    if not self.uses_momentum:
+      return [None] * len(step.updates.leaves)
+    found = self.find_momentum(step.new_state)
+    if found is None:
       return _momentum.momenta(step)
-    return [None] * len(step.updates.leaves)
+    return step.updates.align('what find_momentum returned', found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +168,9 @@ class Direct(Modulation):
   with the mean over the tensor (over each slice with stacked axes), so that the
   coefficients of a tensor have mean 1. α then says how the step is distributed
   over the elements, but not how long it is. Where the mean is at most ε, α is
-  left as it is. Diagnostics and the controller see α before the division.
+  left as it is. For κ far above 1, α can be negative and its mean small, so that
+  single steps can be long. Diagnostics and the controller see α before the
+  division.
 
   Attributes:
     unit_mean: whether α is first divided by its mean over the tensor.
@@ -348,19 +368,9 @@ class Momentum(Residual):
         f'None, got {self.momentum!r}.'
       )
 
-  def check_base(
-    self, base_state: _types.OptState, params: _trees.Flat, inside: list[bool]
-  ) -> None:
-    """Refuses a base without momentum, unless `momentum` is given."""
-    if self.momentum is None:
-      super().check_base(base_state, params, inside)
-
-  def momenta(self, step: _momentum.Step) -> list[Any]:
-    """Returns m̂ of every leaf: what `momentum` returns, or what is found."""
-    if self.momentum is None:
-      return super().momenta(step)
-    found = self.momentum(step.new_state)
-    return step.updates.align('what momentum= returned', found)
+  def find_momentum(self, base_state: _types.OptState) -> Any:
+    """Returns what `momentum` returns, if it is given."""
+    return None if self.momentum is None else self.momentum(base_state)
 
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ m̂)."""

@@ -102,7 +102,7 @@ def test_the_blocks_of_the_readme_run_one_after_another(capsys):
 
 
 def test_the_readme_has_the_design_space():
-  assert len(ROWS) == 13
+  assert len(ROWS) == 14
 
 
 @pytest.mark.parametrize('row', range(len(ROWS)), ids=lambda i: ROWS[i][0])

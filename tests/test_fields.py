@@ -283,3 +283,63 @@ def test_a_rule_of_ones_own_finds_momentum():
   chex.assert_trees_all_close(u, GRADIENT, rtol=1e-5)  # Bias-corrected.
   with pytest.raises(ValueError, match='OnMomentum needs a base .* momentum'):
     neuroplastic(modulation=OnMomentum()).init(PARAMS)
+
+
+@pytest.mark.parametrize(
+  ('returned', 'found'),
+  [(lambda t: t.mean(t.alpha), 'shape ()'), (lambda t: None, 'None')],
+)
+def test_a_rule_that_returns_another_shape_is_refused(returned, found):
+  @dataclasses.dataclass(frozen=True)
+  class Wrong(modulations.Modulation):
+    def modulate(self, tensor):
+      return returned(tensor)
+
+  tx = neuroplastic(modulation=Wrong())
+  message = f'{re.escape("(4, 6), got " + found)}.$'
+  with pytest.raises(ValueError, match=f'^Wrong.modulate must .* {message}'):
+    jax.jit(tx.update)(GRADIENT['w'], tx.init(PARAMS['w']), PARAMS['w'])
+
+
+def test_a_rule_that_is_no_dataclass_is_refused():
+  class Plain(modulations.Modulation):
+    def modulate(self, tensor):
+      return tensor.base_update
+
+  with pytest.raises(TypeError, match='decorate Plain with @dataclasses'):
+    neuroplastic(modulation=Plain())
+
+
+def test_bounds_may_be_open():
+  @dataclasses.dataclass(frozen=True)
+  class Open(modulations.Modulation):
+    number: object = modulations.number(
+      default=0.5, low=0.0, high=1.0, low_open=True, high_open=True
+    )
+
+    def modulate(self, tensor):
+      return self.number * tensor.base_update
+
+  for value in (0.0, 1.0):
+    with pytest.raises(ValueError, match=r'a number in \(0, 1\)'):
+      Open(value)
+
+
+def test_a_rule_may_say_where_momentum_is():
+  @dataclasses.dataclass(frozen=True)
+  class Own(modulations.Modulation):
+    uses_momentum = True
+
+    def find_momentum(self, base_state):
+      return base_state['velocity']
+
+    def modulate(self, tensor):
+      return tensor.momentum
+
+  base = optax.GradientTransformation(
+    lambda params: {'velocity': params},
+    lambda updates, state, params=None: (updates, {'velocity': updates}),
+  )
+  tx = neuroplastic(base, modulation=Own())
+  updates, _ = jax.jit(tx.update)(GRADIENT, tx.init(PARAMS), PARAMS)
+  chex.assert_trees_all_equal(updates, GRADIENT)

@@ -66,5 +66,6 @@ def _source(name: str) -> Source:
   if kind not in SOURCES or (colon and not SOURCES[kind].parametrized):
     raise errors.InvalidValueError(
       f'name must be one of {", ".join(NAMES)}, got {name!r}'
+      + (f': {kind} takes nothing after its name.' if kind in SOURCES else '.')
     )
   return SOURCES[kind]

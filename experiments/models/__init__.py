@@ -10,6 +10,7 @@ from experiments.models.model import MODELS
 from experiments.models.model import ParameterTree
 from experiments.models.model import StackedAxes
 from experiments.models.model import STACKS
+from experiments.models.model import TREES
 
 __all__ = [
   'MODELS',
@@ -25,5 +26,6 @@ discovery.import_all(__name__, __path__)
 
 
 def trees() -> dict[str, ParameterTree]:
-  """The parameter trees of all models, by name."""
-  return {name: model.tree() for name, model in MODELS.items()} | STACKS
+  """All parameter trees whose updates can be measured, by name."""
+  images = {name: model.tree() for name, model in MODELS.items()}
+  return images | STACKS | TREES

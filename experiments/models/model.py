@@ -60,3 +60,5 @@ def count(params: Any) -> int:
 MODELS: dict[str, ImageModel] = {}
 # Language models, whose training step `experiments.aot` compiles.
 STACKS: dict[str, ParameterTree] = {}
+# What `experiments.benchmark` updates besides the parameters of those.
+TREES: dict[str, ParameterTree] = {}

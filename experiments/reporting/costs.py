@@ -12,7 +12,9 @@ from experiments.costs import timing
 from experiments.optimizers.rivals import REFERENCE
 from experiments.reporting import pictures
 
-_HEADINGS = ('step', '÷ AdamW', 'state', 'accessed', '÷ AdamW', 'compile')
+_HEADINGS = (
+  *('step', '÷ AdamW', 'state', 'accessed', '÷ AdamW', 'compile', '÷ AdamW'),
+)
 
 
 def measured(title: str, rows: Sequence[timing.Row]) -> Table:
@@ -36,6 +38,7 @@ def measured(title: str, rows: Sequence[timing.Row]) -> Table:
       _megabytes(row.state_bytes),
       *accessed,
       f'{row.compile_seconds:.1f} s',
+      f'{row.compile_seconds / reference.compile_seconds:.1f}',
     )
   return table
 

@@ -75,7 +75,7 @@ def initialize(
     if not missing:
       raise errors.InvalidValueError(str(e)) from e
     raise errors.InvalidValueError(
-      f'JAX finds no cluster for --distributed ({e}) Outside of Cloud TPU, '
+      f'JAX finds no cluster for --distributed ({e}). Outside of Cloud TPU, '
       'Slurm and the like, give --coordinator_address, --num_processes and '
       '--process_id.'
     ) from e

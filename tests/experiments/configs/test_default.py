@@ -5,6 +5,7 @@ import dataclasses
 import ml_collections
 import pytest
 
+from experiments import models
 from experiments import optimizers
 from experiments.configs import default
 
@@ -120,8 +121,8 @@ ARMS = ', '.join(optimizers.ARMS)
     ('dataset', 'imagenet', 'digits, mnist, fashion_mnist, cifar10, synth'),
     ('dataset', '', 'digits, mnist, fashion_mnist, cifar10, synth'),
     ('dataset', None, 'digits, mnist, fashion_mnist, cifar10, synth'),
-    ('model', 'vgg', 'cnn, mlp, resnet18'),
-    ('model', 5, 'cnn, mlp, resnet18'),
+    ('model', 'vgg', ', '.join(models.MODELS)),
+    ('model', 5, ', '.join(models.MODELS)),
     ('arms', 'nonsense', ARMS),
     ('arms', 'sgd,nonsense', ARMS),
     ('arms', None, ARMS),

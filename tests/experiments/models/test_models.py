@@ -13,7 +13,7 @@ from experiments.models import layers
 from experiments.models import mlp
 from experiments.models import resnet
 
-SHAPES = {'mlp': (28, 28, 1), 'cnn': (32, 32, 3), 'resnet18': (32, 32, 3)}
+SHAPES = {name: model.shape for name, model in models.MODELS.items()}
 
 
 def _abstract(name, shape, num_classes=10):

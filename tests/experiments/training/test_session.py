@@ -8,10 +8,12 @@ import signal
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
+from optax import contrib
 import orbax.checkpoint as ocp
 import pytest
 
 from experiments.configs import default
+from experiments.training import engine
 from experiments.training import pace
 from experiments.training import run as runs
 from experiments.training import stopping
@@ -227,3 +229,38 @@ def test_provenance_says_who_made_the_results(tmp_path):
   again = json.loads((tmp_path / 'provenance.json').read_text())
   assert again['earlier'] == [found]
   assert again['start'] == found['start']
+
+
+def test_schedule_free_is_evaluated_at_its_average(tmp_path):
+  """The recorded accuracy is that of the averaged parameters."""
+  config = dataclasses.replace(
+    _config(),
+    arms=('schedule_free',),
+    learning_rate=(0.05,),
+    dataset='digits',
+    batch_size=128,
+    epochs=1,
+    seeds=1,
+  )
+  run = runs.train(config, tmp_path, _Cut())
+  trainer, trials = run.trainer('schedule_free'), run.trials('schedule_free')
+  pixels = engine.to_device(run.dataset)
+  state = trainer.init(trials)
+  n = jax.numpy.int32(trainer.steps(trials) - 1)
+  state, _ = trainer.close(
+    jax.jit(trainer.update)(state, trials, pixels, n), trials, pixels
+  )
+  average = contrib.schedule_free_eval_params(
+    jax.tree.map(lambda x: x[0], state.opt_state),
+    jax.tree.map(lambda x: x[0], state.params),
+  )
+  average = jax.tree.map(lambda x: x[None], average)
+  losses = []
+  for params in (average, state.params):
+    sums = trainer.evaluate(
+      trainer.no_sums(trials), state._replace(params=params), pixels, 0, 1
+    )
+    losses.append(float(sums.loss[0]) / len(run.dataset.test_labels))
+  (found,) = run.histories['schedule_free']['test_loss'][0]
+  np.testing.assert_allclose(found, losses[0], rtol=1e-4)
+  assert abs(found - losses[1]) > 1e-3

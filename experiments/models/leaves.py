@@ -1,0 +1,20 @@
+"""Many small tensors of one shape: what compiles slowly, if anything does."""
+
+from flax import nnx
+import jax.numpy as jnp
+
+from experiments.models.model import ParameterTree
+from experiments.models.model import TREES
+
+
+class Leaves(nnx.Module):
+  """So many matrices, and nothing that is done with them."""
+
+  def __init__(self, count: int, size: int):
+    self.leaves = nnx.List(
+      [nnx.Param(jnp.zeros((size, size))) for _ in range(count)]
+    )
+
+
+# 0.8 million parameters in 200 leaves.
+TREES['leaves200'] = ParameterTree(lambda _: Leaves(200, 64))
