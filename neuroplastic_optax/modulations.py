@@ -168,8 +168,8 @@ class Direct(Modulation):
   with the mean over the tensor (over each slice with stacked axes), so that the
   coefficients of a tensor have mean 1. α then says how the step is distributed
   over the elements, but not how long it is. Where the mean is at most ε, α is
-  left as it is. For κ far above 1, α can be negative and its mean small, so that
-  single steps can be long. Diagnostics and the controller see α before the
+  left as it is. For κ far above 1, α can be negative and its mean small; single
+  steps can then be long. Diagnostics and the controller see α before the
   division.
 
   Attributes:

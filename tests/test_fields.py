@@ -298,7 +298,7 @@ def test_a_rule_that_returns_another_shape_is_refused(returned, found):
   tx = neuroplastic(modulation=Wrong())
   message = f'{re.escape("(4, 6), got " + found)}.$'
   with pytest.raises(ValueError, match=f'^Wrong.modulate must .* {message}'):
-    jax.jit(tx.update)(GRADIENT['w'], tx.init(PARAMS['w']), PARAMS['w'])
+    tx.update(GRADIENT['w'], tx.init(PARAMS['w']), PARAMS['w'])
 
 
 def test_a_rule_that_is_no_dataclass_is_refused():
