@@ -155,6 +155,7 @@ def main(_: Sequence[str]) -> None:
     console.print(costs.looped(title, loops[title]))
   every: dict[str, list[Any]] = {**tables, **loops}
   workdir = Path(given.workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
   written = ['benchmark.json']
   if tables:
     costs.draw(tables, workdir / 'benchmark.png')
