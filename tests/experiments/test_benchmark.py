@@ -44,9 +44,10 @@ def test_the_program(tmp_path):
 @pytest.mark.slow
 def test_loops_alone_have_no_picture(tmp_path):
   flags = ('--workloads=', '--training=', '--loops=mlp', '--seconds=0')
-  result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
+  workdir = tmp_path / 'new'
+  result = program.module('benchmark', *flags, f'--workdir={workdir}')
   assert result.returncode == 0, result.stderr
-  assert [file.name for file in tmp_path.iterdir()] == ['benchmark.json']
+  assert [file.name for file in workdir.iterdir()] == ['benchmark.json']
 
 
 @pytest.mark.parametrize(
