@@ -229,7 +229,9 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
   """The learning rate of each arm, from the field that says them."""
   refusal = fields.refusal(
     'learning_rate',
-    f'a number > 0, or one for each of the {len(arms)} arms, comma-separated',
+    f'a number > 0, or one for each of the {len(arms)} arms, comma-separated'
+    if len(arms) > 1
+    else 'a number > 0',
     value,
   )
   try:

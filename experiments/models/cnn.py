@@ -19,7 +19,7 @@ class CNN(nnx.Module):
     height, width, channels = shape
     if min(height, width) < 4:
       raise errors.InvalidValueError(
-        f'cnn needs images of at least 4×4, got {shape}.'
+        f'config.model=cnn needs images of at least 4×4, got {shape}.'
       )
     self.conv1 = convolution.Conv(channels, 32, (3, 3), rngs=rngs)
     self.conv2 = convolution.Conv(32, 64, (3, 3), rngs=rngs)

@@ -28,8 +28,9 @@ class Reporter(runs.Observer):
     times = len(config.combinations)
     combinations = f', {times} combinations of numbers' if times > 1 else ''
     self._say(
-      f'{config.dataset}, {config.model}: {config.epochs} epochs, batch '
-      f'{config.batch_size}, {config.seeds} seeds{combinations} → {run.workdir}'
+      f'{config.dataset}, {config.model}: {_counted(config.epochs, "epoch")}, '
+      f'batch {config.batch_size}, {_counted(config.seeds, "seed")}'
+      f'{combinations} → {run.workdir}'
     )
 
   def told(self, text: str) -> None:
@@ -69,6 +70,10 @@ class Reporter(runs.Observer):
 
   def _say(self, text: str) -> None:
     self._console.print(text, soft_wrap=True)
+
+
+def _counted(count: int, what: str) -> str:
+  return f'{count} {what}' + ('' if count == 1 else 's')
 
 
 class _Progress(runs.Progress):

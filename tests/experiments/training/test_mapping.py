@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.models import mlp
+from experiments.training import mapping
 from tests.experiments.training.diary import assert_close
 from tests.experiments.training.diary import assert_same
 from tests.experiments.training.diary import NORMED
@@ -72,3 +73,25 @@ def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
   finally:
     programs.cache_clear()
   assert_same(found, expected)
+
+
+@pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
+@pytest.mark.parametrize('count', [4, 5])
+def test_what_is_placed_is_not_sent_again(count, monkeypatch):
+  monkeypatch.setattr(jax, 'device_count', lambda: 4)
+  programs.cache_clear()  # They were made for one device.
+  try:
+    arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
+    pixels = mapping.share(arm.pixels, count)
+    trials = mapping.spread(arm.trials, count)
+    state = arm.programs.init(trials)
+    n = mapping.share(jax.numpy.int32(1), count)
+    update = jax.jit(arm.programs.trainer.update)
+    jax.block_until_ready(update(state, trials, pixels, n))
+    with jax.transfer_guard_device_to_device('disallow'):
+      jax.block_until_ready(update(state, trials, pixels, n))
+      # What lies on one device would be sent at every call.
+      with pytest.raises(jax.errors.JaxRuntimeError, match='Disallowed'):
+        jax.block_until_ready(update(state, trials, arm.pixels, n))
+  finally:
+    programs.cache_clear()
