@@ -108,7 +108,7 @@ def main(_: Sequence[str]) -> None:
       f'stopped and saved: {e}. Run the same command to resume.',
       file=sys.stderr,
     )
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(128 + e.number)
   except KeyboardInterrupt:
     print(
       '\ninterrupted. Run the same command to resume from the last checkpoint.',

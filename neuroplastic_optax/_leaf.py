@@ -7,7 +7,7 @@ there are two functions: `propose` up to there, `finish` from there. What a tree
 is, only `_transform` knows.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 import functools
 from typing import Any, NamedTuple
 
@@ -107,68 +107,8 @@ def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
   if not plan.modulate:  # Whatever there is may not fit the leaf.
     inputs = inputs._replace(momentum=None)
   arrays = jax.tree.map(jnp.asarray, inputs)
-  return _proposer(arrays, plan, stages)(arrays)
-
-
-def _proposer(
-  arrays: Inputs, plan: Plan, stages: _settings.Stages
-) -> Callable[[Inputs], Proposal]:
-  """What makes the proposal of a leaf.
-
-  While the update of a whole tree is traced, leaves of one shape, plan and
-  setting share one function, which is traced and lowered once for all of them.
-  XLA inlines it: what is computed does not change.
-  """
-  leaves, treedef = jax.tree.flatten(stages)
-  # A rule of a user's own may close over tracers, which must not be kept.
-  ours = type(stages.modulation).__module__ == modulations.__name__
-  traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays))
-  if ours and traced:
-    numbers = tuple(
-      (type(x), x) if _hyperparameters.is_known(x) else None for x in leaves
-    )
-    arguments = [
-      x for x, known in zip(leaves, numbers, strict=True) if known is None
-    ]
-    try:
-      shared = _traced_once(plan, treedef, numbers)
-    except TypeError:  # Something in them has no hash.
-      pass
-    else:
-      return lambda arrays: shared(arrays, arguments)
-  return _over_slices(plan, stages)
-
-
-@functools.lru_cache(maxsize=256)
-def _traced_once(
-  plan: Plan, treedef: Any, numbers: tuple[tuple[type, Any] | None, ...]
-) -> Callable[[Inputs, list[Any]], Proposal]:
-  """A function that JAX traces once for each shape of a leaf.
-
-  Args:
-    plan: what is done to the leaf.
-    treedef: the structure of the stages.
-    numbers: their leaves that are known; None for arrays and tracers, which
-      are arguments.
-
-  Returns:
-    The function of the leaf and of those arguments.
-  """
-
-  @jax.jit
-  def propose_leaf(arrays: Inputs, arguments: list[Any]) -> Proposal:
-    left = iter(arguments)
-    leaves = [next(left) if known is None else known[1] for known in numbers]
-    return _over_slices(plan, treedef.unflatten(leaves))(arrays)
-
-  return propose_leaf
-
-
-def _over_slices(
-  plan: Plan, stages: _settings.Stages
-) -> Callable[[Inputs], Proposal]:
   one = functools.partial(_propose_slice, plan=plan, stages=stages)
-  return _slices.over_slices(one, plan.stacked_axes)
+  return _slices.over_slices(one, plan.stacked_axes)(arrays)
 
 
 def finish(
