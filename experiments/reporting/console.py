@@ -63,8 +63,13 @@ class Reporter(runs.Observer):
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
     drawn = ', '.join(_draw(run))
+    seconds = {
+      label: run.compile_seconds[variant.arm]
+      for label, variant in run.variants().items()
+      if variant.arm in run.compile_seconds
+    }
     self._console.print(
-      terminal.results_table(run.results(), run.compile_seconds, run.title)
+      terminal.results_table(run.results(), seconds, run.title)
     )
     self._say(f'metrics, results, {drawn} are in {run.workdir}')
 
