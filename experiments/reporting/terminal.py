@@ -149,7 +149,9 @@ def results_table(
     ),
   )
   # Where there is little room, the status is what takes more lines.
-  table.add_column('arm', no_wrap=True)
+  # Of a grid, it names the numbers too, and may take several lines.
+  grid = any(',' in arm for arm in results)
+  table.add_column('arm', no_wrap=not grid, overflow='fold')
   for heading in ('lr', 'seeds', 'test accuracy', 'epoch', 'compile'):
     table.add_column(heading, justify='right', no_wrap=True)
   table.add_column('status')

@@ -135,3 +135,12 @@ def test_nothing_is_cut_off_in_80_columns():
     *('gradient_only', '0.1', '5', '50.00 ± 0.00 %')
   ]
   assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_the_rows_of_a_grid_are_not_cut_off_either():
+  label = 'gradient_only, learning_rate=0.03, plasticity_scale=0.5'
+  text = _table({label: _result([0.5] * 5, [1.0] * 5)}, {label: 123.4})
+  assert '…' not in text
+  cells = [x.split('│')[1].strip() for x in text.splitlines() if '│' in x]
+  assert ''.join(cells) == label.replace(' ', '')
+  assert '50.00 ± 0.00 %' in text
