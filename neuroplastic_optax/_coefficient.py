@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _settings
@@ -80,7 +81,14 @@ def normalized(
 ) -> jax.Array:
   """weight·ν(x), of the tensor's shape; for one α, of the mean: a scalar."""
   x = signal if settings.parameterwise else mean
-  return x * (weight * (1 / (mean + settings.eps)))
+  return x * (weight * _inverse(mean + settings.eps, settings.eps))
+
+
+def _inverse(y: jax.Array, low: _hyperparameters.Scalar) -> jax.Array:
+  """1 / y of a scalar y ≥ low."""
+  if _hyperparameters.is_known(low) and low >= 2.0**-60:
+    return 1 / y  # The derivative holds 1 / y², which cannot overflow.
+  return _derivatives.divide(jnp.ones_like(y), y)
 
 
 def _clip(signal: jax.Array, settings: _settings.Settings) -> jax.Array:

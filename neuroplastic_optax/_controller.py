@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
@@ -121,8 +122,9 @@ class LearningRateController(_stage.Stage):
 def log_ratio(tensor: _tensor.Tensor) -> jax.Array:
   """ℓ of one tensor, a scalar: the mean log ratio of α to α_grad."""
   eps = tensor.eps
-  ratio = jnp.maximum(tensor.alpha, eps) / jnp.maximum(
-    tensor.alpha_gradient, eps
+  ratio = _derivatives.divide(
+    jnp.maximum(tensor.alpha, eps), jnp.maximum(tensor.alpha_gradient, eps)
   )
-  logs = jnp.log(ratio)
-  return tensor.mean(jnp.where(jnp.isfinite(logs), logs, 0.0))
+  # It is positive. Not finite, it has the logarithm 0, and the derivative of 1.
+  usual = (ratio > 0) & (ratio < jnp.inf)
+  return tensor.mean(jnp.log(jnp.where(usual, ratio, 1.0)))

@@ -145,4 +145,4 @@ def scaled(update: jax.Array, factor_: jax.Array) -> jax.Array:
 
   Those are products α ⊙ b beyond the largest number. NaN stays NaN.
   """
-  return jnp.where(factor_ == 0, jnp.zeros_like(update), update * factor_)
+  return jnp.where(factor_ == 0, 0.0, update) * factor_

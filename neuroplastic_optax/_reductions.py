@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,29 @@ class Reductions:
       products += x.imag * y.imag
     return self.sum(products)
 
+  def norm(self, x: jax.Array) -> jax.Array:
+    """√Σ|x|², a real scalar; its derivative is 0 where it is 0 or infinite."""
+    return _norm(self, x)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _norm(reductions: Reductions, x: jax.Array) -> jax.Array:
+  return jnp.sqrt(reductions.dot(x, x))
+
+
+@_norm.defjvp
+def _norm_jvp(
+  reductions: Reductions,
+  primals: tuple[jax.Array],
+  tangents: tuple[jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """⟨x, dx⟩ / ‖x‖."""
+  (x,), (dx,) = primals, tangents
+  norm = _norm(reductions, x)
+  inside = (norm > 0) & (norm < jnp.inf)
+  unit = jnp.where(inside, x, 0.0) / jnp.where(inside, norm, 1.0)
+  return norm, reductions.dot(unit, dx)
+
 
 def norm_scale(magnitude: jax.Array) -> jax.Array:
   """A scale in which norms near `magnitude`, and near 1, can be computed.
@@ -79,4 +103,7 @@ def norm_scale(magnitude: jax.Array) -> jax.Array:
   """
   within = jnp.clip(magnitude, 2.0**-40, 2.0**50)
   exponent_bits = jnp.finfo(within.dtype).nexp
-  return jax.lax.reduce_precision(within, exponent_bits, mantissa_bits=0)
+  # The scale cancels in whatever it is used for, and has no derivative.
+  return jax.lax.stop_gradient(
+    jax.lax.reduce_precision(within, exponent_bits, mantissa_bits=0)
+  )

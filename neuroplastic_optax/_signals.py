@@ -58,10 +58,34 @@ def memory(
   It is held below 2¹⁰⁰, where its mean could overflow: that far it gets only
   if v vanished, as when it is stored in float16.
   """
+  magnitude = jnp.abs(mu)
+  return _ratio(magnitude, nu, jnp.asarray(eps, nu.dtype))
+
+
+@jax.custom_jvp
+def _ratio(magnitude: jax.Array, nu: jax.Array, eps: jax.Array) -> jax.Array:
+  """|m| / max(√v + ε, 2⁻¹⁰⁰·|m|)."""
   # A floor of the divisor: a minimum of the ratio would be one more pass over
   # the tensor on CPUs, where XLA fuses nothing that follows a division.
-  magnitude = jnp.abs(mu)
   return magnitude / jnp.maximum(jnp.sqrt(nu) + eps, magnitude * 2.0**-100)
+
+
+@_ratio.defjvp
+def _ratio_jvp(
+  primals: tuple[jax.Array, jax.Array, jax.Array],
+  tangents: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """The derivative, with the slope 0 for √v where v = 0."""
+  magnitude, nu, eps = primals
+  d_magnitude, d_nu, d_eps = tangents
+  root, floor = jnp.sqrt(nu), magnitude * 2.0**-100
+  d_root = jnp.where(nu > 0, d_nu, 0.0) * (0.5 / jnp.where(nu > 0, root, 1.0))
+  divisor = jnp.maximum(root + eps, floor)
+  d_divisor = jnp.where(
+    root + eps >= floor, d_root + d_eps, d_magnitude * 2.0**-100
+  )
+  ratio = _ratio(magnitude, nu, eps)
+  return ratio, (d_magnitude - ratio * d_divisor) / divisor
 
 
 def absolute(x: jax.Array) -> jax.Array:

@@ -65,9 +65,11 @@ class Tensor:
 
     Squares neither overflow nor vanish for magnitudes from 1e-30 to 1e30 that
     are near that of the gradient or near 1: the elements are divided by a power
-    of two before they are squared, which rounds nothing.
+    of two before they are squared, which rounds nothing. The derivative is 0
+    where the norm is.
     """
-    return jnp.sqrt(self.scaled_dot(x, x)) * self.norm_scale
+    scaled = self.filled(x) * (1 / self.norm_scale)
+    return self.reductions.norm(scaled) * self.norm_scale
 
   def scaled_dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns Σ x ⊙ y / norm_scale², where Σ x ⊙ y might overflow or vanish.

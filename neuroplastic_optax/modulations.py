@@ -46,6 +46,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _stage
@@ -239,14 +240,22 @@ class Residual(Modulation):
     # Not even the sign of a zero may change; nor may 0·∞ get in.
     if _hyperparameters.is_known(strength):
       return u
-    return jnp.where(strength == 0, b, u)
+    return _derivatives.unless_zero(strength, u, b)
 
 
 def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
   """Scales δ by r‖b‖ / ‖δ‖ where ‖δ‖ > r‖b‖."""
   norm = tensor.norm(delta)
   bound = max_ratio * tensor.norm(tensor.base_update)
-  return delta * jnp.where(norm > bound, bound / (norm + _TINY), 1.0)
+  return delta * _shrinkage(norm, bound, _TINY)
+
+
+def _shrinkage(norm: jax.Array, bound: jax.Array, eps: Any) -> jax.Array:
+  """bound / (norm + ε) where the norm is beyond the bound, else 1."""
+  beyond = norm > bound
+  # Both are infinite at once where everything overflows.
+  bound = jnp.where(beyond, bound, 1.0)
+  return jnp.where(beyond, bound / (norm + eps), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -417,12 +426,14 @@ class Orthogonal(Residual):
     # The sums and ε of the formula, all divided by norm_scale².
     square = tensor.scaled_dot(b, b)
     eps_scaled = eps / tensor.norm_scale / tensor.norm_scale
-    q = p - tensor.scaled_dot(p, b) / (square + eps_scaled) * b
+    along = _derivatives.divide(tensor.scaled_dot(p, b), square + eps_scaled)
+    q = p - along * b
     base_norm, q_norm = tensor.norm(b), tensor.norm(q)
     if self.match_gradient_norm:
-      factor = jnp.where(q_norm > eps, base_norm / (q_norm + eps), 1.0)
+      matched = _derivatives.divide(base_norm, q_norm + eps)
+      factor = jnp.where(q_norm > eps, matched, 1.0)
       q, q_norm = q * factor, q_norm * factor
     delta, norm = self.strength * q, self.strength * q_norm
     bound = self.max_ratio * base_norm
-    delta *= jnp.where(norm > bound, bound / (norm + eps), 1.0)
+    delta *= _shrinkage(norm, bound, eps)
     return jnp.where(square <= eps_scaled, 0.0, delta)

@@ -1,0 +1,51 @@
+"""Operations whose derivatives are finite wherever their values are.
+
+A gradient of exactly 0 is common: zero-initialised gates, LoRA at its first
+step, dead units. There √x has an infinite slope, and 1/y² overflows for a small
+y; 0·∞ then makes NaN of the derivative by every hyperparameter. The values are
+those of the plain operations, to the last bit.
+
+`jax.custom_jvp` takes a millisecond to trace, on every leaf: it is used where
+plain operations do not do.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def finite(x: jax.Array) -> jax.Array:
+  """x, with 0 for what is not finite."""
+  return jnp.where(jnp.isfinite(x), x, 0.0)
+
+
+@jax.custom_jvp
+def divide(x: jax.Array, y: jax.Array) -> jax.Array:
+  """x / y of real arrays, for a y whose square may overflow or vanish."""
+  return x / y
+
+
+@divide.defjvp
+def _divide_jvp(
+  primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  (x, y), (dx, dy) = primals, tangents
+  ratio = divide(x, y)
+  return ratio, (dx - finite(ratio) * dy) / y
+
+
+@jax.custom_jvp
+def unless_zero(scale: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+  """y where the scale is 0, else x; with the derivative of x throughout.
+
+  It is for an x that equals y at scale 0 but for the sign of a zero or for
+  0·∞. Chosen by `where`, it would not depend on the scale there.
+  """
+  return jnp.where(scale == 0, y, x)
+
+
+@unless_zero.defjvp
+def _unless_zero_jvp(
+  primals: tuple[jax.Array, jax.Array, jax.Array],
+  tangents: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  return unless_zero(*primals), tangents[1]

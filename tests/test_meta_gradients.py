@@ -1,0 +1,155 @@
+"""The derivatives of what an optimizer reaches, by its own numbers.
+
+The problem has what makes derivatives NaN: a leaf whose gradient is 0 at first
+(LoRA), one whose gradient is always 0, and one with a single such element.
+"""
+
+import functools
+
+import jax
+from jax.flatten_util import ravel_pytree
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic_optimizer
+
+NUMBERS = {
+  'learning_rate': 0.1,
+  'activity_weight': 0.4,
+  'gradient_weight': 0.4,
+  'memory_weight': 0.2,
+  'activity_decay': 0.95,
+  'memory_b1': 0.9,
+  'memory_b2': 0.99,
+  'min_alpha': 0.2,
+  'max_alpha': 2.0,
+  'plasticity_scale': 1.5,
+  'weight_decay': 0.01,
+  'eps': 1e-8,
+}
+HOMEOSTASIS = {
+  'max_update_norm': 1.0,
+  'target_rms': 0.02,
+  'adaptation_rate': 0.5,
+}
+CONTROLLER = {'gain': 0.3}
+RULE = {'strength': 0.6, 'max_ratio': 0.4}
+BASES = {
+  None: lambda decay: None,
+  'trace': optax.trace,
+  # Without `eps_root`, the derivatives of Adam itself are NaN here.
+  'adam': lambda decay: optax.scale_by_adam(decay, eps_root=1e-12),
+}
+# By name: the rule, the base, and what is static.
+CASES = {
+  'direct': (modulations.Direct, None, {}),
+  'unit_mean': (
+    functools.partial(modulations.Direct, unit_mean=True),
+    'adam',
+    {},
+  ),
+  'gain': (modulations.Gain, 'adam', {}),
+  'momentum': (modulations.Momentum, 'trace', {}),
+  'trust_ratio': (modulations.TrustRatio, 'trace', {}),
+  'orthogonal': (modulations.Orthogonal, None, {}),
+  'matched': (
+    functools.partial(modulations.Orthogonal, match_gradient_norm=True),
+    None,
+    {},
+  ),
+  'gradient_only': (modulations.Gain, None, {'gradient_only': True}),
+  'one_alpha': (modulations.Direct, None, {'parameterwise': False}),
+}
+every_case = pytest.mark.parametrize('case', CASES)
+
+
+def _numbers(case, homeostasis):
+  """The numbers to differentiate by, each in its place."""
+  rule, base, _ = CASES[case]
+  return {
+    'optimizer': dict(NUMBERS),
+    'homeostasis': dict(HOMEOSTASIS) if homeostasis else {},
+    'controller': dict(CONTROLLER),
+    'rule': {} if 'Direct' in repr(rule) else dict(RULE),
+    'base': {} if base is None else {'decay': 0.9},
+  }
+
+
+def _optimizer(case, numbers):
+  rule, base, static = CASES[case]
+  homeostasis = numbers['homeostasis']
+  return neuroplastic_optimizer(
+    **numbers['optimizer'],
+    base=BASES[base](**({'decay': None} | numbers['base'])),
+    modulation=rule(**numbers['rule']),
+    homeostasis=Homeostasis(**homeostasis) if homeostasis else None,
+    controller=LearningRateController(**numbers['controller']),
+    **static,
+  )
+
+
+def _problem(dtype):
+  """Params, and the loss of them."""
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
+  x, y = draw(5, 3), draw(5, 3)
+  params = {
+    'lora_a': draw(3, 2),
+    'lora_b': jnp.zeros((2, 3), dtype),
+    'unused': jnp.ones(4, dtype),
+    'squared': jnp.asarray([1.0, 0.0, -2.0], dtype),
+  }
+
+  def loss(params):
+    outputs = x @ params['lora_a'] @ params['lora_b'] + params['squared'] ** 2
+    return jnp.mean((outputs - y) ** 2) + 0 * jnp.sum(params['unused'])
+
+  return params, loss
+
+
+def _reached(case, numbers, dtype, scale=1.0):
+  """The loss after three updates with gradients multiplied by `scale`."""
+  params, loss = _problem(dtype)
+  tx = _optimizer(case, numbers)
+
+  def step(carry, _):
+    params, state = carry
+    gradient = jax.tree.map(lambda g: scale * g, jax.grad(loss)(params))
+    updates, state = tx.update(gradient, state, params)
+    return (optax.apply_updates(params, updates), state), None
+
+  carry, _ = jax.lax.scan(step, (params, tx.init(params)), length=3)
+  return loss(carry[0])
+
+
+@every_case
+@pytest.mark.parametrize('homeostasis', [True, False], ids=['bounded', 'free'])
+def test_they_equal_finite_differences(case, homeostasis):
+  with jax.enable_x64(True):
+    numbers = jax.tree.map(jnp.asarray, _numbers(case, homeostasis))
+    flat, unravel = ravel_pytree(numbers)
+    reached = jax.jit(lambda x: _reached(case, unravel(x), 'float64'))
+    exact = jax.jit(jax.grad(reached))(flat)
+    estimated = []
+    for step in jnp.diag(1e-5 * flat):
+      slope = (reached(flat + step) - reached(flat - step)) / 2
+      estimated.append(slope / jnp.sum(step))
+  np.testing.assert_allclose(exact, estimated, rtol=1e-4, atol=1e-7)
+
+
+@every_case
+@pytest.mark.parametrize('scale', [1.0, 1e-30])
+def test_they_are_finite_in_both_modes(case, scale):
+  flat, unravel = ravel_pytree(
+    jax.tree.map(jnp.float32, _numbers(case, homeostasis=True))
+  )
+  reached = lambda x: _reached(case, unravel(x), 'float32', scale)
+  backward = jax.jit(jax.grad(reached))(flat)
+  forward = jax.jit(jax.jacfwd(reached))(flat)
+  assert jnp.all(jnp.isfinite(backward))
+  np.testing.assert_allclose(backward, forward, rtol=1e-2, atol=1e-5)
