@@ -7,6 +7,7 @@ import jax
 import optax
 
 from neuroplastic_optax import _controller
+from neuroplastic_optax import _descent
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
@@ -82,8 +83,9 @@ def neuroplastic_optimizer(
 
   Args:
     learning_rate: η, a number or a schedule of the update count.
-    base: the transformation whose update is modulated, without learning rate
-      and sign, such as `optax.scale_by_adam()`. None for the identity.
+    base: the transformation whose update is modulated. It is a direction,
+      without learning rate and sign, such as `optax.scale_by_adam()` and not
+      `optax.adam(1e-3)`. None for the identity.
     modulation: the rule by which α acts on the update of the base.
     homeostasis: the bounds on the update of each tensor, or None for no bounds.
       "auto" means `Homeostasis()` without a base and None over one.
@@ -120,7 +122,8 @@ def neuroplastic_optimizer(
 
   Raises:
     TypeError: an argument has the wrong type.
-    ValueError: a Python or NumPy number is out of range.
+    ValueError: a Python or NumPy number is out of range. `init` raises it for
+      a base that is seen to descend already, which the sign would make climb.
 
   Examples:
     >>> import jax
@@ -183,4 +186,15 @@ def neuroplastic_optimizer(
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
     decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)
     steps = [decay, *steps]
-  return optax.chain(direction, *map(_keep_dtypes, steps))
+  chain = optax.chain(direction, *map(_keep_dtypes, steps))
+  if base is None:
+    return chain
+
+  # Here and not when it is built: `optax.inject_hyperparams` builds it again
+  # at every update.
+  def init_fn(params: _types.Params) -> _types.OptState:
+    state = chain.init(params)
+    _descent.refuse(base, params)
+    return state
+
+  return optax.GradientTransformationExtraArgs(init_fn, chain.update)
