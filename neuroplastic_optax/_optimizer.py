@@ -12,6 +12,8 @@ from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _injection
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -44,6 +46,8 @@ def _keep_dtypes(
   return optax.GradientTransformation(inner.init, update_fn)
 
 
+@_injection.guards_functions
+@_keywords.suggests_names
 def neuroplastic_optimizer(
   learning_rate: _types.ScalarOrSchedule,
   *,

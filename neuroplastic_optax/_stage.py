@@ -14,6 +14,7 @@ import jax
 
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 
 
 class Stage:
@@ -32,9 +33,16 @@ class Stage:
     super().__init_subclass__()
     if '_owner' not in vars(cls):
       cls._owner = f'{cls.__name__}.'
+      _keywords.register(cls)
     jax.tree_util.register_pytree_with_keys(
       cls, cls._flatten_with_keys, cls._unflatten
     )
+
+  def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    names = _keywords.arguments(cls)
+    if names is not None:
+      _keywords.check(f'{cls.__name__}()', kwargs, names)
+    return super().__new__(cls)
 
   def __post_init__(self) -> None:
     for name, number in _fields.numbers(type(self)).items():

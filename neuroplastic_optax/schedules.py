@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
 
 __all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
@@ -32,6 +33,7 @@ def _check_count(name: str, value: int, low: int) -> None:
     raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
 
 
+@_keywords.suggests_names
 def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   """Returns the epoch of an update.
 
@@ -50,6 +52,7 @@ def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   return jnp.asarray(count) // steps_per_epoch + 1
 
 
+@_keywords.suggests_names
 def epoch_warmup(
   scale: _types.ArrayLike, warmup_epochs: int, steps_per_epoch: int
 ) -> _types.Schedule:
@@ -101,6 +104,7 @@ _PHASES: dict[str, Callable[[jax.Array, int], jax.Array | bool]] = {
 }
 
 
+@_keywords.suggests_names
 def phase(
   value: _types.ArrayLike,
   name: Literal['early', 'middle', 'late', 'full'],
@@ -152,6 +156,7 @@ def phase(
   return schedule
 
 
+@_keywords.suggests_names
 def late_ramp(
   value: _types.ArrayLike,
   steps_per_epoch: int,
@@ -201,6 +206,7 @@ def late_ramp(
   return schedule
 
 
+@_keywords.suggests_names
 def cosine_ramp(
   value: _types.ArrayLike, steps_per_epoch: int, epochs: int
 ) -> _types.Schedule:

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
 
 __all__ = (
@@ -40,6 +41,7 @@ def _path(path: Any) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
+@_keywords.suggests_names
 def matching(regex: str) -> Scope:
   """The leaves whose path matches a regular expression somewhere.
 
@@ -106,6 +108,7 @@ def convolutional(
   return jax.tree.map(lambda leaf: jnp.ndim(leaf) - stacked_axes == 4, params)
 
 
+@_keywords.suggests_names
 def classifier(order: Sequence[str] | None = None) -> Scope:
   """The last two leaves of the model, such as a kernel and a bias.
 
@@ -129,6 +132,7 @@ def classifier(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank >= count - 2)
 
 
+@_keywords.suggests_names
 def early_blocks(order: Sequence[str] | None = None) -> Scope:
   """The first ⌈n/2⌉ of the n leaves that come before the last two.
 
@@ -147,6 +151,7 @@ def early_blocks(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank < math.ceil(_body(count) / 2))
 
 
+@_keywords.suggests_names
 def late_blocks(order: Sequence[str] | None = None) -> Scope:
   """All but the first ⌊n/2⌋ of the n leaves that come before the last two.
 
@@ -167,6 +172,7 @@ def late_blocks(order: Sequence[str] | None = None) -> Scope:
   )
 
 
+@_keywords.suggests_names
 def thirds(
   early: _types.ArrayLike,
   middle: _types.ArrayLike,
