@@ -80,9 +80,17 @@ class Homeostasis(_stage.Stage):
     """The target RMS scale c of each leaf of a flattened tree."""
     if self.target_rms_scale is None:
       return [1.0] * len(flat.leaves)
-    return _trees.broadcast(
-      'Homeostasis.target_rms_scale', self.target_rms_scale, flat
-    )
+    name = 'Homeostasis.target_rms_scale'
+    scales = _trees.broadcast(name, self.target_rms_scale, flat)
+    if _trees.is_callable_of_params(self.target_rms_scale):
+      # Those of a pytree were checked when it was given.
+      paths = flat.map_with_path(lambda path, _: jax.tree_util.keystr(path))
+      for path, scale in zip(paths, scales, strict=True):
+        if path is not None:
+          _hyperparameters.check(
+            f'{name} of params{path}', scale, _hyperparameters.POSITIVE
+          )
+    return scales
 
 
 def clip_divisor(

@@ -182,13 +182,19 @@ def neuroplastic_optimizer(
     diagnostics=diagnostics,
     eps=eps,
   )
-  steps = [optax.scale_by_learning_rate(learning_rate)]
+  steps = [
+    optax.scale_by_learning_rate(
+      _hyperparameters.checked('learning_rate', learning_rate)
+    )
+  ]
   if decoupled_weight_decay:
     _hyperparameters.check(
       'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
     )
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
-    decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)
+    decay = optax.add_decayed_weights(
+      _hyperparameters.checked('weight_decay', weight_decay), weight_decay_mask
+    )
     steps = [decay, *steps]
   chain = optax.chain(direction, *map(_keep_dtypes, steps))
   if base is None:
