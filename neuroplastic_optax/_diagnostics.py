@@ -50,7 +50,7 @@ class Statistics(NamedTuple):
 
 def zeros(shape: tuple[int, ...] = ()) -> Statistics:
   """The statistics before the first update, and of an empty tensor."""
-  scalars = {name: jnp.zeros(shape) for name in Statistics._fields}
+  scalars = {name: jnp.zeros(shape, jnp.float32) for name in Statistics._fields}
   scalars['alpha_histogram'] = jnp.zeros((*shape, BINS), jnp.int32)
   return Statistics(**scalars)
 
@@ -95,7 +95,9 @@ def _count_by_comparing(index: jax.Array) -> jax.Array:
   """Where a scatter would go one element at a time."""
   axes = tuple(range(index.ndim))
   return jnp.sum(
-    index[..., None] == jnp.arange(BINS), axis=axes, dtype=jnp.int32
+    index[..., None] == jnp.arange(BINS, dtype=jnp.int32),
+    axis=axes,
+    dtype=jnp.int32,
   )
 
 
@@ -105,13 +107,23 @@ def median(
   """The median of a histogram, linear within its bin."""
   # Not by a search and an index: neither can be batched over a sharded axis
   # where shardings are in the types.
-  bins, counts = jnp.arange(BINS), counts.astype(jnp.float32)
+  low, high = _bounds(low, high)
+  bins = jnp.arange(BINS, dtype=jnp.float32)
+  counts = counts.astype(jnp.float32)
   half = jnp.sum(counts) / 2
-  b = jnp.minimum(jnp.sum(jnp.cumsum(counts) < half), BINS - 1)
+  before = jnp.sum(jnp.cumsum(counts) < half, dtype=jnp.float32)
+  b = jnp.minimum(before, BINS - 1)
   below = jnp.sum(jnp.where(bins < b, counts, 0.0))
   inside = jnp.sum(jnp.where(bins == b, counts, 0.0))
   fraction = (half - below) / jnp.maximum(inside, 1)
   return low + (high - low) * (b + fraction) / BINS
+
+
+def _bounds(
+  *bounds: _hyperparameters.Scalar,
+) -> Sequence[_hyperparameters.Scalar]:
+  """α_min and α_max for arithmetic in float32."""
+  return [_hyperparameters.cast(bound, jnp.float32) for bound in bounds]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,11 +221,11 @@ class Pool:
     """The histogram of all; a count beyond the largest int32 becomes that."""
     each = jnp.stack(
       [
-        jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+        jnp.sum(x, axis=tuple(range(x.ndim - 1)), dtype=jnp.int32)
         for x in self.column('alpha_histogram')
       ]
     )
-    counts = jnp.sum(each, axis=0)
+    counts = jnp.sum(each, axis=0, dtype=jnp.int32)
     wide = jnp.sum(each.astype(jnp.float32), axis=0)
     largest = jnp.iinfo(jnp.int32).max
     # float32 has 24 bits: near the end of int32's range it is too coarse.
@@ -347,8 +359,7 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """
   if not each:
     return zeros()
-  low, high = (_hyperparameters.cast(bound, jnp.float32) for bound in bounds)
-  pooled = Pool(each, low, high)
+  pooled = Pool(each, *_bounds(*bounds))
   return Statistics(
     **{
       name: row.pool(pooled, pooled.column(name))
@@ -436,7 +447,7 @@ def _per_leaf(
   if not flat.leaves:
     # One leaf: so `optax.tree.map_params`, which has a placeholder for the
     # params, finds no structure that it could miss in the true state.
-    return jnp.zeros([])
+    return jnp.zeros([], jnp.float32)
   filled = [
     zeros(jnp.shape(leaf)[:axes]) if each is None and leaf is not None else each
     for leaf, axes, each in zip(

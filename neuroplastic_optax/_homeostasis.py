@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
@@ -153,4 +154,5 @@ def scaled(update: jax.Array, factor_: jax.Array) -> jax.Array:
 
   Those are products α ⊙ b beyond the largest number. NaN stays NaN.
   """
-  return jnp.where(factor_ == 0, jnp.zeros_like(update), update * factor_)
+  product = _dtypes.times(factor_, update)
+  return jnp.where(factor_ == 0, jnp.zeros_like(update), product)

@@ -133,7 +133,7 @@ def finish(
       proposal.measured, 1.0 if multiplier is None else multiplier
     )
   if multiplier is not None:
-    update = update * multiplier.astype(update.real.dtype)
+    update = _dtypes.times(multiplier, update)
   return _dtypes.downcast(update, jnp.asarray(like)), statistics
 
 
@@ -162,7 +162,7 @@ def _propose_slice(
   )
   u = modulated = _modulated(modulation, tensor, plan.modulate)
   if plan.decay:
-    u = u + settings.weight_decay * wide.parameter
+    u = u + _dtypes.times(settings.weight_decay, wide.parameter)
   raw_update = u
   factor: Any = 1.0
   if homeostasis is not None:

@@ -32,7 +32,8 @@ def _keep_dtypes(
   """Computes in at least float32, and gives updates their dtype back.
 
   Optax multiplies an update by a learning rate as they are: a float32 array
-  times a bfloat16 update is float32, and a bfloat16 rate would round.
+  times a bfloat16 update is float32, and a bfloat16 rate would round. Where
+  promotion is strict, it cannot multiply them at all.
   """
 
   def update_fn(
@@ -40,7 +41,8 @@ def _keep_dtypes(
     state: _types.OptState,
     params: _types.Params | None = None,
   ) -> tuple[_types.Updates, _types.OptState]:
-    wide, state = inner.update(_widen(updates), state, _widen(params))
+    with jax.numpy_dtype_promotion('standard'):
+      wide, state = inner.update(_widen(updates), state, _widen(params))
     return jax.tree.map(_dtypes.downcast, wide, updates), state
 
   return optax.GradientTransformation(inner.init, update_fn)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 
@@ -75,7 +76,9 @@ class Tensor:
     It is meant for ratios of two such sums, in which the scale cancels.
     """
     inverse = 1 / self.norm_scale
-    return self.reductions.dot(self.filled(x) * inverse, y * inverse)
+    return self.reductions.dot(
+      _dtypes.times(inverse, self.filled(x)), _dtypes.times(inverse, y)
+    )
 
   def filled(self, x: jax.Array) -> jax.Array:
     """Returns x, or a tensor that is x everywhere where x is a scalar."""

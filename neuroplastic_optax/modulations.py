@@ -46,6 +46,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _stage
@@ -193,7 +194,7 @@ class Direct(Modulation):
     if self.unit_mean:
       mean = tensor.mean(alpha)
       alpha = alpha / jnp.where(mean > tensor.eps, mean, 1.0)
-    return alpha * tensor.base_update
+    return _dtypes.times(alpha, tensor.base_update)
 
 
 class Residual(Modulation):
@@ -246,7 +247,9 @@ def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
   """Scales δ by r‖b‖ / ‖δ‖ where ‖δ‖ > r‖b‖."""
   norm = tensor.norm(delta)
   bound = max_ratio * tensor.norm(tensor.base_update)
-  return delta * jnp.where(norm > bound, bound / (norm + _TINY), 1.0)
+  return _dtypes.times(
+    jnp.where(norm > bound, bound / (norm + _TINY), 1.0), delta
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +284,8 @@ class Gain(Residual):
 
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ b)."""
-    delta = self.strength * (tensor.alpha - 1) * tensor.base_update
+    gain = self.strength * (tensor.alpha - 1)
+    delta = _dtypes.times(gain, tensor.base_update)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -318,7 +322,7 @@ class TrustRatio(Residual):
     b = tensor.base_update
     ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
-    delta = self.strength * (tensor.alpha - 1) * trust * b
+    delta = _dtypes.times(self.strength * (tensor.alpha - 1) * trust, b)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -374,7 +378,8 @@ class Momentum(Residual):
 
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ m̂)."""
-    delta = self.strength * (tensor.alpha - 1) * tensor.momentum
+    gain = self.strength * (tensor.alpha - 1)
+    delta = _dtypes.times(gain, tensor.momentum)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -413,16 +418,17 @@ class Orthogonal(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: the limited orthogonal part."""
     b, eps = tensor.base_update, tensor.eps
-    p = (tensor.alpha - tensor.alpha_gradient) * b
+    p = _dtypes.times(tensor.alpha - tensor.alpha_gradient, b)
     # The sums and ε of the formula, all divided by norm_scale².
     square = tensor.scaled_dot(b, b)
     eps_scaled = eps / tensor.norm_scale / tensor.norm_scale
-    q = p - tensor.scaled_dot(p, b) / (square + eps_scaled) * b
+    q = p - _dtypes.times(tensor.scaled_dot(p, b) / (square + eps_scaled), b)
     base_norm, q_norm = tensor.norm(b), tensor.norm(q)
     if self.match_gradient_norm:
       factor = jnp.where(q_norm > eps, base_norm / (q_norm + eps), 1.0)
-      q, q_norm = q * factor, q_norm * factor
-    delta, norm = self.strength * q, self.strength * q_norm
+      q, q_norm = _dtypes.times(factor, q), q_norm * factor
+    delta, norm = _dtypes.times(self.strength, q), self.strength * q_norm
     bound = self.max_ratio * base_norm
-    delta *= jnp.where(norm > bound, bound / (norm + eps), 1.0)
+    limit = jnp.where(norm > bound, bound / (norm + eps), 1.0)
+    delta = _dtypes.times(limit, delta)
     return jnp.where(square <= eps_scaled, 0.0, delta)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
@@ -31,6 +32,24 @@ def _check_count(name: str, value: int, low: int) -> None:
     raise TypeError(f'{name} must be an integer ≥ {low}, got {value!r}.')
   if value < low:
     raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
+
+
+def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
+  """The number; an array of an integer as a float."""
+  if isinstance(value, jax.Array) and not jnp.issubdtype(
+    value.dtype, jnp.inexact
+  ):
+    return value.astype(jnp.result_type(float))
+  return value
+
+
+def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
+  """The product of two numbers of any dtypes."""
+  # Casts are explicit, for strict dtype promotion.
+  if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
+    dtype = _dtypes.promoted(value, gate)
+    value, gate = value.astype(dtype), gate.astype(dtype)
+  return jnp.asarray(value * gate)
 
 
 @_keywords.suggests_names
@@ -91,7 +110,7 @@ def epoch_warmup(
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = jnp.minimum(epoch(count, steps_per_epoch) - 1, warmup_epochs)
     gate = done / warmup_epochs if warmup_epochs else 1.0
-    return jnp.asarray(scale * gate)
+    return _product(scale, gate)
 
   return schedule
 
@@ -150,7 +169,9 @@ def phase(
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     return jnp.where(
-      _PHASES[name](epoch(count, steps_per_epoch), epochs), value, 0.0
+      _PHASES[name](epoch(count, steps_per_epoch), epochs),
+      _floating(value),
+      0.0,
     )
 
   return schedule
@@ -197,11 +218,13 @@ def late_ramp(
   _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
-    done = epoch(count, steps_per_epoch) - start * epochs
+    # A cast: strict promotion refuses to subtract a float from an integer.
+    e = epoch(count, steps_per_epoch).astype(jnp.result_type(float))
+    done = e - start * epochs
     # The margin is less than an epoch: what rounds at the start stays 0.
     done = jnp.where(done < 1e-3, 0.0, done)
     gate = jnp.minimum(done / (epochs * (1 - start)), 1.0)
-    return jnp.asarray(value * gate)
+    return _product(value, gate)
 
   return schedule
 
@@ -243,6 +266,6 @@ def cosine_ramp(
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     progress = jnp.minimum(epoch(count, steps_per_epoch), epochs) / epochs
-    return jnp.asarray(value * 0.5 * (1 - jnp.cos(math.pi * progress)))
+    return _product(_floating(value) * 0.5, 1 - jnp.cos(math.pi * progress))
 
   return schedule

@@ -115,6 +115,24 @@ def test_before_the_first_update_they_are_zero(mode):
   )
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'float64', 'bfloat16'])
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+def test_they_keep_their_types_in_64_bit_mode(mode, dtype):
+  with jax.enable_x64(True):
+    params = optax.tree.cast(PARAMS, dtype)
+    tx = neuroplastic(
+      diagnostics=mode,
+      stacked_axes={'a': 1, 'b': 0},
+      controller=LearningRateController(),
+    )
+    step = lambda state, _: (tx.update(params, state, params)[1], None)
+    state = tx.init(params)
+    after, _ = jax.lax.scan(step, state, None, 2)
+    assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
+    found = jax.tree.leaves(get_diagnostics(after))
+    assert {x.dtype.name for x in found} == {'float32', 'int32'}
+
+
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
 def test_they_do_not_change_the_update(mode):
   u, _ = _last(neuroplastic(diagnostics=mode))
