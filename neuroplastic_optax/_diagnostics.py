@@ -368,38 +368,29 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class PerLeaf:
+class PerLeaf(NamedTuple):
   """The statistics of every leaf, and the structure of the params.
 
-  The structure is static: in the state, a tree like the params would pass for
-  one of their copies, to be sharded or masked as they are.
+  In the state, a tree like the params would pass for one of their copies, to be
+  sharded or masked as they are. A named tuple is also what serializers know.
   """
 
   statistics: tuple[Statistics | None, ...]
-  treedef: Any
+  structure: Any  # The params with None for every leaf: it holds no array.
 
   def trees(self) -> dict[str, Any]:
     """By name, a tree like the params."""
+    treedef = jax.tree.structure(self.structure, is_leaf=lambda x: x is None)
     return {
-      name: self.treedef.unflatten(
+      name: jax.tree.unflatten(
+        treedef,
         [
           None if each is None else _array(getattr(each, name))
           for each in self.statistics
-        ]
+        ],
       )
       for name in Statistics._fields
     }
-
-
-jax.tree_util.register_pytree_with_keys(
-  PerLeaf,
-  lambda x: (
-    ((jax.tree_util.GetAttrKey('statistics'), x.statistics),),
-    x.treedef,
-  ),
-  lambda treedef, children: PerLeaf(next(iter(children)), treedef),
-)
 
 
 def initial(
@@ -454,7 +445,7 @@ def _per_leaf(
       flat.leaves, stacked_axes, statistics, strict=True
     )
   ]
-  return PerLeaf(tuple(filled), flat.treedef)
+  return PerLeaf(tuple(filled), flat.unflatten([None] * len(filled)))
 
 
 def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:

@@ -199,6 +199,15 @@ def test_they_are_found_under_injection_and_in_nnx():
   optimizer.update(model, nnx.grad(loss)(model))
   for holder in (optimizer, optimizer.opt_state):
     assert float(get_diagnostics(holder)['alpha_mean']) > 0
+  optimizer = nnx.Optimizer(
+    model, neuroplastic_optimizer(0.1, diagnostics='per_leaf'), wrt=nnx.Param
+  )
+  for _ in range(2):
+    optimizer.update(model, nnx.grad(loss)(model))
+  for holder in (optimizer, optimizer.opt_state):
+    found = nnx.as_pure(get_diagnostics(holder)['alpha_mean'])
+    assert found.keys() == {'kernel', 'bias'}
+    assert all(x > 0 for x in found.values())
 
 
 def test_they_can_be_vmapped():
