@@ -253,7 +253,7 @@ class Pool:
     return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
 
   def mean_over_tensors(self, values: Sequence[jax.Array]) -> jax.Array:
-    return _total(values) / sum(value.size for value in values)
+    return _total(values) / sum(map(_reductions.count, values))
 
 
 def _reduced(

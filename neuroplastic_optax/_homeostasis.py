@@ -105,19 +105,20 @@ def clip_divisor(
 
 def rms_gain(
   norm: jax.Array,
-  size: int,
+  size: float | jax.Array,
   target: _hyperparameters.Scalar,
   rate: _hyperparameters.Scalar,
   eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
-  rms = jnp.hypot(norm / math.sqrt(size), jnp.sqrt(eps))
+  root = jnp.sqrt(size) if isinstance(size, jax.Array) else math.sqrt(size)
+  rms = jnp.hypot(norm / root, jnp.sqrt(eps))
   return jnp.clip(1 + rate * (target - rms), 0.5, 1.5)
 
 
 def factor(
   norm: jax.Array,
-  size: int,
+  size: float | jax.Array,
   homeostasis: Homeostasis,
   target_scale: _hyperparameters.Scalar,
   eps: _hyperparameters.Scalar,

@@ -102,7 +102,7 @@ def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
   Returns:
     The proposal. A leaf that is None or empty is left as it is.
   """
-  if inputs.gradient is None or not jnp.size(inputs.gradient):
+  if inputs.gradient is None or 0 in jnp.shape(inputs.gradient):
     return Proposal(inputs.base_update, inputs.moments, None, None)
   if not plan.modulate:  # Whatever there is may not fit the leaf.
     inputs = inputs._replace(momentum=None)
