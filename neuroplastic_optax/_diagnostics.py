@@ -476,32 +476,35 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
       params were not passed.
     - `modulation_norm`: ‖u - b‖ before decay.
     - `raw_update_norm`: ‖u‖ before homeostasis.
-    - `update_norm`: ‖u‖ as returned.
+    - `update_norm`: ‖u‖ as `neuroplastic` returns it, after homeostasis and the
+      controller. It leaves out what comes after: the learning rate, its sign,
+      and a decoupled weight decay, also those of `neuroplastic_optimizer`.
     - `controller_multiplier`: what the controller multiplied the update by;
       with "global", its mean over leaves.
 
   Raises:
-    ValueError: the state holds no `NeuroplasticState` or more than one, or the
-      diagnostics are off.
+    ValueError: the state holds no `NeuroplasticState`, or more than one, of
+      which the message says how to reach each, or the diagnostics are off.
 
   Examples:
     >>> import jax.numpy as jnp
+    >>> import optax
     >>> from neuroplastic_optax import get_diagnostics, neuroplastic_optimizer
     >>> tx = neuroplastic_optimizer(0.1, diagnostics='global')
     >>> params = jnp.array([1.0, 2.0, 3.0])
     >>> _, state = tx.update(2 * params, tx.init(params), params)
     >>> f'{get_diagnostics(state)["alpha_max"]:.2f}'
     '1.40'
+
+    Where an optimizer holds several, pass the part of its state with the one
+    that you want:
+
+    >>> parts = {'body': tx, 'head': tx}
+    >>> tx = optax.partition(parts, {'dense': 'body', 'out': 'head'})
+    >>> state = tx.init({'dense': params, 'out': params})
+    >>> head = get_diagnostics(state.inner_states['head'])
   """
-  is_ours = lambda x: isinstance(x, NeuroplasticState)
-  found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_ours) if is_ours(x)]
-  if len(found) != 1:
-    raise ValueError(
-      f'opt_state must hold one NeuroplasticState, it holds {len(found)}. '
-      'Pass the state of a neuroplastic transformation, or the part of a '
-      'larger state that holds the one that is wanted.'
-    )
-  kept = found[0].diagnostics
+  kept = _only_state(opt_state).diagnostics
   if kept is None:
     raise ValueError(
       'the diagnostics of this optimizer are off: build it with '
@@ -512,6 +515,30 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
   if not isinstance(kept, Statistics):
     return {name: {} for name in Statistics._fields}  # No leaves.
   return {name: _array(value) for name, value in kept._asdict().items()}
+
+
+def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
+  """The one state of ours within a state.
+
+  Raises:
+    ValueError: there is none, or more than one.
+  """
+  is_ours = lambda x: isinstance(x, NeuroplasticState)
+  leaves = jax.tree.leaves_with_path(opt_state, is_leaf=is_ours)
+  found = {jax.tree_util.keystr(path): x for path, x in leaves if is_ours(x)}
+  if not found:
+    raise ValueError(
+      'opt_state must hold one NeuroplasticState, it holds 0: pass the state '
+      'of an optimizer that has neuroplastic in it.'
+    )
+  if len(found) > 1:
+    calls = [f'get_diagnostics(opt_state{path})' for path in found]
+    raise ValueError(
+      f'opt_state must hold one NeuroplasticState, it holds {len(found)}: pass '
+      f'the one that you want, by {" or ".join(calls)}.'
+    )
+  (state,) = found.values()
+  return state
 
 
 def _array(value: Any) -> jax.Array:

@@ -162,8 +162,11 @@ def phase(
     >>> rule = modulations.Gain(strength=late)
   """
   _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  if name not in _PHASES:
-    raise ValueError(f'name must be one of {", ".join(_PHASES)}, got {name!r}.')
+  if name not in [*_PHASES]:  # A list: what has no hash is no phase either.
+    raise ValueError(
+      'the phase (argument name) must be "early", "middle", "late" or "full", '
+      f'got {name!r}.'
+    )
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _keywords
@@ -53,7 +54,8 @@ def matching(regex: str) -> Scope:
 
   Raises:
     TypeError: `regex` is not a string.
-    ValueError: `regex` is not a regular expression.
+    ValueError: `regex` is not a regular expression, or the scope was called
+      with params of which it matches no leaf.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -72,11 +74,35 @@ def matching(regex: str) -> Scope:
     ) from None
 
   def scope(params: _types.Params) -> Any:
+    _check_matches(pattern, params)
     return jax.tree.map_with_path(
       lambda path, _: pattern.search(_path(path)) is not None, params
     )
 
   return scope
+
+
+_SHOWN = 6  # How many paths an error lists.
+
+
+def _check_matches(pattern: re.Pattern[str], params: _types.Params) -> None:
+  """Refuses a pattern that matches no path, which can only be a mistake.
+
+  A leaf counts where `optax.masked` or `optax.partition` has masked it too, and
+  where None stands for it, so that one scope can serve parts of a model.
+  """
+  absent = lambda x: x is None or isinstance(x, optax.MaskedNode)
+  found = jax.tree.leaves_with_path(params, is_leaf=absent)
+  paths = [_path(path) for path, _ in found]
+  if not paths or any(map(pattern.search, paths)):
+    return
+  shown = ', '.join(map(repr, paths[:_SHOWN]))
+  if len(paths) > _SHOWN:
+    shown += f' and {len(paths) - _SHOWN} more'
+  raise ValueError(
+    f'scopes.matching({pattern.pattern!r}) must match the path of at least one '
+    f'leaf; the paths are {shown}.'
+  )
 
 
 def convolutional(

@@ -1,5 +1,7 @@
 """Diagnostics: the right numbers, wherever the state is."""
 
+import re
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -251,6 +253,42 @@ def test_errors_say_what_to_do():
     get_diagnostics(neuroplastic().init(PARAMS))
   with pytest.raises(ValueError, match='one NeuroplasticState.*0'):
     get_diagnostics(optax.adam(1e-3).init(PARAMS))
+
+
+PAIRS = {
+  'partition': lambda tx: optax.partition(
+    {'one': tx, 'other': tx}, {'a': 'one', 'b': 'other'}
+  ),
+  'chain': lambda tx: optax.chain(tx, optax.scale(2.0), tx),
+  'named': lambda tx: optax.named_chain(('one', tx), ('other', tx)),
+  'injected': lambda tx: optax.inject_hyperparams(
+    lambda rate: optax.chain(tx, optax.masked(tx, {'a': True, 'b': False}))
+  )(0.1),
+}
+
+
+@pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
+def test_of_two_states_the_error_says_how_to_reach_each(pair):
+  tx = pair(neuroplastic_optimizer(0.1, diagnostics='global'))
+  _, opt_state = _last(tx)
+  with pytest.raises(ValueError, match=r'one NeuroplasticState.* 2') as info:
+    get_diagnostics(opt_state)
+  calls = re.findall(r'get_diagnostics\(.*?\)(?= or|\.$)', str(info.value))
+  assert len(calls) == 2
+  names = {'get_diagnostics': get_diagnostics, 'opt_state': opt_state}
+  for call in calls:
+    assert eval(call, names)['alpha_mean'] > 0
+
+
+@pytest.mark.parametrize('decoupled', [False, True])
+def test_the_norm_of_the_update_is_before_the_learning_rate(decoupled):
+  arguments = dict(weight_decay=0.1, decoupled_weight_decay=decoupled)
+  tx = neuroplastic_optimizer(0.1, diagnostics='global', **arguments)
+  _, state = _last(tx)
+  direction = neuroplastic(weight_decay=0.0 if decoupled else 0.1)
+  u, _ = _last(direction)
+  found = get_diagnostics(state)['update_norm']
+  np.testing.assert_allclose(found, optax.tree.norm(u), rtol=1e-5)
 
 
 @pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
