@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _derivatives
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _reductions
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
@@ -113,8 +115,11 @@ class LearningRateController(_stage.Stage):
 
   def _multiplier(self, log_ratios: Sequence[jax.Array]) -> jax.Array:
     """The multiplier of the group of leaves that have these ℓ, a scalar."""
-    count = sum(each.size for each in log_ratios)
-    mean = jnp.asarray(sum(jnp.sum(each) for each in log_ratios)) / count
+    count = sum(map(_reductions.count, log_ratios))
+    # Leaves of other dtypes than one another have such ℓ.
+    dtype = _dtypes.promoted(*(each.dtype for each in log_ratios))
+    total = sum(jnp.sum(each).astype(dtype) for each in log_ratios)
+    mean = jnp.asarray(total) / count
     numbers = self.cast(mean.dtype)
     return jnp.clip(1 + numbers.gain * mean, numbers.low, numbers.high)
 

@@ -50,7 +50,7 @@ class Statistics(NamedTuple):
 
 def zeros(shape: tuple[int, ...] = ()) -> Statistics:
   """The statistics before the first update, and of an empty tensor."""
-  scalars = {name: jnp.zeros(shape) for name in Statistics._fields}
+  scalars = {name: jnp.zeros(shape, jnp.float32) for name in Statistics._fields}
   scalars['alpha_histogram'] = jnp.zeros((*shape, BINS), jnp.int32)
   return Statistics(**scalars)
 
@@ -95,7 +95,9 @@ def _count_by_comparing(index: jax.Array) -> jax.Array:
   """Where a scatter would go one element at a time."""
   axes = tuple(range(index.ndim))
   return jnp.sum(
-    index[..., None] == jnp.arange(BINS), axis=axes, dtype=jnp.int32
+    index[..., None] == jnp.arange(BINS, dtype=jnp.int32),
+    axis=axes,
+    dtype=jnp.int32,
   )
 
 
@@ -105,13 +107,23 @@ def median(
   """The median of a histogram, linear within its bin."""
   # Not by a search and an index: neither can be batched over a sharded axis
   # where shardings are in the types.
-  bins, counts = jnp.arange(BINS), counts.astype(jnp.float32)
+  low, high = _bounds(low, high)
+  bins = jnp.arange(BINS, dtype=jnp.float32)
+  counts = counts.astype(jnp.float32)
   half = jnp.sum(counts) / 2
-  b = jnp.minimum(jnp.sum(jnp.cumsum(counts) < half), BINS - 1)
+  before = jnp.sum(jnp.cumsum(counts) < half, dtype=jnp.float32)
+  b = jnp.minimum(before, BINS - 1)
   below = jnp.sum(jnp.where(bins < b, counts, 0.0))
   inside = jnp.sum(jnp.where(bins == b, counts, 0.0))
   fraction = (half - below) / jnp.maximum(inside, 1)
   return low + (high - low) * (b + fraction) / BINS
+
+
+def _bounds(
+  *bounds: _hyperparameters.Scalar,
+) -> Sequence[_hyperparameters.Scalar]:
+  """α_min and α_max for arithmetic in float32."""
+  return [_hyperparameters.cast(bound, jnp.float32) for bound in bounds]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,11 +221,11 @@ class Pool:
     """The histogram of all; a count beyond the largest int32 becomes that."""
     each = jnp.stack(
       [
-        jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+        jnp.sum(x, axis=tuple(range(x.ndim - 1)), dtype=jnp.int32)
         for x in self.column('alpha_histogram')
       ]
     )
-    counts = jnp.sum(each, axis=0)
+    counts = jnp.sum(each, axis=0, dtype=jnp.int32)
     wide = jnp.sum(each.astype(jnp.float32), axis=0)
     largest = jnp.iinfo(jnp.int32).max
     # float32 has 24 bits: near the end of int32's range it is too coarse.
@@ -241,7 +253,7 @@ class Pool:
     return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
 
   def mean_over_tensors(self, values: Sequence[jax.Array]) -> jax.Array:
-    return _total(values) / sum(value.size for value in values)
+    return _total(values) / sum(map(_reductions.count, values))
 
 
 def _reduced(
@@ -347,8 +359,7 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   """
   if not each:
     return zeros()
-  low, high = (_hyperparameters.cast(bound, jnp.float32) for bound in bounds)
-  pooled = Pool(each, low, high)
+  pooled = Pool(each, *_bounds(*bounds))
   return Statistics(
     **{
       name: row.pool(pooled, pooled.column(name))
@@ -357,38 +368,29 @@ def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class PerLeaf:
+class PerLeaf(NamedTuple):
   """The statistics of every leaf, and the structure of the params.
 
-  The structure is static: in the state, a tree like the params would pass for
-  one of their copies, to be sharded or masked as they are.
+  In the state, a tree like the params would pass for one of their copies, to be
+  sharded or masked as they are. A named tuple is also what serializers know.
   """
 
   statistics: tuple[Statistics | None, ...]
-  treedef: Any
+  structure: Any  # The params with None for every leaf: it holds no array.
 
   def trees(self) -> dict[str, Any]:
     """By name, a tree like the params."""
+    treedef = jax.tree.structure(self.structure, is_leaf=lambda x: x is None)
     return {
-      name: self.treedef.unflatten(
+      name: jax.tree.unflatten(
+        treedef,
         [
           None if each is None else _array(getattr(each, name))
           for each in self.statistics
-        ]
+        ],
       )
       for name in Statistics._fields
     }
-
-
-jax.tree_util.register_pytree_with_keys(
-  PerLeaf,
-  lambda x: (
-    ((jax.tree_util.GetAttrKey('statistics'), x.statistics),),
-    x.treedef,
-  ),
-  lambda treedef, children: PerLeaf(next(iter(children)), treedef),
-)
 
 
 def initial(
@@ -436,14 +438,14 @@ def _per_leaf(
   if not flat.leaves:
     # One leaf: so `optax.tree.map_params`, which has a placeholder for the
     # params, finds no structure that it could miss in the true state.
-    return jnp.zeros([])
+    return jnp.zeros([], jnp.float32)
   filled = [
     zeros(jnp.shape(leaf)[:axes]) if each is None and leaf is not None else each
     for leaf, axes, each in zip(
       flat.leaves, stacked_axes, statistics, strict=True
     )
   ]
-  return PerLeaf(tuple(filled), flat.treedef)
+  return PerLeaf(tuple(filled), flat.unflatten([None] * len(filled)))
 
 
 def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
@@ -474,32 +476,35 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
       params were not passed.
     - `modulation_norm`: ‖u - b‖ before decay.
     - `raw_update_norm`: ‖u‖ before homeostasis.
-    - `update_norm`: ‖u‖ as returned.
+    - `update_norm`: ‖u‖ as `neuroplastic` returns it, after homeostasis and the
+      controller. It leaves out what comes after: the learning rate, its sign,
+      and a decoupled weight decay, also those of `neuroplastic_optimizer`.
     - `controller_multiplier`: what the controller multiplied the update by;
       with "global", its mean over leaves.
 
   Raises:
-    ValueError: the state holds no `NeuroplasticState` or more than one, or the
-      diagnostics are off.
+    ValueError: the state holds no `NeuroplasticState`, or more than one, of
+      which the message says how to reach each, or the diagnostics are off.
 
   Examples:
     >>> import jax.numpy as jnp
+    >>> import optax
     >>> from neuroplastic_optax import get_diagnostics, neuroplastic_optimizer
     >>> tx = neuroplastic_optimizer(0.1, diagnostics='global')
     >>> params = jnp.array([1.0, 2.0, 3.0])
     >>> _, state = tx.update(2 * params, tx.init(params), params)
     >>> f'{get_diagnostics(state)["alpha_max"]:.2f}'
     '1.40'
+
+    Where an optimizer holds several, pass the part of its state with the one
+    that you want:
+
+    >>> parts = {'body': tx, 'head': tx}
+    >>> tx = optax.partition(parts, {'dense': 'body', 'out': 'head'})
+    >>> state = tx.init({'dense': params, 'out': params})
+    >>> head = get_diagnostics(state.inner_states['head'])
   """
-  is_ours = lambda x: isinstance(x, NeuroplasticState)
-  found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_ours) if is_ours(x)]
-  if len(found) != 1:
-    raise ValueError(
-      f'opt_state must hold one NeuroplasticState, it holds {len(found)}. '
-      'Pass the state of a neuroplastic transformation, or the part of a '
-      'larger state that holds the one that is wanted.'
-    )
-  kept = found[0].diagnostics
+  kept = _only_state(opt_state).diagnostics
   if kept is None:
     raise ValueError(
       'the diagnostics of this optimizer are off: build it with '
@@ -510,6 +515,30 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
   if not isinstance(kept, Statistics):
     return {name: {} for name in Statistics._fields}  # No leaves.
   return {name: _array(value) for name, value in kept._asdict().items()}
+
+
+def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
+  """The one state of ours within a state.
+
+  Raises:
+    ValueError: there is none, or more than one.
+  """
+  is_ours = lambda x: isinstance(x, NeuroplasticState)
+  leaves = jax.tree.leaves_with_path(opt_state, is_leaf=is_ours)
+  found = {jax.tree_util.keystr(path): x for path, x in leaves if is_ours(x)}
+  if not found:
+    raise ValueError(
+      'opt_state must hold one NeuroplasticState, it holds 0: pass the state '
+      'of an optimizer that has neuroplastic in it.'
+    )
+  if len(found) > 1:
+    calls = [f'get_diagnostics(opt_state{path})' for path in found]
+    raise ValueError(
+      f'opt_state must hold one NeuroplasticState, it holds {len(found)}: pass '
+      f'the one that you want, by {" or ".join(calls)}.'
+    )
+  (state,) = found.values()
+  return state
 
 
 def _array(value: Any) -> jax.Array:

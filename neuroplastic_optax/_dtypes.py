@@ -1,12 +1,26 @@
 """Dtypes: what is computed in what, and how it gets in and out.
 
-Arithmetic is in at least float32; what is stored keeps its own dtype.
+Arithmetic is in at least float32; what is stored keeps its own dtype. Casts are
+explicit, so that everything works under `jax.numpy_dtype_promotion('strict')`.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+
+def promoted(*dtypes: Any) -> Any:
+  """The dtype that can hold all of these, also where promotion is strict."""
+  with jax.numpy_dtype_promotion('standard'):
+    return jnp.result_type(*dtypes)
+
+
+def times(factor: Any, x: jax.Array) -> jax.Array:
+  """factor·x, where x may be complex and the factor real."""
+  if isinstance(factor, jax.Array):
+    factor = factor.astype(x.dtype)
+  return factor * x
 
 
 def real_dtype(dtype: Any) -> Any:
@@ -17,7 +31,7 @@ def real_dtype(dtype: Any) -> Any:
 def compute_dtype(tree: Any) -> Any:
   """The real dtype to compute in: the widest of the leaves', ≥ float32."""
   dtypes = [real_dtype(jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
-  return jnp.result_type(jnp.float32, *dtypes)
+  return promoted(jnp.float32, *dtypes)
 
 
 def check_state_dtype(dtype: Any) -> Any:
@@ -65,7 +79,7 @@ def accumulator_dtype(dtype: Any, decay: float | None) -> Any:
   """
   if dtype is None or decay is None or 1 - decay >= jnp.finfo(dtype).eps:
     return dtype
-  return jnp.promote_types(dtype, jnp.float32)
+  return promoted(dtype, jnp.float32)
 
 
 def moment_dtype(param_dtype: Any, dtype: Any) -> Any:
@@ -73,7 +87,7 @@ def moment_dtype(param_dtype: Any, dtype: Any) -> Any:
   if dtype is None:
     return param_dtype
   if jnp.issubdtype(param_dtype, jnp.complexfloating):
-    return jnp.result_type(dtype, jnp.complex64)
+    return promoted(dtype, jnp.complex64)
   return dtype
 
 
@@ -83,7 +97,7 @@ def upcast(tree: Any, dtype: Any) -> Any:
   def cast(x: jax.Array) -> jax.Array:
     complex_ = jnp.iscomplexobj(x)
     return jnp.asarray(x).astype(
-      jnp.result_type(dtype, jnp.complex64) if complex_ else dtype
+      promoted(dtype, jnp.complex64) if complex_ else dtype
     )
 
   return jax.tree.map(cast, tree)

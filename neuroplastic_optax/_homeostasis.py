@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
@@ -80,9 +81,17 @@ class Homeostasis(_stage.Stage):
     """The target RMS scale c of each leaf of a flattened tree."""
     if self.target_rms_scale is None:
       return [1.0] * len(flat.leaves)
-    return _trees.broadcast(
-      'Homeostasis.target_rms_scale', self.target_rms_scale, flat
-    )
+    name = 'Homeostasis.target_rms_scale'
+    scales = _trees.broadcast(name, self.target_rms_scale, flat)
+    if _trees.is_callable_of_params(self.target_rms_scale):
+      # Those of a pytree were checked when it was given.
+      paths = flat.map_with_path(lambda path, _: jax.tree_util.keystr(path))
+      for path, scale in zip(paths, scales, strict=True):
+        if path is not None:
+          _hyperparameters.check(
+            f'{name} of params{path}', scale, _hyperparameters.POSITIVE
+          )
+    return scales
 
 
 def clip_divisor(
@@ -96,19 +105,20 @@ def clip_divisor(
 
 def rms_gain(
   norm: jax.Array,
-  size: int,
+  size: float | jax.Array,
   target: _hyperparameters.Scalar,
   rate: _hyperparameters.Scalar,
   eps: _hyperparameters.Scalar,
 ) -> jax.Array:
   """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
-  rms = jnp.hypot(norm / math.sqrt(size), jnp.sqrt(eps))
+  root = jnp.sqrt(size) if isinstance(size, jax.Array) else math.sqrt(size)
+  rms = jnp.hypot(norm / root, jnp.sqrt(eps))
   return jnp.clip(1 + rate * (target - rms), 0.5, 1.5)
 
 
 def factor(
   norm: jax.Array,
-  size: int,
+  size: float | jax.Array,
   homeostasis: Homeostasis,
   target_scale: _hyperparameters.Scalar,
   eps: _hyperparameters.Scalar,
@@ -145,4 +155,4 @@ def scaled(update: jax.Array, factor_: jax.Array) -> jax.Array:
 
   Those are products α ⊙ b beyond the largest number. NaN stays NaN.
   """
-  return jnp.where(factor_ == 0, 0.0, update) * factor_
+  return _dtypes.times(factor_, jnp.where(factor_ == 0, 0.0, update))

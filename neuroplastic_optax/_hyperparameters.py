@@ -102,9 +102,40 @@ def check(
     raise ValueError(message)
 
 
-def at(value: Any, count: jax.Array) -> Any:
-  """The value of a number or schedule at update `count`, from 0."""
-  return value(count) if callable(value) else value
+def at(name: str, value: Any, count: jax.Array) -> Any:
+  """The value of a number or schedule at update `count`, from 0.
+
+  Args:
+    name: the argument's name, for the message.
+    value: the number or schedule.
+    count: how many updates there were.
+
+  Raises:
+    TypeError: the schedule does not return a real number.
+    ValueError: it returns an array that is not a scalar, which would be
+      broadcast over the params.
+  """
+  if not callable(value):
+    return value
+  number = value(count)
+  if not isinstance(number, (bool, jax.Array, *_PYTHON_NUMBER)) or (
+    jnp.iscomplexobj(number)
+  ):
+    raise TypeError(
+      f'{name} must be a schedule that returns a number, got one that returns '
+      f'{number!r}.'
+    )
+  if jnp.ndim(number):
+    raise ValueError(
+      f'{name} must be a schedule that returns a scalar, got one that returns '
+      f'an array of shape {jnp.shape(number)}.'
+    )
+  return number
+
+
+def checked(name: str, value: Any) -> Any:
+  """A number as it is; a schedule, but that what it returns is checked."""
+  return (lambda count: at(name, value, count)) if callable(value) else value
 
 
 def cast(value: Any, dtype: Any, allowed: Interval = REAL) -> Scalar:

@@ -102,7 +102,7 @@ def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
   Returns:
     The proposal. A leaf that is None or empty is left as it is.
   """
-  if inputs.gradient is None or not jnp.size(inputs.gradient):
+  if inputs.gradient is None or 0 in jnp.shape(inputs.gradient):
     return Proposal(inputs.base_update, inputs.moments, None, None)
   if not plan.modulate:  # Whatever there is may not fit the leaf.
     inputs = inputs._replace(momentum=None)
@@ -133,7 +133,7 @@ def finish(
       proposal.measured, 1.0 if multiplier is None else multiplier
     )
   if multiplier is not None:
-    update = update * multiplier.astype(update.real.dtype)
+    update = _dtypes.times(multiplier, update)
   return _dtypes.downcast(update, jnp.asarray(like)), statistics
 
 
@@ -162,7 +162,7 @@ def _propose_slice(
   )
   u = modulated = _modulated(modulation, tensor, plan.modulate)
   if plan.decay:
-    u = u + settings.weight_decay * wide.parameter
+    u = u + _dtypes.times(settings.weight_decay, wide.parameter)
   raw_update = u
   factor: Any = 1.0
   if homeostasis is not None:

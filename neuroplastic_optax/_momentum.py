@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
@@ -109,7 +110,8 @@ def _debiased(mu: jax.Array, decay: jax.Array, count: Any) -> jax.Array:
   # It is 0 where the base has counted no step yet, and where it skips this
   # one, as `MultiSteps` does: a `mu` of 1 then stays 1.
   correction = jnp.where(correction > 0, correction, 1.0)
-  return mu.astype(jnp.promote_types(mu.dtype, decay.dtype)) / correction
+  dtype = _dtypes.promoted(mu.dtype, decay.dtype)
+  return mu.astype(dtype) / correction.astype(dtype)
 
 
 def _decays(step: Step) -> list[Any]:

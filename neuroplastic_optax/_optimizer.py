@@ -7,10 +7,13 @@ import jax
 import optax
 
 from neuroplastic_optax import _controller
+from neuroplastic_optax import _descent
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _injection
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -29,7 +32,8 @@ def _keep_dtypes(
   """Computes in at least float32, and gives updates their dtype back.
 
   Optax multiplies an update by a learning rate as they are: a float32 array
-  times a bfloat16 update is float32, and a bfloat16 rate would round.
+  times a bfloat16 update is float32, and a bfloat16 rate would round. Where
+  promotion is strict, it cannot multiply them at all.
   """
 
   def update_fn(
@@ -37,12 +41,15 @@ def _keep_dtypes(
     state: _types.OptState,
     params: _types.Params | None = None,
   ) -> tuple[_types.Updates, _types.OptState]:
-    wide, state = inner.update(_widen(updates), state, _widen(params))
+    with jax.numpy_dtype_promotion('standard'):
+      wide, state = inner.update(_widen(updates), state, _widen(params))
     return jax.tree.map(_dtypes.downcast, wide, updates), state
 
   return optax.GradientTransformation(inner.init, update_fn)
 
 
+@_injection.guards_functions
+@_keywords.suggests_names
 def neuroplastic_optimizer(
   learning_rate: _types.ScalarOrSchedule,
   *,
@@ -82,8 +89,9 @@ def neuroplastic_optimizer(
 
   Args:
     learning_rate: η, a number or a schedule of the update count.
-    base: the transformation whose update is modulated, without learning rate
-      and sign, such as `optax.scale_by_adam()`. None for the identity.
+    base: the transformation whose update is modulated. It is a direction,
+      without learning rate and sign, such as `optax.scale_by_adam()` and not
+      `optax.adam(1e-3)`. None for the identity.
     modulation: the rule by which α acts on the update of the base.
     homeostasis: the bounds on the update of each tensor, or None for no bounds.
       "auto" means `Homeostasis()` without a base and None over one.
@@ -120,7 +128,8 @@ def neuroplastic_optimizer(
 
   Raises:
     TypeError: an argument has the wrong type.
-    ValueError: a Python or NumPy number is out of range.
+    ValueError: a Python or NumPy number is out of range. `init` raises it for
+      a base that is seen to descend already, which the sign would make climb.
 
   Examples:
     >>> import jax
@@ -175,12 +184,29 @@ def neuroplastic_optimizer(
     diagnostics=diagnostics,
     eps=eps,
   )
-  steps = [optax.scale_by_learning_rate(learning_rate)]
+  steps = [
+    optax.scale_by_learning_rate(
+      _hyperparameters.checked('learning_rate', learning_rate)
+    )
+  ]
   if decoupled_weight_decay:
     _hyperparameters.check(
       'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
     )
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
-    decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)
+    decay = optax.add_decayed_weights(
+      _hyperparameters.checked('weight_decay', weight_decay), weight_decay_mask
+    )
     steps = [decay, *steps]
-  return optax.chain(direction, *map(_keep_dtypes, steps))
+  chain = optax.chain(direction, *map(_keep_dtypes, steps))
+  if base is None:
+    return chain
+
+  # Here and not when it is built: `optax.inject_hyperparams` builds it again
+  # at every update.
+  def init_fn(params: _types.Params) -> _types.OptState:
+    state = chain.init(params)
+    _descent.refuse(base, params)
+    return state
+
+  return optax.GradientTransformationExtraArgs(init_fn, chain.update)

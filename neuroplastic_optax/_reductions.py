@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -45,16 +46,16 @@ class Reductions:
       high if self.axis_name is None else jax.lax.pmax(high, self.axis_name)
     )
 
-  def size(self, x: jax.Array) -> int:
-    """The number of elements of the whole tensor."""
+  def size(self, x: jax.Array) -> float | jax.Array:
+    """The number of elements of the whole tensor, as `count` gives it."""
+    size = count(x)
     if self.axis_name is None:
-      return x.size
-    return x.size * jax.lax.axis_size(self.axis_name)
+      return size
+    return size * jax.lax.axis_size(self.axis_name)
 
   def mean(self, x: jax.Array) -> jax.Array:
     """Σ x / n, a scalar of x's dtype."""
-    # A Python integer beyond int32 would not be taken.
-    return self.sum(x) / float(self.size(x))
+    return self.sum(x) / self.size(x)
 
   def dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
     """The real part of Σ x̄ y, a real scalar."""
@@ -85,6 +86,17 @@ def _norm_jvp(
   inside = (norm > 0) & (norm < jnp.inf)
   unit = jnp.where(inside, x, 0.0) / jnp.where(inside, norm, 1.0)
   return norm, reductions.dot(unit, dx)
+
+
+def count(x: jax.Array) -> float | jax.Array:
+  """The number of elements of an array.
+
+  It is a float, since JAX takes no Python integer beyond int32. It is a scalar
+  array of x's real dtype where `jax.export` has a symbolic dimension.
+  """
+  if all(isinstance(n, int) for n in x.shape):
+    return float(x.size)
+  return math.prod(jnp.asarray(n).astype(x.real.dtype) for n in x.shape)
 
 
 def norm_scale(magnitude: jax.Array) -> jax.Array:

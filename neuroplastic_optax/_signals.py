@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 
 
@@ -24,7 +25,7 @@ def average(
   old: jax.Array, new: jax.Array, decay: _hyperparameters.Scalar
 ) -> jax.Array:
   """decay·old + (1 - decay)·new."""
-  return decay * old + (1 - decay) * new
+  return _dtypes.times(decay, old) + _dtypes.times(1 - decay, new)
 
 
 def square(x: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import jax
 
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 
 
 class Stage:
@@ -32,9 +33,16 @@ class Stage:
     super().__init_subclass__()
     if '_owner' not in vars(cls):
       cls._owner = f'{cls.__name__}.'
+      _keywords.register(cls)
     jax.tree_util.register_pytree_with_keys(
       cls, cls._flatten_with_keys, cls._unflatten
     )
+
+  def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    names = _keywords.arguments(cls)  # type: ignore[arg-type]
+    if names is not None:
+      _keywords.check(f'{cls.__name__}()', kwargs, names)
+    return super().__new__(cls)
 
   def __post_init__(self) -> None:
     for name, number in _fields.numbers(type(self)).items():
@@ -44,22 +52,25 @@ class Stage:
 
   def at(self, count: jax.Array) -> Self:
     """This stage at update `count`: every schedule replaced by its value."""
-    return self._map(lambda value, _: _hyperparameters.at(value, count))
+    return self._map(
+      lambda name, value, _: _hyperparameters.at(name, value, count)
+    )
 
   def cast(self, dtype: Any) -> Self:
     """This stage with its numbers ready for arithmetic in `dtype`."""
 
-    def cast(value: Any, number: _fields.Number) -> Any:
+    def cast(_: str, value: Any, number: _fields.Number) -> Any:
       if value is None:
         return None
       return _hyperparameters.cast(value, dtype, number.allowed)
 
     return self._map(cast)
 
-  def _map(self, function: Callable[[Any, _fields.Number], Any]) -> Self:
+  def _map(self, function: Callable[[str, Any, _fields.Number], Any]) -> Self:
+    """This stage with `function(name, value, number)` for every number."""
     values = self._values()
     for name, number in _fields.numbers(type(self)).items():
-      values[name] = function(values[name], number)
+      values[name] = function(self._owner + name, values[name], number)
     return self._build(values)
 
   def _values(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
 
@@ -68,7 +69,7 @@ class Tensor:
     of two before they are squared, which rounds nothing. The derivative is 0
     where the norm is.
     """
-    scaled = self.filled(x) * (1 / self.norm_scale)
+    scaled = _dtypes.times(1 / self.norm_scale, self.filled(x))
     return self.reductions.norm(scaled) * self.norm_scale
 
   def scaled_dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -77,7 +78,9 @@ class Tensor:
     It is meant for ratios of two such sums, in which the scale cancels.
     """
     inverse = 1 / self.norm_scale
-    return self.reductions.dot(self.filled(x) * inverse, y * inverse)
+    return self.reductions.dot(
+      _dtypes.times(inverse, self.filled(x)), _dtypes.times(inverse, y)
+    )
 
   def filled(self, x: jax.Array) -> jax.Array:
     """Returns x, or a tensor that is x everywhere where x is a scalar."""

@@ -12,6 +12,8 @@ from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _injection
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _leaf
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _settings
@@ -25,6 +27,8 @@ from neuroplastic_optax._state import NeuroplasticState
 Mask = Any | Callable[[_types.Params], Any]
 
 
+@_injection.guards_functions
+@_keywords.suggests_names
 def neuroplastic(
   base: optax.GradientTransformation | None = None,
   *,

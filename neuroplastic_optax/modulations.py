@@ -47,6 +47,7 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _derivatives
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _stage
@@ -194,7 +195,7 @@ class Direct(Modulation):
     if self.unit_mean:
       mean = tensor.mean(alpha)
       alpha = alpha / jnp.where(mean > tensor.eps, mean, 1.0)
-    return alpha * tensor.base_update
+    return _dtypes.times(alpha, tensor.base_update)
 
 
 class Residual(Modulation):
@@ -247,7 +248,7 @@ def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
   """Scales δ by r‖b‖ / ‖δ‖ where ‖δ‖ > r‖b‖."""
   norm = tensor.norm(delta)
   bound = max_ratio * tensor.norm(tensor.base_update)
-  return delta * _shrinkage(norm, bound, _TINY)
+  return _dtypes.times(_shrinkage(norm, bound, _TINY), delta)
 
 
 def _shrinkage(norm: jax.Array, bound: jax.Array, eps: Any) -> jax.Array:
@@ -290,7 +291,8 @@ class Gain(Residual):
 
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ b)."""
-    delta = self.strength * (tensor.alpha - 1) * tensor.base_update
+    gain = self.strength * (tensor.alpha - 1)
+    delta = _dtypes.times(gain, tensor.base_update)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -327,7 +329,7 @@ class TrustRatio(Residual):
     b = tensor.base_update
     ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
-    delta = self.strength * (tensor.alpha - 1) * trust * b
+    delta = _dtypes.times(self.strength * (tensor.alpha - 1) * trust, b)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -383,7 +385,8 @@ class Momentum(Residual):
 
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ m̂)."""
-    delta = self.strength * (tensor.alpha - 1) * tensor.momentum
+    gain = self.strength * (tensor.alpha - 1)
+    delta = _dtypes.times(gain, tensor.momentum)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -422,18 +425,18 @@ class Orthogonal(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: the limited orthogonal part."""
     b, eps = tensor.base_update, tensor.eps
-    p = (tensor.alpha - tensor.alpha_gradient) * b
+    p = _dtypes.times(tensor.alpha - tensor.alpha_gradient, b)
     # The sums and ε of the formula, all divided by norm_scale².
     square = tensor.scaled_dot(b, b)
     eps_scaled = eps / tensor.norm_scale / tensor.norm_scale
     along = _derivatives.divide(tensor.scaled_dot(p, b), square + eps_scaled)
-    q = p - along * b
+    q = p - _dtypes.times(along, b)
     base_norm, q_norm = tensor.norm(b), tensor.norm(q)
     if self.match_gradient_norm:
       matched = _derivatives.divide(base_norm, q_norm + eps)
       factor = jnp.where(q_norm > eps, matched, 1.0)
-      q, q_norm = q * factor, q_norm * factor
-    delta, norm = self.strength * q, self.strength * q_norm
+      q, q_norm = _dtypes.times(factor, q), q_norm * factor
+    delta, norm = _dtypes.times(self.strength, q), self.strength * q_norm
     bound = self.max_ratio * base_norm
-    delta *= _shrinkage(norm, bound, eps)
+    delta = _dtypes.times(_shrinkage(norm, bound, eps), delta)
     return jnp.where(square <= eps_scaled, 0.0, delta)

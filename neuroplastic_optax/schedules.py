@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
 
 __all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
@@ -32,6 +34,25 @@ def _check_count(name: str, value: int, low: int) -> None:
     raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
 
 
+def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
+  """The number; an array of an integer as a float."""
+  if isinstance(value, jax.Array) and not jnp.issubdtype(
+    value.dtype, jnp.inexact
+  ):
+    return value.astype(jnp.result_type(float))
+  return value
+
+
+def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
+  """The product of two numbers of any dtypes."""
+  # Casts are explicit, for strict dtype promotion.
+  if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
+    dtype = _dtypes.promoted(value, gate)
+    value, gate = value.astype(dtype), gate.astype(dtype)
+  return jnp.asarray(value * gate)
+
+
+@_keywords.suggests_names
 def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   """Returns the epoch of an update.
 
@@ -50,6 +71,7 @@ def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   return jnp.asarray(count) // steps_per_epoch + 1
 
 
+@_keywords.suggests_names
 def epoch_warmup(
   scale: _types.ArrayLike, warmup_epochs: int, steps_per_epoch: int
 ) -> _types.Schedule:
@@ -88,7 +110,7 @@ def epoch_warmup(
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = jnp.minimum(epoch(count, steps_per_epoch) - 1, warmup_epochs)
     gate = done / warmup_epochs if warmup_epochs else 1.0
-    return jnp.asarray(scale * gate)
+    return _product(scale, gate)
 
   return schedule
 
@@ -101,6 +123,7 @@ _PHASES: dict[str, Callable[[jax.Array, int], jax.Array | bool]] = {
 }
 
 
+@_keywords.suggests_names
 def phase(
   value: _types.ArrayLike,
   name: Literal['early', 'middle', 'late', 'full'],
@@ -139,19 +162,25 @@ def phase(
     >>> rule = modulations.Gain(strength=late)
   """
   _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  if name not in _PHASES:
-    raise ValueError(f'name must be one of {", ".join(_PHASES)}, got {name!r}.')
+  if name not in [*_PHASES]:  # A list: what has no hash is no phase either.
+    raise ValueError(
+      'the phase (argument name) must be "early", "middle", "late" or "full", '
+      f'got {name!r}.'
+    )
   _check_count('steps_per_epoch', steps_per_epoch, 1)
   _check_count('epochs', epochs, 1)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     return jnp.where(
-      _PHASES[name](epoch(count, steps_per_epoch), epochs), value, 0.0
+      _PHASES[name](epoch(count, steps_per_epoch), epochs),
+      _floating(value),
+      0.0,
     )
 
   return schedule
 
 
+@_keywords.suggests_names
 def late_ramp(
   value: _types.ArrayLike,
   steps_per_epoch: int,
@@ -192,15 +221,18 @@ def late_ramp(
   _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
-    done = epoch(count, steps_per_epoch) - start * epochs
+    # A cast: strict promotion refuses to subtract a float from an integer.
+    e = epoch(count, steps_per_epoch).astype(jnp.result_type(float))
+    done = e - start * epochs
     # The margin is less than an epoch: what rounds at the start stays 0.
     done = jnp.where(done < 1e-3, 0.0, done)
     gate = jnp.minimum(done / (epochs * (1 - start)), 1.0)
-    return jnp.asarray(value * gate)
+    return _product(value, gate)
 
   return schedule
 
 
+@_keywords.suggests_names
 def cosine_ramp(
   value: _types.ArrayLike, steps_per_epoch: int, epochs: int
 ) -> _types.Schedule:
@@ -237,6 +269,6 @@ def cosine_ramp(
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     progress = jnp.minimum(epoch(count, steps_per_epoch), epochs) / epochs
-    return jnp.asarray(value * 0.5 * (1 - jnp.cos(math.pi * progress)))
+    return _product(_floating(value) * 0.5, 1 - jnp.cos(math.pi * progress))
 
   return schedule

@@ -19,8 +19,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
 
 __all__ = (
@@ -40,6 +42,7 @@ def _path(path: Any) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
+@_keywords.suggests_names
 def matching(regex: str) -> Scope:
   """The leaves whose path matches a regular expression somewhere.
 
@@ -51,7 +54,8 @@ def matching(regex: str) -> Scope:
 
   Raises:
     TypeError: `regex` is not a string.
-    ValueError: `regex` is not a regular expression.
+    ValueError: `regex` is not a regular expression, or the scope was called
+      with params of which it matches no leaf.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -70,11 +74,35 @@ def matching(regex: str) -> Scope:
     ) from None
 
   def scope(params: _types.Params) -> Any:
+    _check_matches(pattern, params)
     return jax.tree.map_with_path(
       lambda path, _: pattern.search(_path(path)) is not None, params
     )
 
   return scope
+
+
+_SHOWN = 6  # How many paths an error lists.
+
+
+def _check_matches(pattern: re.Pattern[str], params: _types.Params) -> None:
+  """Refuses a pattern that matches no path, which can only be a mistake.
+
+  A leaf counts where `optax.masked` or `optax.partition` has masked it too, and
+  where None stands for it, so that one scope can serve parts of a model.
+  """
+  absent = lambda x: x is None or isinstance(x, optax.MaskedNode)
+  found = jax.tree.leaves_with_path(params, is_leaf=absent)
+  paths = [_path(path) for path, _ in found]
+  if not paths or any(map(pattern.search, paths)):
+    return
+  shown = ', '.join(map(repr, paths[:_SHOWN]))
+  if len(paths) > _SHOWN:
+    shown += f' and {len(paths) - _SHOWN} more'
+  raise ValueError(
+    f'scopes.matching({pattern.pattern!r}) must match the path of at least one '
+    f'leaf; the paths are {shown}.'
+  )
 
 
 def convolutional(
@@ -106,6 +134,7 @@ def convolutional(
   return jax.tree.map(lambda leaf: jnp.ndim(leaf) - stacked_axes == 4, params)
 
 
+@_keywords.suggests_names
 def classifier(order: Sequence[str] | None = None) -> Scope:
   """The last two leaves of the model, such as a kernel and a bias.
 
@@ -129,6 +158,7 @@ def classifier(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank >= count - 2)
 
 
+@_keywords.suggests_names
 def early_blocks(order: Sequence[str] | None = None) -> Scope:
   """The first ⌈n/2⌉ of the n leaves that come before the last two.
 
@@ -147,6 +177,7 @@ def early_blocks(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank < math.ceil(_body(count) / 2))
 
 
+@_keywords.suggests_names
 def late_blocks(order: Sequence[str] | None = None) -> Scope:
   """All but the first ⌊n/2⌋ of the n leaves that come before the last two.
 
@@ -167,6 +198,7 @@ def late_blocks(order: Sequence[str] | None = None) -> Scope:
   )
 
 
+@_keywords.suggests_names
 def thirds(
   early: _types.ArrayLike,
   middle: _types.ArrayLike,

@@ -1,5 +1,7 @@
 """Diagnostics: the right numbers, wherever the state is."""
 
+import re
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -115,6 +117,24 @@ def test_before_the_first_update_they_are_zero(mode):
   )
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'float64', 'bfloat16'])
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+def test_they_keep_their_types_in_64_bit_mode(mode, dtype):
+  with jax.enable_x64(True):
+    params = optax.tree.cast(PARAMS, dtype)
+    tx = neuroplastic(
+      diagnostics=mode,
+      stacked_axes={'a': 1, 'b': 0},
+      controller=LearningRateController(),
+    )
+    step = lambda state, _: (tx.update(params, state, params)[1], None)
+    state = tx.init(params)
+    after, _ = jax.lax.scan(step, state, None, 2)
+    assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
+    found = jax.tree.leaves(get_diagnostics(after))
+    assert {x.dtype.name for x in found} == {'float32', 'int32'}
+
+
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
 def test_they_do_not_change_the_update(mode):
   u, _ = _last(neuroplastic(diagnostics=mode))
@@ -181,6 +201,15 @@ def test_they_are_found_under_injection_and_in_nnx():
   optimizer.update(model, nnx.grad(loss)(model))
   for holder in (optimizer, optimizer.opt_state):
     assert float(get_diagnostics(holder)['alpha_mean']) > 0
+  optimizer = nnx.Optimizer(
+    model, neuroplastic_optimizer(0.1, diagnostics='per_leaf'), wrt=nnx.Param
+  )
+  for _ in range(2):
+    optimizer.update(model, nnx.grad(loss)(model))
+  for holder in (optimizer, optimizer.opt_state):
+    found = nnx.as_pure(get_diagnostics(holder)['alpha_mean'])
+    assert found.keys() == {'kernel', 'bias'}
+    assert all(x > 0 for x in found.values())
 
 
 def test_they_can_be_vmapped():
@@ -224,6 +253,42 @@ def test_errors_say_what_to_do():
     get_diagnostics(neuroplastic().init(PARAMS))
   with pytest.raises(ValueError, match='one NeuroplasticState.*0'):
     get_diagnostics(optax.adam(1e-3).init(PARAMS))
+
+
+PAIRS = {
+  'partition': lambda tx: optax.partition(
+    {'one': tx, 'other': tx}, {'a': 'one', 'b': 'other'}
+  ),
+  'chain': lambda tx: optax.chain(tx, optax.scale(2.0), tx),
+  'named': lambda tx: optax.named_chain(('one', tx), ('other', tx)),
+  'injected': lambda tx: optax.inject_hyperparams(
+    lambda rate: optax.chain(tx, optax.masked(tx, {'a': True, 'b': False}))
+  )(0.1),
+}
+
+
+@pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
+def test_of_two_states_the_error_says_how_to_reach_each(pair):
+  tx = pair(neuroplastic_optimizer(0.1, diagnostics='global'))
+  _, opt_state = _last(tx)
+  with pytest.raises(ValueError, match=r'one NeuroplasticState.* 2') as info:
+    get_diagnostics(opt_state)
+  calls = re.findall(r'get_diagnostics\(.*?\)(?= or|\.$)', str(info.value))
+  assert len(calls) == 2
+  names = {'get_diagnostics': get_diagnostics, 'opt_state': opt_state}
+  for call in calls:
+    assert eval(call, names)['alpha_mean'] > 0
+
+
+@pytest.mark.parametrize('decoupled', [False, True])
+def test_the_norm_of_the_update_is_before_the_learning_rate(decoupled):
+  arguments = dict(weight_decay=0.1, decoupled_weight_decay=decoupled)
+  tx = neuroplastic_optimizer(0.1, diagnostics='global', **arguments)
+  _, state = _last(tx)
+  direction = neuroplastic(weight_decay=0.0 if decoupled else 0.1)
+  u, _ = _last(direction)
+  found = get_diagnostics(state)['update_norm']
+  np.testing.assert_allclose(found, optax.tree.norm(u), rtol=1e-5)
 
 
 @pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])

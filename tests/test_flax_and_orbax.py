@@ -2,6 +2,7 @@
 
 import chex
 from flax import nnx
+from flax import serialization
 import flax.linen as nn
 from flax.training import train_state
 import jax
@@ -11,10 +12,10 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests.running import trained
-from tests.settings import inject
 from tests.settings import SETTINGS
 from tests.trees import is_matrix
 from tests.trees import random_tree
@@ -112,9 +113,30 @@ def test_linen_train_state():
   chex.assert_trees_all_close(state.opt_state, opt_state, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('diagnostics', [None, 'global', 'per_leaf'])
+def test_a_train_state_is_serialized(diagnostics):
+  model = nn.Sequential([nn.Dense(3), nn.Dense(2)])
+  params = model.init(jax.random.key(0), _DATA)['params']
+  tx = neuroplastic_optimizer(0.1, diagnostics=diagnostics)
+  fresh = train_state.TrainState.create(
+    apply_fn=model.apply, params=params, tx=tx
+  )
+  trained_ = fresh.apply_gradients(grads=params)
+  kept = serialization.to_bytes(trained_)
+  restored = serialization.from_bytes(fresh, kept)
+  chex.assert_trees_all_equal(restored, trained_)
+  assert jax.tree.structure(restored) == jax.tree.structure(trained_)
+  if diagnostics:
+    found = get_diagnostics(restored.opt_state)
+    chex.assert_trees_all_equal(found, get_diagnostics(trained_.opt_state))
+  restored.apply_gradients(grads=params)
+
+
 @pytest.mark.parametrize('name', ['default', 'adam'])
 def test_training_goes_on_from_a_checkpoint(name, tmp_path):
-  tx = inject(0.1, **SETTINGS[name])
+  tx = optax.inject_hyperparams(
+    neuroplastic_optimizer, static_args='diagnostics'
+  )(0.1, diagnostics='per_leaf', **SETTINGS[name])
   params, gradients = random_tree(0), random_trees(6)
   middle = trained(tx, params, gradients[:3])
   with ocp.StandardCheckpointer() as checkpointer:

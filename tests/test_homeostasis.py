@@ -162,3 +162,12 @@ def test_scales_that_do_not_fit_are_refused(scale):
   tx = neuroplastic(homeostasis=Homeostasis(target_rms_scale=scale))
   with pytest.raises(ValueError, match='target_rms_scale must be a pytree'):
     tx.init(PARAMS)
+
+
+@pytest.mark.parametrize('scale', [np.ones(3), -1.0, 'large'])
+def test_scales_that_a_function_returns_are_checked(scale):
+  one = {'w': 1.0, 'b': scale}
+  tx = neuroplastic(homeostasis=Homeostasis(target_rms_scale=lambda _: one))
+  message = r"target_rms_scale of params\['b'\] must be a number in \(0, inf\)"
+  with pytest.raises((TypeError, ValueError), match=message):
+    tx.init(PARAMS)

@@ -183,6 +183,59 @@ def test_numbers_that_do_not_go_together_are_refused(builder):
   builder(**dict.fromkeys(weights[:2], 0))
 
 
+# What a schedule returns.
+
+RULE = lambda schedule: dict(modulation=modulations.Gain(strength=schedule))
+SCHEDULED = {
+  'learning_rate': lambda schedule: dict(learning_rate=schedule),
+  'plasticity_scale': lambda schedule: dict(plasticity_scale=schedule),
+  'weight_decay': lambda schedule: dict(weight_decay=schedule),
+  'Gain.strength': RULE,
+}
+every_schedule = pytest.mark.parametrize(
+  ('name', 'arguments'), SCHEDULED.items(), ids=SCHEDULED
+)
+
+
+def _update_once(arguments, update_with=lambda f: f):
+  for decoupled in (False, True):
+    tx = _optimizer(decoupled_weight_decay=decoupled, **arguments)
+    update = update_with(tx.update)
+    yield lambda update=update, tx=tx: update(PARAMS, tx.init(PARAMS), PARAMS)
+
+
+@every_schedule
+@pytest.mark.parametrize('wrap', [lambda f: f, jax.jit])
+def test_schedules_of_anything_but_a_number_are_refused(name, arguments, wrap):
+  wrong = [
+    (ValueError, lambda count: jnp.full(3, 0.5), r'shape \(3,\)'),
+    (ValueError, lambda count: jnp.full(1, 0.5), r'shape \(1,\)'),
+    (ValueError, lambda count: np.full((2, 3), 0.5), r'shape \(2, 3\)'),
+    (ValueError, lambda count: jnp.stack([count, count]), r'shape \(2,\)'),
+    (TypeError, lambda count: None, 'None'),
+    (TypeError, lambda count: [0.5], r'\[0\.5\]'),
+    (TypeError, lambda count: 0.5j, '0.5j'),
+  ]
+  for error, schedule, found in wrong:
+    for update in _update_once(arguments(schedule), wrap):
+      with pytest.raises(error, match=f'^{name} must be a schedule.*{found}'):
+        update()
+
+
+@every_schedule
+def test_schedules_may_return_any_kind_of_number(name, arguments):
+  del name
+  for number in (0.5, 1, np.float32(0.5), np.asarray(0.5), jnp.float32(0.5)):
+    for update in _update_once(arguments(lambda count, x=number: x)):
+      update()
+  # Members of an ensemble, each with a number of its own.
+  jax.vmap(
+    lambda x: [
+      update() for update in _update_once(arguments(lambda count: x + count))
+    ]
+  )(jnp.ones(2))
+
+
 # What is no number.
 
 OTHERS = [

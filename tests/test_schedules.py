@@ -140,3 +140,13 @@ def test_numpy_integers_are_integers(name):
   value = np.int64(WARMUP[name])
   schedule = schedules.epoch_warmup(**WARMUP | {name: value})
   assert schedule(15) == schedules.epoch_warmup(**WARMUP)(15)
+
+
+@pytest.mark.parametrize('name', ['Late', 'end', '', None, 3, ['late']])
+def test_what_is_no_phase_is_refused(name):
+  message = (
+    r'the phase \(argument name\) must be "early", "middle", "late" or "full", '
+    f'got {re.escape(repr(name))}'
+  )
+  with pytest.raises(ValueError, match=message):
+    schedules.phase(0.1, name, steps_per_epoch=10, epochs=10)

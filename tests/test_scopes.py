@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import scopes
@@ -53,3 +55,41 @@ def test_scopes_by_path_and_rank():
   tx.init(MODEL)
   with pytest.raises(ValueError, match='regex'):
     scopes.matching('(')
+
+
+def test_a_pattern_that_matches_nothing_is_refused_with_the_paths():
+  message = (
+    r"matching\('kernal'\) must match .* 'block10/bias', 'block10/conv', "
+    r"'block2/bias', 'block2/conv', 'head/bias', 'head/kernel' and 1 more"
+  )
+  scope = scopes.matching('kernal')
+  for tx in (
+    neuroplastic(modulation=modulations.Gain(scope=scope)),
+    neuroplastic(controller=LearningRateController(scope=scope)),
+    neuroplastic(weight_decay=0.1, weight_decay_mask=scope),
+    optax.masked(neuroplastic(), scope),
+  ):
+    for init in (tx.init, jax.jit(tx.init)):
+      with pytest.raises(ValueError, match=message):
+        init(MODEL)
+  with pytest.raises(ValueError, match=r"the paths are 'w'\."):
+    scopes.matching('W')({'w': jnp.zeros(2)})
+
+
+def test_a_pattern_may_match_what_is_absent_here():
+  scope = scopes.matching('head')
+  rule = modulations.Gain(scope=scope)
+  body = jax.tree.map(lambda name: name != 'head', {k: k for k in MODEL})
+  for tx in (
+    optax.masked(neuroplastic(modulation=rule), body),
+    optax.partition(
+      {True: neuroplastic(modulation=rule), False: optax.sgd(0.1)}, body
+    ),
+  ):
+    state = tx.init(MODEL)
+    tx.update(MODEL, state, MODEL)
+    optax.tree.map_params(tx, lambda x: x, state)
+  tx = neuroplastic(modulation=rule)
+  frozen = MODEL | {'head': {'kernel': None, 'bias': None}}
+  tx.update(frozen, tx.init(frozen))
+  neuroplastic(modulation=rule).init({})

@@ -1,0 +1,83 @@
+"""What a function meets that is given to `optax.inject_hyperparams`.
+
+That wrapper takes every callable for a schedule and calls it with the update
+count. A function of params or of paths then fails in its own body, with
+whatever error it happens to make there, before any code of ours runs.
+
+`inject_hyperparams` binds its arguments to the signature of what it wraps. So
+this signature hands out such functions with a guard around them, which knows an
+update count when it gets one. Otherwise a guarded function is as it was.
+"""
+
+from collections.abc import Callable
+import functools
+import inspect
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from neuroplastic_optax import _keywords
+
+_F = TypeVar('_F', bound=Callable[..., Any])
+
+# Arguments that may be functions, though not of the update count.
+_FUNCTIONS = ('weight_decay_mask', 'stacked_axes', 'axis_name')
+
+
+def guards_functions(function: _F) -> _F:
+  """Decorates a function that makes a transformation."""
+  signature = inspect.signature(function)
+  function.__signature__ = _Signature(  # type: ignore[attr-defined]
+    list(signature.parameters.values()),
+    return_annotation=signature.return_annotation,
+  )
+  return function
+
+
+class _Signature(inspect.Signature):
+  """A signature that guards functions when arguments are bound to it."""
+
+  def bind(self, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+    return self._guard(super().bind, args, kwargs)
+
+  # `functools.partial` has a signature that is made by this.
+  def bind_partial(
+    self, /, *args: Any, **kwargs: Any
+  ) -> inspect.BoundArguments:
+    return self._guard(super().bind_partial, args, kwargs)
+
+  def _guard(
+    self, bind: Callable[..., Any], args: Any, kwargs: Any
+  ) -> inspect.BoundArguments:
+    _keywords.check('the optimizer', kwargs, self.parameters)
+    bound = bind(*args, **kwargs)
+    for name in _FUNCTIONS:
+      if callable(value := bound.arguments.get(name)):
+        bound.arguments[name] = _guarded(name, value)
+    return bound
+
+
+def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+  """The function, but that it refuses an update count."""
+
+  @functools.wraps(function, updated=())
+  def guarded(*args: Any) -> Any:
+    if len(args) == 1 and _is_count(args[0]):
+      raise TypeError(
+        f'{name} is a function, which optax.inject_hyperparams takes for a '
+        f"schedule: pass static_args='{name}', or close over it, as in "
+        'optax.inject_hyperparams(lambda learning_rate: neuroplastic_optimizer('
+        f'learning_rate, {name}=...)).'
+      )
+    return function(*args)
+
+  return guarded
+
+
+def _is_count(x: Any) -> bool:
+  return (
+    isinstance(x, jax.Array)
+    and x.ndim == 0
+    and jnp.issubdtype(x.dtype, jnp.integer)
+  )
