@@ -16,6 +16,7 @@ import pytest
 from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 
 NUMBERS = {
@@ -65,7 +66,6 @@ CASES = {
   'gradient_only': (modulations.Gain, None, {'gradient_only': True}),
   'one_alpha': (modulations.Direct, None, {'parameterwise': False}),
 }
-every_case = pytest.mark.parametrize('case', CASES)
 
 
 def _numbers(case, homeostasis):
@@ -127,8 +127,27 @@ def _reached(case, numbers, dtype, scale=1.0):
   return loss(carry[0])
 
 
-@every_case
-@pytest.mark.parametrize('homeostasis', [True, False], ids=['bounded', 'free'])
+@pytest.mark.parametrize(
+  ('case', 'scale'),
+  [*((case, 1.0) for case in CASES), ('direct', 1e-30), ('orthogonal', 1e-30)],
+)
+def test_they_are_finite_in_both_modes(case, scale):
+  flat, unravel = ravel_pytree(
+    jax.tree.map(jnp.float32, _numbers(case, homeostasis=True))
+  )
+  reached = lambda x: _reached(case, unravel(x), 'float32', scale)
+  direction = jnp.linspace(0.5, 1.0, flat.size, dtype='float32')
+  backward = jax.jit(jax.grad(reached))(flat)
+  _, forward = jax.jit(lambda x: jax.jvp(reached, (x,), (direction,)))(flat)
+  assert jnp.all(jnp.isfinite(backward))
+  np.testing.assert_allclose(forward, direction @ backward, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('case', 'homeostasis'),
+  [*((case, True) for case in CASES), ('direct', False), ('gain', False)],
+)
 def test_they_equal_finite_differences(case, homeostasis):
   with jax.enable_x64(True):
     numbers = jax.tree.map(jnp.asarray, _numbers(case, homeostasis))
@@ -136,20 +155,36 @@ def test_they_equal_finite_differences(case, homeostasis):
     reached = jax.jit(lambda x: _reached(case, unravel(x), 'float64'))
     exact = jax.jit(jax.grad(reached))(flat)
     estimated = []
-    for step in jnp.diag(1e-5 * flat):
+    for step in jnp.diag(1e-4 * flat):
       slope = (reached(flat + step) - reached(flat - step)) / 2
       estimated.append(slope / jnp.sum(step))
-  np.testing.assert_allclose(exact, estimated, rtol=1e-4, atol=1e-7)
+  np.testing.assert_allclose(exact, estimated, rtol=1e-3, atol=1e-6)
 
 
-@every_case
-@pytest.mark.parametrize('scale', [1.0, 1e-30])
-def test_they_are_finite_in_both_modes(case, scale):
-  flat, unravel = ravel_pytree(
-    jax.tree.map(jnp.float32, _numbers(case, homeostasis=True))
-  )
-  reached = lambda x: _reached(case, unravel(x), 'float32', scale)
-  backward = jax.jit(jax.grad(reached))(flat)
-  forward = jax.jit(jax.jacfwd(reached))(flat)
-  assert jnp.all(jnp.isfinite(backward))
-  np.testing.assert_allclose(backward, forward, rtol=1e-2, atol=1e-5)
+def test_a_strength_of_zero_has_a_derivative():
+  """Or a learnt strength that starts at 0 would stay there."""
+  b, g = jnp.array([1.0, -2.0, 0.0]), jnp.array([0.3, -4.0, 0.0])
+
+  def update(strength):
+    tx = neuroplastic(
+      optax.stateless(lambda updates, params: b),
+      modulation=modulations.Gain(strength, max_ratio=10.0),
+    )
+    return tx.update(g, tx.init(g))[0]
+
+  np.testing.assert_array_equal(update(jnp.float32(0.0)), b)
+  slope = jax.jacfwd(update)(jnp.float32(0.0))
+  np.testing.assert_allclose(slope, (update(0.01) - b) / 0.01, rtol=1e-3)
+
+
+def test_an_overflowing_update_has_finite_derivatives():
+  """Its norm is infinite, and homeostasis makes it 0."""
+  g = jnp.array([3e38, -3e38, 1.0])
+
+  def reached(kappa):
+    tx = neuroplastic(max_alpha=3.0, plasticity_scale=kappa)
+    return jnp.sum(tx.update(g, tx.init(g))[0])
+
+  value, slope = jax.value_and_grad(reached)(jnp.float32(1.0))
+  assert jnp.isfinite(value)
+  assert jnp.isfinite(slope)
