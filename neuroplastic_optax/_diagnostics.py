@@ -1,20 +1,24 @@
 """Diagnostics: what the last update did, computed on the device.
 
-`_TABLE` says of every statistic how it is measured of one tensor and how it is
-pooled over the elements of several tensors.
+`_TABLE` says of every number how it is measured of one tensor and how it is
+pooled over the elements of several tensors. The median is that of the
+histogram, and is computed when it is asked for.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import math
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _reductions
+from neuroplastic_optax import _slices
 from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -25,34 +29,55 @@ MODES = ('global', 'per_leaf')
 Mode = Literal['global', 'per_leaf']
 
 
+# What `get_diagnostics` returns, in this order.
+NAMES = (
+  'alpha_mean',
+  'alpha_std',
+  'alpha_median',
+  'alpha_min',
+  'alpha_max',
+  'alpha_fraction_near_min',
+  'alpha_fraction_near_max',
+  'alpha_histogram',
+  'gradient_norm',
+  'parameter_norm',
+  'modulation_norm',
+  'raw_update_norm',
+  'update_norm',
+  'controller_multiplier',
+)
+
+
 class Statistics(NamedTuple):
   """The statistics of one tensor, or of several pooled, at one update.
 
-  They are float32 scalars but for the histogram. With stacked axes, each has
-  the sizes of those axes as leading shape.
+  With stacked axes, both have the sizes of those axes as leading shape. The
+  numbers are one array, because XLA makes a kernel for each array: it would
+  compile the update of hundreds of leaves for minutes.
   """
 
-  alpha_mean: jax.Array
-  alpha_std: jax.Array
-  alpha_median: jax.Array
-  alpha_min: jax.Array
-  alpha_max: jax.Array
-  alpha_fraction_near_min: jax.Array
-  alpha_fraction_near_max: jax.Array
-  alpha_histogram: jax.Array  # int32 [BINS]
-  gradient_norm: jax.Array
-  parameter_norm: jax.Array
-  modulation_norm: jax.Array
-  raw_update_norm: jax.Array
-  update_norm: jax.Array
-  controller_multiplier: jax.Array
+  numbers: jax.Array  # float32 [len(_TABLE)], in the order of `_TABLE`.
+  histogram: jax.Array  # int32 [BINS]
+
+  def named(self) -> dict[str, jax.Array]:
+    """By name, as `get_diagnostics` returns them."""
+    values = {name: self.numbers[..., i] for i, name in enumerate(_TABLE)}
+    low, high = values['low'], values['high']
+    values['alpha_median'] = median(self.histogram, low, high)
+    values['alpha_histogram'] = self.histogram
+    return {name: values[name] for name in NAMES}
 
 
-def zeros(shape: tuple[int, ...] = ()) -> Statistics:
-  """The statistics before the first update, and of an empty tensor."""
-  scalars = {name: jnp.zeros(shape, jnp.float32) for name in Statistics._fields}
-  scalars['alpha_histogram'] = jnp.zeros((*shape, BINS), jnp.int32)
-  return Statistics(**scalars)
+def zeros(leaf: Any = 0.0, stacked_axes: int = 0) -> Statistics:
+  """The statistics of a leaf before the first update, or if it is empty."""
+  # A sum, and not zeros of its shape: it is sharded as the stacked axes are,
+  # where shardings are in the types.
+  rest = tuple(range(stacked_axes, jnp.ndim(leaf)))
+  zero = jnp.sum(jnp.zeros_like(leaf, jnp.float32), rest)[..., None]
+  return Statistics(
+    zero + jnp.zeros(len(_TABLE), jnp.float32),
+    zero.astype(jnp.int32) + jnp.zeros(BINS, jnp.int32),
+  )
 
 
 def histogram(
@@ -101,29 +126,24 @@ def _count_by_comparing(index: jax.Array) -> jax.Array:
   )
 
 
-def median(
-  counts: jax.Array, low: _hyperparameters.Scalar, high: _hyperparameters.Scalar
-) -> jax.Array:
-  """The median of a histogram, linear within its bin."""
+def median(counts: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+  """The medians of histograms [..., BINS], linear within their bins."""
   # Not by a search and an index: neither can be batched over a sharded axis
   # where shardings are in the types.
-  low, high = _bounds(low, high)
   bins = jnp.arange(BINS, dtype=jnp.float32)
   counts = counts.astype(jnp.float32)
-  half = jnp.sum(counts) / 2
-  before = jnp.sum(jnp.cumsum(counts) < half, dtype=jnp.float32)
+  half = jnp.sum(counts, axis=-1, keepdims=True) / 2
+  before = jnp.sum(
+    jnp.cumsum(counts, axis=-1) < half,
+    axis=-1,
+    keepdims=True,
+    dtype=jnp.float32,
+  )
   b = jnp.minimum(before, BINS - 1)
-  below = jnp.sum(jnp.where(bins < b, counts, 0.0))
-  inside = jnp.sum(jnp.where(bins == b, counts, 0.0))
-  fraction = (half - below) / jnp.maximum(inside, 1)
-  return low + (high - low) * (b + fraction) / BINS
-
-
-def _bounds(
-  *bounds: _hyperparameters.Scalar,
-) -> Sequence[_hyperparameters.Scalar]:
-  """α_min and α_max for arithmetic in float32."""
-  return [_hyperparameters.cast(bound, jnp.float32) for bound in bounds]
+  below = jnp.sum(jnp.where(bins < b, counts, 0.0), axis=-1)
+  inside = jnp.sum(jnp.where(bins == b, counts, 0.0), axis=-1)
+  fraction = (half[..., 0] - below) / jnp.maximum(inside, 1)
+  return low + (high - low) * (b[..., 0] + fraction) / BINS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,122 +193,98 @@ class Sample:
   def fraction(self, where: jax.Array) -> jax.Array:
     return self.tensor.mean(where.astype(self.alpha.dtype))
 
+  def constant(self, value: Any) -> jax.Array:
+    """A number that does not depend on the tensor, with a place of its own.
+
+    Under `vmap` over a sharded axis, and with shardings in the types, a number
+    that is the same for all slices could not be stacked with others.
+    """
+    norm = self.raw_norm
+    return jnp.where(norm == norm, value, value).astype(norm.dtype)
+
   def parameter_norm(self) -> jax.Array:
     if self.tensor.parameter is None:
-      return jnp.full_like(self.raw_norm, jnp.nan)
+      return self.constant(jnp.nan)
     return self.tensor.norm(self.tensor.parameter)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """The statistics of several tensors, to be pooled over their elements.
+  """Statistics of several tensors, to be pooled over their elements.
 
-  Its methods take the values of one statistic. Each leaf is reduced by itself:
-  what is sharded differently cannot be concatenated where shardings are part of
-  the types.
+  Its methods take the values of one statistic, an array [k].
 
   Attributes:
-    each: the statistics of every tensor; of a stacked one, of every slice.
-    low: α_min.
-    high: α_max.
+    each: the statistics of k entries: numbers [k, …] and histograms [k, BINS].
+    tensors: of how many tensors each entry is, [k].
   """
 
-  each: Sequence[Statistics]
-  low: _hyperparameters.Scalar
-  high: _hyperparameters.Scalar
-
-  def column(self, name: str) -> list[jax.Array]:
-    return [getattr(statistics, name) for statistics in self.each]
+  each: Statistics
+  tensors: jax.Array
 
   @functools.cached_property
-  def sizes(self) -> list[jax.Array]:
+  def weights(self) -> jax.Array:
+    """The share of each entry in the number of elements."""
     # float32, which cannot overflow.
-    return [
-      jnp.sum(counts.astype(jnp.float32), axis=-1)
-      for counts in self.column('alpha_histogram')
-    ]
-
-  @functools.cached_property
-  def size(self) -> jax.Array:
-    return _total(self.sizes)
+    sizes = jnp.sum(self.each.histogram.astype(jnp.float32), axis=-1)
+    return sizes / jnp.sum(sizes)
 
   @functools.cached_property
   def alpha_mean(self) -> jax.Array:
     return self.mean(self.column('alpha_mean'))
 
-  @functools.cached_property
-  def counts(self) -> jax.Array:
+  def column(self, name: str) -> jax.Array:
+    return self.each.numbers[:, list(_TABLE).index(name)]
+
+  def histogram(self) -> jax.Array:
     """The histogram of all; a count beyond the largest int32 becomes that."""
-    each = jnp.stack(
-      [
-        jnp.sum(x, axis=tuple(range(x.ndim - 1)), dtype=jnp.int32)
-        for x in self.column('alpha_histogram')
-      ]
-    )
+    each = self.each.histogram
     counts = jnp.sum(each, axis=0, dtype=jnp.int32)
     wide = jnp.sum(each.astype(jnp.float32), axis=0)
     largest = jnp.iinfo(jnp.int32).max
     # float32 has 24 bits: near the end of int32's range it is too coarse.
     return jnp.where(wide > 0.999 * largest, largest, counts)
 
-  def mean(self, means: Sequence[jax.Array]) -> jax.Array:
-    pairs = zip(self.sizes, means, strict=True)
-    return _total([size / self.size * mean for size, mean in pairs])
+  def mean(self, means: jax.Array) -> jax.Array:
+    return jnp.sum(self.weights * means)
 
-  def std(self, stds: Sequence[jax.Array]) -> jax.Array:
-    pairs = zip(stds, self.column('alpha_mean'), strict=True)
-    variances = [std**2 + (mean - self.alpha_mean) ** 2 for std, mean in pairs]
-    return jnp.sqrt(self.mean(variances))
+  def std(self, stds: jax.Array) -> jax.Array:
+    deviations = self.column('alpha_mean') - self.alpha_mean
+    return jnp.sqrt(self.mean(stds**2 + deviations**2))
 
-  def min(self, values: Sequence[jax.Array]) -> jax.Array:
-    return jnp.min(_reduced(jnp.min, values))
+  def min(self, values: jax.Array) -> jax.Array:
+    return jnp.min(values)
 
-  def max(self, values: Sequence[jax.Array]) -> jax.Array:
-    return jnp.max(_reduced(jnp.max, values))
+  def max(self, values: jax.Array) -> jax.Array:
+    return jnp.max(values)
 
-  def norm(self, norms: Sequence[jax.Array]) -> jax.Array:
+  def norm(self, norms: jax.Array) -> jax.Array:
     """The norm of all tensors together, where squares might overflow."""
-    largest = self.max(norms)
+    largest = jnp.max(norms)
     scale = jnp.where(largest > 0, largest, 1.0)
-    return scale * jnp.sqrt(_total([(norm / scale) ** 2 for norm in norms]))
+    return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))
 
-  def mean_over_tensors(self, values: Sequence[jax.Array]) -> jax.Array:
-    return _total(values) / sum(map(_reductions.count, values))
-
-
-def _reduced(
-  reduction: Callable[[jax.Array], jax.Array], values: Sequence[jax.Array]
-) -> jax.Array:
-  """A scalar of each leaf, stacked."""
-  return jnp.stack([reduction(value) for value in values])
-
-
-def _total(values: Sequence[jax.Array]) -> jax.Array:
-  """The sum over all slices of all leaves."""
-  return jnp.sum(_reduced(jnp.sum, values))
+  def mean_over_tensors(self, values: jax.Array) -> jax.Array:
+    return jnp.sum(values * (self.tensors / jnp.sum(self.tensors)))
 
 
 class _Row(NamedTuple):
-  """How one statistic is made.
+  """How one number is made.
 
   Attributes:
     measure: takes a sample, before the controller multiplies its update.
-    pool: takes a pool and the values of the statistic in it.
+    pool: takes a pool and the values of the number in it.
     multiplied: whether the controller's multiplier multiplies what is measured.
   """
 
   measure: Callable[[Sample], jax.Array]
-  pool: Callable[[Pool, Sequence[jax.Array]], jax.Array]
+  pool: Callable[[Pool, jax.Array], jax.Array]
   multiplied: bool = False
 
 
 _TABLE = {
-  'alpha_mean': _Row(lambda s: s.alpha_mean, lambda p, _: p.alpha_mean),
+  'alpha_mean': _Row(lambda s: s.alpha_mean, Pool.mean),
   'alpha_std': _Row(Sample.alpha_std, Pool.std),
-  'alpha_median': _Row(
-    lambda s: median(s.counts, s.low, s.high),
-    lambda p, _: median(p.counts, p.low, p.high),
-  ),
   'alpha_min': _Row(lambda s: s.tensor.reductions.min(s.alpha), Pool.min),
   'alpha_max': _Row(lambda s: s.tensor.reductions.max(s.alpha), Pool.max),
   'alpha_fraction_near_min': _Row(
@@ -297,7 +293,6 @@ _TABLE = {
   'alpha_fraction_near_max': _Row(
     lambda s: s.fraction(s.alpha >= s.high - s.near), Pool.mean
   ),
-  'alpha_histogram': _Row(lambda s: s.counts, lambda p, _: p.counts),
   'gradient_norm': _Row(lambda s: s.tensor.norm(s.tensor.gradient), Pool.norm),
   'parameter_norm': _Row(Sample.parameter_norm, Pool.norm),
   'modulation_norm': _Row(
@@ -310,62 +305,77 @@ _TABLE = {
     multiplied=True,
   ),
   'controller_multiplier': _Row(
-    lambda s: jnp.ones_like(s.raw_norm),
+    lambda s: s.constant(1.0),
     Pool.mean_over_tensors,
     multiplied=True,
   ),
+  # The bounds of the histogram: α_min and α_max.
+  'low': _Row(lambda s: s.constant(s.low), Pool.min),
+  'high': _Row(lambda s: s.constant(s.high), Pool.max),
 }
+_MULTIPLIED = np.array([row.multiplied for row in _TABLE.values()])
 
 
-def measure(sample: Sample) -> dict[str, jax.Array]:
-  """What can be known of one tensor before the controller has spoken.
-
-  Args:
-    sample: the tensor.
-
-  Returns:
-    By name, a scalar or the histogram, to be given to `complete`.
-  """
-  measured = {name: row.measure(sample) for name, row in _TABLE.items()}
-  return jax.tree.map(
-    lambda x: x if x.dtype == jnp.int32 else x.astype(jnp.float32), measured
+def measure(sample: Sample) -> Statistics:
+  """What can be known of one tensor before the controller has spoken."""
+  numbers = [row.measure(sample) for row in _TABLE.values()]
+  return Statistics(
+    jnp.stack([x.astype(jnp.float32) for x in numbers]),
+    sample.counts,
   )
 
 
 def complete(
-  measured: dict[str, jax.Array], multiplier: jax.Array | float
-) -> Statistics:
+  measured: Statistics | None, multiplier: jax.Array | None
+) -> Statistics | None:
   """The statistics of a tensor, given what the controller multiplies it by."""
-  return Statistics(
-    **{
-      name: value * jnp.asarray(multiplier, value.dtype)
-      if _TABLE[name].multiplied
-      else value
-      for name, value in measured.items()
-    }
-  )
+  if measured is None or multiplier is None:
+    return measured
+  numbers = measured.numbers
+  multiplied = numbers * multiplier.astype(jnp.float32)
+  return measured._replace(numbers=jnp.where(_MULTIPLIED, multiplied, numbers))
 
 
-def pool(each: Sequence[Statistics], bounds: Sequence[Any]) -> Statistics:
+def pool(each: Sequence[Statistics]) -> Statistics:
   """The statistics of all elements of several tensors together.
 
   Args:
     each: of every tensor; those of a stacked one have a leading shape.
-    bounds: α_min and α_max.
 
   Returns:
-    Scalars. The controller's multiplier is the mean over tensors (slices), all
-    others are over elements.
+    Numbers and a histogram. The controller's multiplier is the mean over
+    tensors (slices), all others are over elements.
   """
   if not each:
     return zeros()
-  pooled = Pool(each, *_bounds(*bounds))
-  return Statistics(
-    **{
-      name: row.pool(pooled, pooled.column(name))
-      for name, row in _TABLE.items()
-    }
-  )
+  tensors = [math.prod(x.numbers.shape[:-1]) for x in each]
+  columns = zip(*map(_over_slices, each), strict=True)
+  # Without the barrier, XLA would compile what led to every leaf's numbers into
+  # each reduction over the leaves: its time would grow with their square.
+  stacked = jax.lax.optimization_barrier([jnp.stack(x) for x in columns])
+  return _pooled(Statistics(*stacked), jnp.asarray(tensors, jnp.float32))
+
+
+def _over_slices(each: Statistics) -> Statistics:
+  """The statistics of all slices of one leaf together.
+
+  Each leaf is reduced by itself: what is sharded differently cannot be
+  concatenated where shardings are part of the types.
+  """
+  axes = each.numbers.ndim - 1
+  for axis in reversed(range(axes)):
+    ones = jnp.ones(each.numbers.shape[axis], jnp.float32)
+    pooled = functools.partial(_pooled, tensors=ones)
+    each = _slices.over_slices(pooled, axis)(each)
+  return each
+
+
+def _pooled(each: Statistics, tensors: jax.Array) -> Statistics:
+  together = Pool(each, tensors)
+  numbers = [
+    row.pool(together, together.column(name)) for name, row in _TABLE.items()
+  ]
+  return Statistics(jnp.stack(numbers), together.histogram())
 
 
 class PerLeaf(NamedTuple):
@@ -381,16 +391,28 @@ class PerLeaf(NamedTuple):
   def trees(self) -> dict[str, Any]:
     """By name, a tree like the params."""
     treedef = jax.tree.structure(self.structure, is_leaf=lambda x: x is None)
+    each = [None if x is None else _arrays(x).named() for x in self.statistics]
     return {
       name: jax.tree.unflatten(
-        treedef,
-        [
-          None if each is None else _array(getattr(each, name))
-          for each in self.statistics
-        ],
+        treedef, [None if x is None else x[name] for x in each]
       )
-      for name in Statistics._fields
+      for name in NAMES
     }
+
+
+def check_every(every: Any) -> int:
+  """What `diagnostics_every` is, an integer ≥ 1.
+
+  Raises:
+    TypeError: it is no integer.
+    ValueError: it is less than 1.
+  """
+  message = f'diagnostics_every must be an integer ≥ 1, got {every!r}.'
+  if isinstance(every, bool) or not isinstance(every, int | np.integer):
+    raise TypeError(message)
+  if every < 1:
+    raise ValueError(message)
+  return int(every)
 
 
 def initial(
@@ -409,7 +431,6 @@ def collect(
   flat: _trees.Flat,
   stacked_axes: Sequence[int],
   statistics: Sequence[Statistics | None],
-  bounds: Sequence[Any],
 ) -> Any:
   """What the state holds after an update.
 
@@ -418,7 +439,6 @@ def collect(
     flat: the updates.
     stacked_axes: of each leaf.
     statistics: of each leaf; None of None and of empty leaves.
-    bounds: α_min and α_max.
 
   Returns:
     A `Statistics` or a `PerLeaf`, or None.
@@ -426,7 +446,7 @@ def collect(
   if mode is None:
     return None
   if mode == 'global':
-    return pool([each for each in statistics if each is not None], bounds)
+    return pool([each for each in statistics if each is not None])
   return _per_leaf(flat, stacked_axes, statistics)
 
 
@@ -440,7 +460,7 @@ def _per_leaf(
     # params, finds no structure that it could miss in the true state.
     return jnp.zeros([], jnp.float32)
   filled = [
-    zeros(jnp.shape(leaf)[:axes]) if each is None and leaf is not None else each
+    zeros(leaf, axes) if each is None and leaf is not None else each
     for leaf, axes, each in zip(
       flat.leaves, stacked_axes, statistics, strict=True
     )
@@ -513,8 +533,8 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
   if isinstance(kept, PerLeaf):
     return kept.trees()
   if not isinstance(kept, Statistics):
-    return {name: {} for name in Statistics._fields}  # No leaves.
-  return {name: _array(value) for name, value in kept._asdict().items()}
+    return {name: {} for name in NAMES}  # No leaves.
+  return _arrays(kept).named()
 
 
 def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
@@ -541,6 +561,6 @@ def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
   return state
 
 
-def _array(value: Any) -> jax.Array:
-  """The array in a leaf, which `nnx.Optimizer` wraps in a variable."""
-  return jax.tree.leaves(value)[0]
+def _arrays(kept: Statistics) -> Statistics:
+  """The arrays themselves, which `nnx.Optimizer` wraps in variables."""
+  return Statistics(*jax.tree.leaves(kept))

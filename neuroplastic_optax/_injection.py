@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from neuroplastic_optax import _keywords
 
@@ -23,6 +24,9 @@ _F = TypeVar('_F', bound=Callable[..., Any])
 
 # Arguments that may be functions, though not of the update count.
 _FUNCTIONS = ('weight_decay_mask', 'stacked_axes', 'axis_name')
+
+# Arguments that must be Python integers, though they look like numbers.
+_INTEGERS = ('diagnostics_every',)
 
 
 def guards_functions(function: _F) -> _F:
@@ -52,10 +56,21 @@ class _Signature(inspect.Signature):
   ) -> inspect.BoundArguments:
     _keywords.check('the optimizer', kwargs, self.parameters)
     bound = bind(*args, **kwargs)
+    self._keep_static(bound)
     for name in _FUNCTIONS:
       if callable(value := bound.arguments.get(name)):
         bound.arguments[name] = _guarded(name, value)
     return bound
+
+  def _keep_static(self, bound: inspect.BoundArguments) -> None:
+    """Hands an integer that must stay one as what no number is taken for.
+
+    `inject_hyperparams` makes arrays of Python's integers, not of NumPy's.
+    """
+    for name in _INTEGERS:
+      value = bound.arguments.get(name, self.parameters[name].default)
+      if type(value) is int:
+        bound.arguments[name] = np.int64(value)
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,7 +37,6 @@ class Plan(NamedTuple):
   target_rms_scale: Any  # c, of homeostasis.
   stacked_axes: int
   axis_name: tuple[str, ...] | None
-  diagnose: bool
 
 
 class Inputs(NamedTuple):
@@ -56,7 +55,7 @@ class Proposal(NamedTuple):
   update: Any  # At least float32.
   moments: _signals.Moments | None  # In their own dtypes.
   log_ratio: jax.Array | None  # ℓ, what the controller wants to hear.
-  measured: dict[str, jax.Array] | None  # For the diagnostics.
+  measured: _diagnostics.Statistics | None  # Where they are wanted.
 
 
 def zero_moments(
@@ -91,13 +90,16 @@ def zero_moments(
   )
 
 
-def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
+def propose(
+  inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
+) -> Proposal:
   """The update of one leaf, up to the controller.
 
   Args:
     inputs: the leaf.
     plan: what is done to it.
     stages: how, with schedules resolved.
+    measure: whether the diagnostics want to know of it.
 
   Returns:
     The proposal. A leaf that is None or empty is left as it is.
@@ -107,13 +109,13 @@ def propose(inputs: Inputs, plan: Plan, stages: _settings.Stages) -> Proposal:
   if not plan.modulate:  # Whatever there is may not fit the leaf.
     inputs = inputs._replace(momentum=None)
   arrays = jax.tree.map(jnp.asarray, inputs)
-  one = functools.partial(_propose_slice, plan=plan, stages=stages)
+  one = functools.partial(
+    _propose_slice, plan=plan, stages=stages, measure=measure
+  )
   return _slices.over_slices(one, plan.stacked_axes)(arrays)
 
 
-def finish(
-  proposal: Proposal, multiplier: jax.Array | None, like: Any
-) -> tuple[Any, _diagnostics.Statistics | None]:
+def finish(proposal: Proposal, multiplier: jax.Array | None, like: Any) -> Any:
   """The update of one leaf, from the controller on.
 
   Args:
@@ -123,22 +125,18 @@ def finish(
     like: the base's update, whose dtype the update gets.
 
   Returns:
-    The update, and its statistics where they are wanted.
+    The update.
   """
-  update, statistics = proposal.update, None
+  update = proposal.update
   if update is None:
-    return None, None
-  if proposal.measured is not None:
-    statistics = _diagnostics.complete(
-      proposal.measured, 1.0 if multiplier is None else multiplier
-    )
+    return None
   if multiplier is not None:
     update = _dtypes.times(multiplier, update)
-  return _dtypes.downcast(update, jnp.asarray(like)), statistics
+  return _dtypes.downcast(update, jnp.asarray(like))
 
 
 def _propose_slice(
-  inputs: Inputs, plan: Plan, stages: _settings.Stages
+  inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
 ) -> Proposal:
   """The proposal of one tensor that has at least one element."""
   dtype = _dtypes.compute_dtype(
@@ -177,7 +175,7 @@ def _propose_slice(
   log_ratio = measured = None
   if plan.group is not None:
     log_ratio = _controller.log_ratio(tensor)
-  if plan.diagnose:
+  if measure:
     measured = _diagnostics.measure(
       _diagnostics.Sample(
         tensor,

@@ -75,6 +75,7 @@ def neuroplastic_optimizer(
   axis_name: Any = None,
   state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
+  diagnostics_every: int = 1,
   eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """The NeuroPlastic optimizer, complete with learning rate and sign.
@@ -121,6 +122,8 @@ def neuroplastic_optimizer(
     state_dtype: the floating dtype of the moments; None for that of the params.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`.
+    diagnostics_every: n ≥ 1, a Python integer. The statistics are those of
+      updates n, 2n, 3n and so on, and are kept in between.
     eps: ε > 0.
 
   Returns:
@@ -182,6 +185,7 @@ def neuroplastic_optimizer(
     axis_name=axis_name,
     state_dtype=state_dtype,
     diagnostics=diagnostics,
+    diagnostics_every=diagnostics_every,
     eps=eps,
   )
   steps = [

@@ -52,6 +52,7 @@ def neuroplastic(
   axis_name: Any = None,
   state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
+  diagnostics_every: int = 1,
   eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """Modulates a base update by the plasticity of each parameter.
@@ -134,6 +135,12 @@ def neuroplastic(
       such decays and for params in low precision.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`. None keeps none and costs nothing.
+    diagnostics_every: n ≥ 1, a Python integer. The statistics are those of
+      updates n, 2n, 3n and so on, and are kept in between. With n > 1, an
+      update that is due costs about as much as two and the statistics; the
+      others cost what they cost without diagnostics. Under `vmap`, where a
+      conditional computes both of its branches, every update costs as much as
+      one that is due.
     eps: ε > 0.
 
   Returns:
@@ -218,6 +225,7 @@ def neuroplastic(
     axis_name=axis_name,
     state_dtype=_dtypes.check_state_dtype(state_dtype),
     diagnostics=diagnostics,
+    diagnostics_every=_diagnostics.check_every(diagnostics_every),
   )
   return optax.GradientTransformationExtraArgs(
     transformation.init, transformation.update
@@ -237,6 +245,7 @@ class _Transformation:
   axis_name: Any
   state_dtype: Any
   diagnostics: _diagnostics.Mode | None
+  diagnostics_every: int
 
   def init(self, params: _types.Params) -> NeuroplasticState:
     """The state before the first update."""
@@ -285,42 +294,63 @@ class _Transformation:
     plans = self._plan(like)
     step = _momentum.Step(self.base, state.base, base_state, flat, extra_args)
     base_leaves = flat.align('the updates of the base', base_updates)
-    inputs = map(
-      _leaf.Inputs,
+    columns = zip(
       flat.leaves,
       base_leaves,
       self._parameters(like, params),
       self.stages.modulation.momenta(step),
       self._flatten_moments(flat, state),
+      strict=True,
     )
+    inputs = [_leaf.Inputs(*row) for row in columns]
     stages = self.stages.at(state.count)
-    proposals = [
-      _leaf.propose(each, plan, stages)
-      for each, plan in zip(inputs, plans, strict=True)
-    ]
-    finished = [
-      _leaf.finish(*each)
-      for each in zip(
-        proposals,
-        self._multipliers(proposals, plans),
-        base_leaves,
-        strict=True,
-      )
-    ]
-    return flat.unflatten(
-      [update for update, _ in finished]
-    ), NeuroplasticState(
-      count=optax.safe_increment(state.count),
-      **self._unflatten_moments(flat, [each.moments for each in proposals]),
-      base=base_state,
-      diagnostics=_diagnostics.collect(
+
+    def propose(*, measure: bool) -> list[_leaf.Proposal]:
+      return [
+        _leaf.propose(each, plan, stages, measure=measure)
+        for each, plan in zip(inputs, plans, strict=True)
+      ]
+
+    def measured(proposals: list[_leaf.Proposal]) -> Any:
+      multipliers = self._multipliers(proposals, plans)
+      return _diagnostics.collect(
         self.diagnostics,
         flat,
         [plan.stacked_axes for plan in plans],
-        [statistics for _, statistics in finished],
-        (stages.settings.min_alpha, stages.settings.max_alpha),
-      ),
+        [
+          _diagnostics.complete(proposal.measured, multiplier)
+          for proposal, multiplier in zip(proposals, multipliers, strict=True)
+        ],
+      )
+
+    due = self._diagnostics_are_due(state.count)
+    proposals = propose(measure=due is True)
+    updates = map(
+      _leaf.finish, proposals, self._multipliers(proposals, plans), base_leaves
     )
+    diagnostics = state.diagnostics
+    if due is True:
+      diagnostics = measured(proposals)
+    elif due is not False:
+      # All is computed once more: what is measured would otherwise have to be
+      # written to memory at every update, for the conditional to read.
+      diagnostics = jax.lax.cond(
+        due, lambda: measured(propose(measure=True)), lambda: diagnostics
+      )
+    return flat.unflatten(list(updates)), NeuroplasticState(
+      count=optax.safe_increment(state.count),
+      **self._unflatten_moments(flat, [each.moments for each in proposals]),
+      base=base_state,
+      diagnostics=diagnostics,
+    )
+
+  def _diagnostics_are_due(self, count: jax.Array) -> bool | jax.Array:
+    """Whether the update after `count` others is measured."""
+    if self.diagnostics is None:
+      return False
+    if self.diagnostics_every == 1:
+      return True
+    return (count + 1) % self.diagnostics_every == 0
 
   def _plan(self, flat: _trees.Flat) -> list[_leaf.Plan]:
     """What is to be done to each leaf; `flat` is of params, or like them."""
@@ -341,7 +371,6 @@ class _Transformation:
       scales,
       _slices.stacked(self.stacked_axes, flat),
       _slices.axis_names(self.axis_name, flat),
-      [self.diagnostics is not None] * count,
     )
     return [_leaf.Plan(*row) for row in zip(*columns, strict=True)]
 

@@ -1,5 +1,6 @@
 """Diagnostics: the right numbers, wherever the state is."""
 
+import functools
 import re
 
 from flax import nnx
@@ -94,15 +95,16 @@ def test_median_is_within_a_bin_of_the_true_one():
 
 def test_pooled_counts_saturate():
   """Two leaves of 1.5 thousand million elements: more than int32 counts."""
-  one = _diagnostics.zeros()._replace(
-    alpha_mean=jnp.float32(1.25),
-    alpha_histogram=jnp.zeros(64, jnp.int32).at[32].set(1_500_000_000),
+  known = {'alpha_mean': 1.25, 'low': 0.5, 'high': 2.0}
+  one = _diagnostics.Statistics(
+    jnp.array([known.get(name, 0.0) for name in _diagnostics._TABLE]),
+    jnp.zeros(64, jnp.int32).at[32].set(1_500_000_000),
   )
-  pooled = _diagnostics.pool([one, one], (0.5, 2.0))
-  assert pooled.alpha_histogram[32] == jnp.iinfo(jnp.int32).max
-  assert jnp.sum(pooled.alpha_histogram != 0) == 1
-  assert abs(pooled.alpha_mean - 1.25) < 1e-6
-  assert abs(pooled.alpha_median - 1.25) < 1.5 / 64
+  pooled = _diagnostics.pool([one, one]).named()
+  assert pooled['alpha_histogram'][32] == jnp.iinfo(jnp.int32).max
+  assert jnp.sum(pooled['alpha_histogram'] != 0) == 1
+  assert abs(pooled['alpha_mean'] - 1.25) < 1e-6
+  assert abs(pooled['alpha_median'] - 1.25) < 1.5 / 64
 
 
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
@@ -237,7 +239,7 @@ def test_off_they_cost_nothing(monkeypatch):
   program = lower()
   assert not jax.tree.leaves(optax.tree.get(state, 'diagnostics'))
   # The library without the feature makes the same program.
-  for name in ('measure', 'histogram', 'complete', 'pool', 'zeros', 'median'):
+  for name in ('measure', 'histogram', 'pool', 'zeros', 'median'):
     monkeypatch.delattr(_diagnostics, name)
   jax.clear_caches()
   assert lower() == program
@@ -313,3 +315,126 @@ def test_they_are_right_of_sharded_arrays(axis_type):
     np.testing.assert_allclose(
       found[name], value, rtol=1e-5, atol=1e-6, err_msg=name
     )
+
+
+EVERY = {
+  'global': dict(diagnostics='global'),
+  'per_leaf': dict(diagnostics='per_leaf', stacked_axes={'a': 1, 'b': 0}),
+  'adam': dict(
+    base=optax.scale_by_adam(),
+    diagnostics='global',
+    controller=LearningRateController(),
+  ),
+}
+
+
+@pytest.mark.parametrize('settings', EVERY.values(), ids=EVERY)
+def test_every_third_update_is_measured_and_kept(settings):
+  always = neuroplastic(**settings)
+  seldom = neuroplastic(**settings, diagnostics_every=3)
+  gradients = jax.tree.map(
+    lambda p: jnp.stack([p * n - 0.3 for n in range(1, 8)]), PARAMS
+  )
+
+  def all_steps(tx):
+    def step(state, gradient):
+      update, state = tx.update(gradient, state, PARAMS)
+      return state, (update, get_diagnostics(state))
+
+    return jax.jit(lambda: jax.lax.scan(step, tx.init(PARAMS), gradients)[1])()
+
+  (update, wanted), (same, found) = all_steps(always), all_steps(seldom)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7),
+    update,
+    same,
+  )
+  zero = jax.tree.map(lambda x: jnp.zeros_like(x[0]), wanted)
+  for i, n in enumerate([0, 0, 3, 3, 3, 6, 6]):
+    expected = zero
+    if n:
+      expected = jax.tree.map(lambda x, n=n: x[n - 1], wanted)
+    jax.tree.map(
+      lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-6),
+      found,
+      expected,
+    )
+
+
+def test_an_update_that_is_not_measured_does_no_more():
+  """What the program does outside the conditional is what it does without."""
+  outside = {}
+  for every in (None, 5):
+    settings = (
+      {}
+      if every is None
+      else dict(diagnostics='global', diagnostics_every=every)
+    )
+    tx = neuroplastic(**settings)
+    jaxpr = jax.make_jaxpr(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
+    names = [eqn.primitive.name for eqn in jaxpr.eqns]
+    outside[every] = [
+      name for name in names if name not in ('cond', 'rem', 'eq', 'select_n')
+    ]
+  assert 'reduce_sum' in outside[5]
+  assert outside[5].count('reduce_sum') == outside[None].count('reduce_sum')
+
+
+@pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
+@pytest.mark.parametrize('stacked_axes', [0, 1])
+@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
+def test_seldom_measured_of_sharded_arrays(axis_type, mode, stacked_axes):
+  mesh = jax.make_mesh(
+    (8,), ('x',), axis_types=(jax.sharding.AxisType[axis_type],)
+  )
+  g = jnp.asarray(RNG.standard_normal((16, 6)), jnp.float32)
+  one = dict(diagnostics=mode, diagnostics_every=2, stacked_axes=stacked_axes)
+  _, state = _last(neuroplastic(**one), g, g, 2)
+  with jax.set_mesh(mesh):
+    split = jax.device_put(g, jax.NamedSharding(mesh, jax.P('x', None)))
+    _, sharded = _last(neuroplastic(**one), split, split, 2)
+    found = get_diagnostics(sharded)
+  for name, value in get_diagnostics(state).items():
+    np.testing.assert_allclose(
+      found[name], value, rtol=1e-5, atol=1e-6, err_msg=name
+    )
+
+
+def test_seldom_measured_in_a_vmap_is_the_same():
+  tx = neuroplastic(diagnostics='global', diagnostics_every=2)
+  trees = [PARAMS, jax.tree.map(lambda p: 2 * p, PARAMS)]
+  many = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+  state = jax.vmap(tx.init)(many)
+  for _ in range(3):
+    _, state = jax.jit(jax.vmap(tx.update))(many, state, many)
+  found = jax.vmap(get_diagnostics)(state)
+  for i, tree in enumerate(trees):
+    _, one = _last(tx, tree, tree)
+    for name, value in get_diagnostics(one).items():
+      np.testing.assert_allclose(found[name][i], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('every', [1, 4, np.int32(2)])
+def test_every_is_no_hyperparameter(every):
+  make = optax.inject_hyperparams(neuroplastic_optimizer)
+  tx = make(0.1, diagnostics='global', diagnostics_every=every)
+  _, state = _last(tx, updates=4)
+  assert 'diagnostics_every' not in state.hyperparams
+  assert get_diagnostics(state)['alpha_mean'] > 0
+  assert 'diagnostics_every' not in make(0.1).init(PARAMS).hyperparams
+
+
+@pytest.mark.parametrize(
+  ('every', 'error'),
+  [
+    (0, ValueError),
+    (-3, ValueError),
+    (2.0, TypeError),
+    (True, TypeError),
+    (jnp.int32(2), TypeError),
+    (None, TypeError),
+  ],
+)
+def test_every_is_a_positive_integer(every, error):
+  with pytest.raises(error, match=r'diagnostics_every must be an integer ≥ 1'):
+    neuroplastic(diagnostics='global', diagnostics_every=every)
