@@ -102,8 +102,13 @@ def _first_moves(
     )
 
   # Evaluated at once under `jit` too, so that nothing is left in the program,
-  # and operation by operation, since nothing is worth compiling here.
-  with jax.ensure_compile_time_eval(), jax.disable_jit():
+  # and operation by operation, since nothing is worth compiling here. Optax's
+  # Adam does not work where promotion is strict.
+  with (
+    jax.ensure_compile_time_eval(),
+    jax.disable_jit(),
+    jax.numpy_dtype_promotion('standard'),
+  ):
     ones, gradients = filled(1.0), filled(gradient)
     state = base.init(ones)
     moves: list[float] = []

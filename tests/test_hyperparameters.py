@@ -231,7 +231,7 @@ def test_schedules_may_return_any_kind_of_number(name, arguments):
   # Members of an ensemble, each with a number of its own.
   jax.vmap(
     lambda x: [
-      update() for update in _update_once(arguments(lambda count: x + count))
+      update() for update in _update_once(arguments(lambda count: x * 2))
     ]
   )(jnp.ones(2))
 

@@ -54,7 +54,7 @@ def test_state_dtype_halves_the_state(state_dtype):
 
 
 def test_the_count_saturates():
-  tx = neuroplastic(plasticity_scale=lambda count: count * 0.0)
+  tx = neuroplastic(plasticity_scale=lambda count: jnp.float32(count) * 0.0)
   params = jnp.ones(2)
   most = jnp.iinfo(jnp.int32).max
   state = tx.init(params)._replace(count=jnp.asarray(most, jnp.int32))

@@ -60,7 +60,8 @@ def _sum_transformation(which, **kwargs):
 def test_sums_are_right(which, dtype, stacked_axes):
   g, p = array(3, 2, 8, dtype=dtype), array(3, 2, 8, dtype=dtype)
   if dtype == 'complex64':
-    g, p = g + 1j * array(3, 2, 8), p - 2j * array(3, 2, 8)
+    g = g + 1j * array(3, 2, 8, dtype=dtype)
+    p = p - 2j * array(3, 2, 8, dtype=dtype)
   tx = _sum_transformation(which, stacked_axes=stacked_axes)
   u, _ = tx.update(g, tx.init(p), p)
   axes = g.shape[:stacked_axes]
