@@ -2,9 +2,9 @@
 
     signals → α → modulation → decay → homeostasis → controller
 
-Before the controller can speak it has to hear every leaf of a group, so that
-there are two functions: `propose` up to there, `finish` from there. What a tree
-is, only `_transform` knows.
+`remember` updates the moments. Before the controller can speak it has to hear
+every leaf of a group, so that two functions do the rest: `propose` up to there,
+`finish` from there. What a tree is, only `_transform` knows.
 """
 
 from collections.abc import Hashable
@@ -40,7 +40,10 @@ class Plan(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """One leaf, in its own dtypes; None for what is not needed."""
+  """One leaf, in its own dtypes; None for what is not needed.
+
+  The moments are those before this update; for `propose`, those after it.
+  """
 
   gradient: Any
   base_update: Any
@@ -53,7 +56,6 @@ class Proposal(NamedTuple):
   """One leaf's update before the controller has spoken."""
 
   update: Any  # At least float32.
-  moments: _signals.Moments | None  # In their own dtypes.
   log_ratio: jax.Array | None  # ℓ, what the controller wants to hear.
   measured: _diagnostics.Statistics | None  # Where they are wanted.
 
@@ -90,6 +92,29 @@ def zero_moments(
   )
 
 
+def remember(inputs: Inputs, stages: _settings.Stages) -> Inputs:
+  """The leaf with its moments after this update, in at least float32."""
+  if _is_absent(inputs.gradient) or inputs.moments is None:
+    return inputs
+  dtype = _compute_dtype(inputs)
+  settings, _, _ = stages.cast(dtype)
+  moments = _signals.update_moments(
+    _dtypes.upcast(jnp.asarray(inputs.gradient), dtype),
+    _dtypes.upcast(inputs.moments, dtype),
+    settings.activity_decay,
+    settings.memory_b1,
+    settings.memory_b2,
+  )
+  return inputs._replace(moments=moments)
+
+
+def stored(
+  moments: _signals.Moments | None, like: _signals.Moments | None
+) -> _signals.Moments | None:
+  """Moments in the dtypes of those that they replace."""
+  return jax.tree.map(_dtypes.downcast, moments, like)
+
+
 def propose(
   inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
 ) -> Proposal:
@@ -104,8 +129,8 @@ def propose(
   Returns:
     The proposal. A leaf that is None or empty is left as it is.
   """
-  if inputs.gradient is None or 0 in jnp.shape(inputs.gradient):
-    return Proposal(inputs.base_update, inputs.moments, None, None)
+  if _is_absent(inputs.gradient):
+    return Proposal(inputs.base_update, None, None)
   if not plan.modulate:  # Whatever there is may not fit the leaf.
     inputs = inputs._replace(momentum=None)
   arrays = jax.tree.map(jnp.asarray, inputs)
@@ -139,25 +164,10 @@ def _propose_slice(
   inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
 ) -> Proposal:
   """The proposal of one tensor that has at least one element."""
-  dtype = _dtypes.compute_dtype(
-    (inputs.gradient, inputs.base_update, inputs.moments)
-  )
+  dtype = _compute_dtype(inputs)
   settings, modulation, homeostasis = stages.cast(dtype)
   wide = _dtypes.upcast(inputs, dtype)
-  moments = None
-  if wide.moments is not None:
-    moments = _signals.update_moments(
-      wide.gradient,
-      wide.moments,
-      settings.activity_decay,
-      settings.memory_b1,
-      settings.memory_b2,
-    )
-  tensor = _seen(
-    wide._replace(moments=moments),
-    settings,
-    _reductions.Reductions(plan.axis_name),
-  )
+  tensor = _seen(wide, settings, _reductions.Reductions(plan.axis_name))
   u = modulated = _modulated(modulation, tensor, plan.modulate)
   if plan.decay:
     u = u + _dtypes.times(settings.weight_decay, wide.parameter)
@@ -186,8 +196,18 @@ def _propose_slice(
         settings.max_alpha,
       )
     )
-  stored = jax.tree.map(_dtypes.downcast, moments, inputs.moments)
-  return Proposal(u, stored, log_ratio, measured)
+  return Proposal(u, log_ratio, measured)
+
+
+def _is_absent(gradient: Any) -> bool:
+  """Whether a leaf is None or empty."""
+  return gradient is None or 0 in jnp.shape(gradient)
+
+
+def _compute_dtype(inputs: Inputs) -> Any:
+  return _dtypes.compute_dtype(
+    (inputs.gradient, inputs.base_update, inputs.moments)
+  )
 
 
 def _modulated(

@@ -302,8 +302,9 @@ class _Transformation:
       self._flatten_moments(flat, state),
       strict=True,
     )
-    inputs = [_leaf.Inputs(*row) for row in columns]
     stages = self.stages.at(state.count)
+    old = [_leaf.Inputs(*row) for row in columns]
+    inputs = [_leaf.remember(each, stages) for each in old]
 
     def propose(*, measure: bool) -> list[_leaf.Proposal]:
       return [
@@ -332,14 +333,21 @@ class _Transformation:
     if due is True:
       diagnostics = measured(proposals)
     elif due is not False:
-      # All is computed once more: what is measured would otherwise have to be
-      # written to memory at every update, for the conditional to read.
+      # All but the moments is computed once more. What is measured would
+      # otherwise be written to memory at every update, for the conditional to
+      # read; given the old moments, which are overwritten, it would copy them.
       diagnostics = jax.lax.cond(
         due, lambda: measured(propose(measure=True)), lambda: diagnostics
       )
     return flat.unflatten(list(updates)), NeuroplasticState(
       count=optax.safe_increment(state.count),
-      **self._unflatten_moments(flat, [each.moments for each in proposals]),
+      **self._unflatten_moments(
+        flat,
+        [
+          _leaf.stored(new.moments, each.moments)
+          for new, each in zip(inputs, old, strict=True)
+        ],
+      ),
       base=base_state,
       diagnostics=diagnostics,
     )
