@@ -39,6 +39,9 @@ def main(names: Sequence[str]) -> None:
   if len(names) != 1:
     known = ', '.join(published.PUBLISHED)
     raise errors.UserError(f'give one NAME: {known}')
+  for flag in ('idx_dir', 'data_dir'):
+    if (name := flags.FLAGS[flag].value) is not None:
+      program.folder(flag, name)
   preparing.prepare(
     names[0],
     idx_dir=flags.FLAGS.idx_dir,
