@@ -38,6 +38,8 @@ def define_config(name: str) -> None:
       f'error: --{CONFIG}.…: there is no group of settings {e.args[0]}; '
       '--helpfull lists them.'
     )
+  except flags.Error as e:  # A --flagfile that cannot be read.
+    _fail(' '.join(str(e).split()), 1)
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import os
 from pathlib import Path
 import re
@@ -10,6 +11,15 @@ from experiments import errors
 
 # TensorStore and array_record raise a ValueError or a RuntimeError of it.
 _CODE = re.compile(r"os_error_code='(\d+)'|OS error (\d+)")
+
+# What a checkpoint has besides its arrays, generously.
+_FILES, _MARGIN = 40, 2**18
+# Of the disk, not of a path that somebody named.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+class WritingError(errors.StorageError):
+  """Something cannot be written; the message names it, and the reason."""
 
 
 @contextlib.contextmanager
@@ -23,7 +33,7 @@ def writing(path: Path) -> Iterator[None]:
     Nothing.
 
   Raises:
-    StorageError: the system refuses; any other error passes.
+    WritingError: the system refuses; any other error passes.
   """
   try:
     yield
@@ -33,7 +43,36 @@ def writing(path: Path) -> Iterator[None]:
     reason = refusal(e)
     if reason is None:
       raise
-    raise errors.StorageError(f'cannot write {path}: {reason}') from e
+    raise WritingError(f'cannot write {path}: {reason}') from e
+
+
+def check_room(folder: Path, size: int) -> None:
+  """Fails where a folder cannot take what is going to be written.
+
+  For writers that fail badly: TensorStore's threads print what they meet.
+
+  Args:
+    folder: where it goes.
+    size: how many bytes there will be, not counting what is around them.
+
+  Raises:
+    OSError: the system does not take so many bytes, or files.
+  """
+  found = os.statvfs(folder)
+  # Some file systems do not count files.
+  if found.f_files and found.f_favail < _FILES:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+  if not hasattr(os, 'posix_fallocate'):
+    return
+  probe = folder / 'probe'
+  try:
+    with probe.open('wb') as file:
+      os.posix_fallocate(file.fileno(), 0, size + _MARGIN)
+  except OSError as e:
+    if e.errno in REFUSALS:
+      raise
+  finally:
+    probe.unlink(missing_ok=True)
 
 
 def refusal(error: BaseException) -> str | None:

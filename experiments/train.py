@@ -19,12 +19,14 @@ import hashlib
 import json
 from pathlib import Path
 import sys
+from typing import Any
 
 from absl import flags
 import jax
 
 from experiments import errors
 from experiments import program
+from experiments import storage
 from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.reporting.console import Reporter
@@ -81,6 +83,17 @@ def default_workdir(config: Config) -> Path:
   return Path('runs') / f'{dataset}-{config.model}-{digest}'
 
 
+def _train(config: Config, workdir: Path, *args: Any, **kwargs: Any) -> None:
+  try:
+    run.train(config, workdir, *args, **kwargs)
+  except storage.WritingError as e:
+    if not workdir.is_dir():
+      raise
+    raise storage.WritingError(
+      f'{e}; once that is mended, the same command resumes the run.'
+    ) from e
+
+
 def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
@@ -100,7 +113,7 @@ def main(_: Sequence[str]) -> None:
     observer = run.Observer()
     if distributed.is_primary():
       observer = Reporter(program.console())
-    run.train(
+    _train(
       config,
       workdir,
       observer,

@@ -109,12 +109,13 @@ class Checkpoints:
       history: the metrics.
 
     Raises:
-      StorageError: the system refuses, or the directory is gone. The
+      WritingError: the system refuses, or the directory is gone. The
         checkpoints before are as they were.
     """
     leaves = _by_path(distributed.fetch(state))
     temporary = self._directory / f'{number}{_TEMPORARY}'
-    distributed.on_primary(lambda: self._begin(temporary))
+    size = sum(leaf.nbytes for leaf in leaves.values())
+    distributed.on_primary(lambda: self._begin(temporary, size))
     try:
       with storage.writing(self._directory / str(number)):
         self._checkpointer.save(
@@ -128,13 +129,15 @@ class Checkpoints:
       raise
     self._latest = number
 
-  def _begin(self, temporary: Path) -> None:
+  def _begin(self, temporary: Path, size: int) -> None:
     # Orbax would make the directory again, in a run that is gone.
     if not self._directory.is_dir():
-      raise errors.StorageError(
+      raise storage.WritingError(
         f'cannot write {self._directory}: the folder was removed'
       )
-    with storage.writing(temporary):
+    number = temporary.name.removesuffix(_TEMPORARY)
+    with storage.writing(self._directory / number):
+      storage.check_room(self._directory, size)
       temporary.mkdir()
 
   def _commit(self, number: int, temporary: Path, history: History) -> None:

@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     error it is gone.
 
   Raises:
-    StorageError: the system refuses.
+    WritingError: the system refuses.
   """
   temporary = temporary_of(path)
   with storage.writing(path):

@@ -13,6 +13,7 @@ import shutil
 from typing import Any
 
 from experiments import errors
+from experiments import storage
 from experiments.training import files
 
 CONFIG = 'config.json'
@@ -64,6 +65,7 @@ def opened(
 
   Raises:
     RunDirectoryError: the directory is in use, or holds something else.
+    WritingError: the disk does not take what is written.
   """
   with contextlib.ExitStack() as stack:
     try:
@@ -85,6 +87,8 @@ def opened(
         'another directory.'
       ) from None
     except OSError as e:
+      if e.errno in storage.REFUSALS:
+        raise storage.WritingError(f'cannot write {path}: {e.strerror}') from e
       raise RunDirectoryError(
         f'--workdir={path} cannot be used: {e.strerror}.'
       ) from e
