@@ -46,6 +46,19 @@ def writing(path: Path) -> Iterator[None]:
     raise WritingError(f'cannot write {path}: {reason}') from e
 
 
+def make_below(root: Path, folder: Path) -> None:
+  """Makes a folder and its parents, but not the one that they are all in.
+
+  Args:
+    root: which must be there: what was removed under a run stays gone.
+    folder: below it.
+  """
+  path = root
+  for part in folder.relative_to(root).parts:
+    path /= part
+    path.mkdir(exist_ok=True)
+
+
 def check_room(folder: Path, size: int) -> None:
   """Fails where a folder cannot take what is going to be written.
 

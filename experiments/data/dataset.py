@@ -14,6 +14,10 @@ class DatasetNotPreparedError(errors.UserError, FileNotFoundError):
   """The data set is not on disk; the message names the command to run."""
 
 
+class DatasetDamagedError(DatasetNotPreparedError):
+  """What is on disk is not what was prepared; the message says it all."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
   """All that is known of a data set before a pixel is read.

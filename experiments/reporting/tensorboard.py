@@ -52,12 +52,9 @@ class Events:
     self._alpha_bounds = alpha_bounds
     file = f'{_PREFIX}{int(time.time())}.{socket.gethostname()}'
     self._paths = [directory / name / file for name in names]
-    with storage.writing(directory):
-      # Not its parents: a run directory that is gone stays gone.
-      directory.parent.mkdir(exist_ok=True)
     for trial, path in enumerate(self._paths):
       with files.replacing(path) as temporary:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.make_below(directory.parents[1], path.parent)
         temporary.write_bytes(_records(self._so_far(history, trial)))
         for old in [
           *path.parent.glob(f'{_PREFIX}*'),
