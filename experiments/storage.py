@@ -5,12 +5,8 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-import re
 
 from experiments import errors
-
-# TensorStore and array_record raise a ValueError or a RuntimeError of it.
-_CODE = re.compile(r"os_error_code='(\d+)'|OS error (\d+)")
 
 # What a checkpoint has besides its arrays, generously.
 _FILES, _MARGIN = 40, 2**18
@@ -92,6 +88,6 @@ def refusal(error: BaseException) -> str | None:
   """What the system said if it caused an error; None if it did not."""
   if isinstance(error, OSError):
     return error.strerror or str(error)
-  if match := _CODE.search(str(error)):
-    return os.strerror(int(match[1] or match[2]))
-  return None
+  # TensorStore and array_record make other errors of it, with its words.
+  reasons = (os.strerror(code) for code in sorted(REFUSALS))
+  return next((each for each in reasons if each in str(error)), None)
