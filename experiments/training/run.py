@@ -141,7 +141,9 @@ class Run:
 
   def record(self, arm: str, history: records.History) -> None:
     """Takes an arm's metrics, and writes all that is known of the run."""
-    self.histories[arm] = history
+    found = {**self.histories, arm: history}
+    # A later arm may have been there before.
+    self.histories = {x: found[x] for x in self.config.arms if x in found}
     if not distributed.is_primary():
       return
     config, steps = self.config, self.setting.steps_per_epoch
