@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from experiments import discovery
 from experiments import errors
 
 ImageShape = tuple[int, int, int]  # Height, width, channels.
@@ -88,4 +89,4 @@ class Source:
 
 # By the part of the name that comes before the first colon, in the order in
 # which people are told of them.
-SOURCES: dict[str, Source] = {}
+SOURCES: discovery.Registry[Source] = discovery.Registry()
