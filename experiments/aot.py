@@ -44,7 +44,7 @@ def main(_: Sequence[str]) -> None:
   jax.config.update('jax_platforms', 'cpu')
   config = Config.resolve(flags.FLAGS.config)
   workdir = None
-  if flags.FLAGS.workdir:
+  if flags.FLAGS.workdir is not None:
     workdir = program.output_folder(flags.FLAGS.workdir)
   mesh = compiling.mesh_of(flags.FLAGS.topology)
   console = program.wide_console()

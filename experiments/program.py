@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 import functools
+import os
 from pathlib import Path
+import signal
 import sys
+from typing import Any, NoReturn
 
 from absl import app
 from absl import flags
@@ -12,8 +15,10 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from experiments import errors
+from experiments import interrupts
 
 CONFIG = 'config'
+_TRACEBACK = 'Traceback (most recent call last)'
 
 
 def define_config(name: str) -> None:
@@ -33,6 +38,8 @@ def define_config(name: str) -> None:
       f'error: --{CONFIG}.…: there is no group of settings {e.args[0]}; '
       '--helpfull lists them.'
     )
+  except flags.Error as e:  # A --flagfile that cannot be read.
+    _fail(' '.join(str(e).split()), 1)
 
 
 def run(
@@ -45,7 +52,15 @@ def run(
       `UserError`.
     positional: whether there may be anything besides flags.
   """
-  app.run(functools.partial(_main, main, positional), flags_parser=_parse)
+  interrupts.raise_them()
+  try:
+    app.run(functools.partial(_main, main, positional), flags_parser=_parse)
+  except KeyboardInterrupt as e:
+    number = getattr(e, 'number', signal.SIGINT)
+    sys.exit(interrupts.say(number, 'interrupted. Run the same command again.'))
+  finally:
+    # What comes now would show a traceback of how Python ends.
+    interrupts.end_at_once()
 
 
 def _main(
@@ -62,24 +77,81 @@ def _main(
       )
     main(argv[1:])
   except errors.UserError as e:
-    sys.exit(f'error: {e}')
+    _fail(str(e), e.code)
+  except OSError as e:
+    # Whatever was not written or read by way of `storage.writing`.
+    if e.errno is None:
+      raise
+    where = f'{e.filename}: ' if e.filename is not None else ''
+    _fail(f'{where}{e.strerror}.', errors.StorageError.code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+  print(f'error: {message}', file=sys.stderr)
+  sys.exit(code)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  """Parses the flags; a configuration that cannot be read is one sentence."""
+  """Parses the flags; what is wrong with them is one sentence."""
+  logging.set_verbosity(logging.ERROR)  # We say it ourselves.
   try:
-    rest = app.parse_flags_with_usage(list(argv))
+    rest = flags.FLAGS(list(argv))
     if CONFIG in flags.FLAGS:
-      dict(getattr(flags.FLAGS, CONFIG))  # Reads the file.
+      _check_config(getattr(flags.FLAGS, CONFIG))
     return rest
+  except flags.Error as e:
+    if _TRACEBACK in str(e):  # Of get_config(), when it is called.
+      _fail_config(str(e).splitlines()[-1])
+    _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', 1)
   except OSError as e:
     # The last line is the reason, the others what ml_collections tried.
-    sys.exit(f'error: --{CONFIG}: {str(e).splitlines()[-1].strip()}')
+    _fail(f'--{CONFIG}: {str(e).splitlines()[-1].strip()}', 1)
   except Exception as e:  # Whatever the code in the user's file raises.
-    sys.exit(
-      f'error: --{CONFIG} must name a Python file that defines get_config() '
-      f'({type(e).__name__}: {str(e).splitlines()[0] if str(e) else "?"}).'
+    text = str(e).splitlines()[0] if str(e) else '?'
+    _fail_config(f'{type(e).__name__}: {text}')
+
+
+def _check_config(config: Any) -> None:
+  """Reads the file, if that was not done, and looks at what it gave."""
+  try:
+    dict(config)
+  except (TypeError, ValueError):
+    _fail_config('it must return an ml_collections.ConfigDict')
+
+
+def _fail_config(reason: str) -> NoReturn:
+  _fail(
+    f'--{CONFIG} must name a Python file that defines get_config() ({reason}).',
+    1,
+  )
+
+
+def folder(flag: str, name: str) -> Path:
+  """The folder that a flag names.
+
+  Args:
+    flag: what the flag is called.
+    name: its value.
+
+  Returns:
+    The path; there may be nothing yet.
+
+  Raises:
+    InvalidValueError: there cannot be a folder of that name.
+  """
+  if not name:
+    raise errors.InvalidValueError(
+      f'--{flag} must name a folder, got {name!r}.'
     )
+  # The shell leaves the ~ of --workdir=~/x as it is.
+  path = Path(os.path.expanduser(name))
+  for each in (path, *path.parents):
+    if each.is_symlink() and not each.exists():
+      raise errors.InvalidValueError(
+        f'--{flag}={name}: {each} is a link to {os.readlink(each)}, which does '
+        'not exist.'
+      )
+  return path
 
 
 def output_folder(name: str) -> Path:
@@ -88,8 +160,7 @@ def output_folder(name: str) -> Path:
   Raises:
     InvalidValueError: it cannot be.
   """
-  # The shell leaves the ~ of --workdir=~/x as it is.
-  path = Path(name).expanduser()
+  path = folder('workdir', name)
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as e:

@@ -17,16 +17,17 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
-import signal
 import sys
+from typing import Any
 
 from absl import flags
 import jax
 
 from experiments import errors
 from experiments import program
+from experiments import storage
+from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.reporting.console import Reporter
 from experiments.training import distributed
@@ -70,10 +71,27 @@ def define_flags() -> None:
 
 def default_workdir(config: Config) -> Path:
   """A directory that other configurations do not share."""
-  text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+  # Whatever a run can be resumed with leads to the same directory.
+  settings = {
+    name: value
+    for name, value in dataclasses.asdict(config).items()
+    if not fields.is_free(Config, name)
+  }
+  text = json.dumps(settings, sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
   dataset = config.dataset.replace(':', '_')
   return Path('runs') / f'{dataset}-{config.model}-{digest}'
+
+
+def _train(config: Config, workdir: Path, *args: Any, **kwargs: Any) -> None:
+  try:
+    run.train(config, workdir, *args, **kwargs)
+  except storage.WritingError as e:
+    if not workdir.is_dir():
+      raise
+    raise storage.WritingError(
+      f'{e}; once that is mended, the same command resumes the run.'
+    ) from e
 
 
 def main(_: Sequence[str]) -> None:
@@ -87,14 +105,17 @@ def main(_: Sequence[str]) -> None:
       process_id=given.process_id,
     )
     config = Config.resolve(given.config)
-    workdir = given.workdir or default_workdir(config)
+    workdir = default_workdir(config)
+    if given.workdir is not None:
+      workdir = program.folder('workdir', given.workdir)
+    if given.data_dir is not None:
+      program.folder('data_dir', given.data_dir)
     observer = run.Observer()
     if distributed.is_primary():
       observer = Reporter(program.console())
-    run.train(
+    _train(
       config,
-      # The shell leaves the ~ of --workdir=~/x as it is.
-      Path(os.path.expanduser(workdir)),
+      workdir,
       observer,
       data_dir=given.data_dir,
       resume=given.resume,
@@ -104,17 +125,9 @@ def main(_: Sequence[str]) -> None:
     distributed.leave_if_lost(e)
     raise
   except stopping.StoppedError as e:
-    print(
-      f'stopped and saved: {e}. Run the same command to resume.',
-      file=sys.stderr,
-    )
+    text = f'stopped and saved: {e}. Run the same command to resume.'
+    print(text, file=sys.stderr)
     sys.exit(128 + e.number)
-  except KeyboardInterrupt:
-    print(
-      '\ninterrupted. Run the same command to resume from the last checkpoint.',
-      file=sys.stderr,
-    )
-    sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ class Config:
   # Tokens in a sequence.
   sequence_length: int = fields.integer(1024, low=1)
   # From this number of elements on, a tensor is split over the devices.
-  min_size_to_shard: int = fields.integer(2**22, low=1)
+  min_size_to_shard: int = fields.integer(2**22, low=1, high=2**63 - 1)
 
   @classmethod
   def resolve(cls, config: Mapping[str, Any]) -> 'Config':

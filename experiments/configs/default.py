@@ -138,14 +138,14 @@ class Config:
 
   # How many seeds, and the first.
   seeds: int = fields.integer(5, low=1)
-  seed: int = fields.integer(0, low=0)
+  seed: int = fields.integer(0, low=0, high=2**32 - 1)
   # How many seeds train at once on a device; 0 for 1 on CPUs, else all.
-  lanes: int = fields.integer(0, low=0)
+  lanes: int = fields.integer(0, low=0, free=True)
 
   # Epochs from one checkpoint to the next.
-  checkpoint_every: int = fields.integer(1, low=1)
+  checkpoint_every: int = fields.integer(1, low=1, free=True)
   # Write TensorBoard events too.
-  tensorboard: bool = fields.switch(False)
+  tensorboard: bool = fields.switch(False, free=True)
   # Record and draw what α did at the last update of each epoch, for the arms
   # that have an α.
   diagnostics: bool = fields.switch(True)
@@ -184,6 +184,20 @@ class Config:
     if not values['lanes'] and jax.default_backend() == 'cpu':
       values['lanes'] = 1
     return cls(**values)
+
+  def may_resume(self, name: str, there: Any) -> bool:
+    """Whether results do not show that a run began with another setting.
+
+    Args:
+      name: of the field.
+      there: what it was when the run began.
+
+    Returns:
+      Whether the run, resumed, ends as one that had this setting all along.
+    """
+    if name == 'epochs' and self.schedule == schedules.CONSTANT:
+      return isinstance(there, int) and there < self.epochs
+    return fields.is_free(type(self), name)
 
   @property
   def seed_list(self) -> list[int]:
@@ -244,6 +258,8 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
     rates *= len(arms)
   if len(rates) != len(arms) or not all(0 < r < math.inf for r in rates):
     raise refusal
+  for rate in rates:
+    fields.knob_value('', optimizers.LEARNING_RATE, rate)
   return tuple(rates)
 
 

@@ -21,6 +21,8 @@ from experiments import errors
 # it, or raises an error.
 Check = Callable[[str, Any], Any]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def refusal(name: str, allowed: str, value: Any) -> errors.InvalidValueError:
   """The error that says what a field must be."""
@@ -29,7 +31,9 @@ def refusal(name: str, allowed: str, value: Any) -> errors.InvalidValueError:
   )
 
 
-def checked(default: Any, check: Check, kind: type = object) -> Any:
+def checked(
+  default: Any, check: Check, kind: type = object, *, free: bool = False
+) -> Any:
   """A field with a check of its own.
 
   Args:
@@ -37,24 +41,40 @@ def checked(default: Any, check: Check, kind: type = object) -> Any:
       the configuration fills in.
     check: what a value has to pass.
     kind: the type that a flag is read as; `object` for any Python literal.
+    free: whether results do not depend on it, so that it may change when a run
+      is resumed.
 
   Returns:
     A `dataclasses.field`.
   """
   return dataclasses.field(
-    default=default, metadata={'check': check, 'kind': kind}
+    default=default, metadata={'check': check, 'kind': kind, 'free': free}
   )
 
 
-def integer(default: int | None, low: int) -> Any:
-  """A field that holds an integer ≥ `low`."""
+def is_free(cls: Any, name: str) -> bool:
+  """Whether results do not depend on a field of a configuration."""
+  fields = {field.name: field for field in dataclasses.fields(cls)}
+  return name in fields and fields[name].metadata.get('free', False)
+
+
+def integer(
+  default: int | None,
+  low: int,
+  high: int = 2**31 - 1,
+  *,
+  free: bool = False,
+) -> Any:
+  """A field that holds an integer from `low` to `high`, by default int32's."""
 
   def check(name: str, value: Any) -> int:
     if type(value) is not int or value < low:
       raise refusal(name, f'an integer ≥ {low}', value)
+    if value > high:
+      raise refusal(name, f'an integer ≤ {high}', value)
     return value
 
-  return checked(default, check, int)
+  return checked(default, check, int, free=free)
 
 
 def number(
@@ -75,12 +95,14 @@ def number(
     below = given < high if high_open else given <= high
     if not (above and below):
       raise refusal(name, f'a number in {left}{low:g}, {high:g}{right}', value)
+    if given > _LARGEST:
+      raise refusal(name, f'a number ≤ {_LARGEST:g}, of float32', value)
     return value
 
   return checked(default, check, float)
 
 
-def switch(default: bool) -> Any:
+def switch(default: bool, *, free: bool = False) -> Any:
   """A field that is on or off."""
 
   def check(name: str, value: Any) -> bool:
@@ -88,7 +110,7 @@ def switch(default: bool) -> Any:
       raise refusal(name, 'True or False', value)
     return value
 
-  return checked(default, check, bool)
+  return checked(default, check, bool, free=free)
 
 
 def choice(default: str | None, known: Sequence[str]) -> Any:
@@ -136,7 +158,7 @@ def knob_value(field: str, knob: str, value: Any) -> float:
   """The value of a knob, if it can be one.
 
   Args:
-    field: the field that it stands in.
+    field: the field that it stands in; '' for one that is a knob itself.
     knob: its name.
     value: what the user gave.
 
@@ -146,18 +168,16 @@ def knob_value(field: str, knob: str, value: Any) -> float:
   Raises:
     InvalidValueError: it is no number ≥ 0 (> 0 for a learning rate) of float32.
   """
-  largest = float(np.finfo(np.float32).max)
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
   positive = knob == 'learning_rate'
   if (
     not is_number
-    or not 0 <= value <= largest
+    or not 0 <= value <= _LARGEST
     or (positive and not np.float32(value))
   ):
     bound = '> 0' if positive else '≥ 0'
-    raise refusal(
-      f'{field}.{knob}', f'a finite number {bound} of float32', value
-    )
+    name = f'{field}.{knob}'.lstrip('.')
+    raise refusal(name, f'a finite number {bound} of float32', value)
   return float(value)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from experiments import discovery
 from experiments import errors
 
 ImageShape = tuple[int, int, int]  # Height, width, channels.
@@ -12,6 +13,10 @@ ImageShape = tuple[int, int, int]  # Height, width, channels.
 
 class DatasetNotPreparedError(errors.UserError, FileNotFoundError):
   """The data set is not on disk; the message names the command to run."""
+
+
+class DatasetDamagedError(DatasetNotPreparedError):
+  """What is on disk is not what was prepared; the message says it all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,4 +89,4 @@ class Source:
 
 # By the part of the name that comes before the first colon, in the order in
 # which people are told of them.
-SOURCES: dict[str, Source] = {}
+SOURCES: discovery.Registry[Source] = discovery.Registry()

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import pathlib
 import uuid
-import zipfile
 
 import numpy as np
 
@@ -64,8 +63,9 @@ def _read(path: pathlib.Path, fingerprint: str) -> Arrays | None:
       if str(file[_FINGERPRINT]) == fingerprint:
         # The checksum of each array is verified on the way.
         return {name: file[name] for name in file.files if name != _FINGERPRINT}
-  except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-    pass
+  # What is broken may look encrypted, compressed in a strange way, or huge.
+  except Exception:
+    return None
   return None
 
 

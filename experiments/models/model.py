@@ -7,6 +7,8 @@ from typing import Any
 from flax import nnx
 import jax
 
+from experiments import discovery
+
 ImageShape = tuple[int, int, int]  # Height, width, channels.
 StackedAxes = Callable[[Any, Any], int]
 
@@ -57,8 +59,8 @@ def count(params: Any) -> int:
 
 
 # What `experiments.train` trains, by name.
-MODELS: dict[str, ImageModel] = {}
+MODELS: discovery.Registry[ImageModel] = discovery.Registry()
 # Language models, whose training step `experiments.aot` compiles.
-STACKS: dict[str, ParameterTree] = {}
+STACKS: discovery.Registry[ParameterTree] = discovery.Registry()
 # What `experiments.benchmark` updates besides the parameters of those.
-TREES: dict[str, ParameterTree] = {}
+TREES: discovery.Registry[ParameterTree] = discovery.Registry()

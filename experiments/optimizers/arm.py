@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import optax
 
+from experiments import discovery
+
 LEARNING_RATE = 'learning_rate'
 
 
@@ -96,7 +98,7 @@ class Arm:
 
 
 # In the order in which people are told of them.
-ARMS: dict[str, Arm] = {}
+ARMS: discovery.Registry[Arm] = discovery.Registry()
 
 
 def register(

@@ -6,10 +6,12 @@ import optax
 
 from experiments.optimizers.arm import Setting
 
+# The one that does not depend on how many epochs a run has.
+CONSTANT = 'constant'
 SCHEDULES: dict[str, Callable[[int], optax.Schedule | None]] = {
   # A factor of the learning rate, from the number of updates in all; None for
   # one that is always 1.
-  'constant': lambda steps: None,
+  CONSTANT: lambda steps: None,
   'cosine': lambda steps: optax.cosine_decay_schedule(1.0, steps),
 }
 

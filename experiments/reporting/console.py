@@ -37,28 +37,21 @@ class Reporter(runs.Observer):
     """See the base class."""
     self._say(text)
 
+  def finished_before(self, run: runs.Run, arm: str, session: Session) -> None:
+    """See the base class."""
+    # It may have been killed between its last checkpoint and its last event.
+    _board(run, arm, session.history)
+
   @contextlib.contextmanager
   def training(
     self, run: runs.Run, arm: str, session: Session
   ) -> Iterator[runs.Progress]:
     """See the base class."""
-    with contextlib.ExitStack() as stack:
-      epochs = run.config.epochs
-      shown = stack.enter_context(
-        terminal.progress(
-          self._console, arm, session.done / session.steps, epochs
-        )
-      )
-      board = None
-      if run.config.tensorboard:
-        board = tensorboard.Events(
-          run.workdir / 'tensorboard' / arm,
-          _names(run),
-          session.history.epochs,
-          optimizers.ARMS[arm].alpha_bounds,
-        )
-        stack.enter_context(contextlib.closing(board))
-      yield _Progress(epochs, shown, board)
+    epochs = run.config.epochs
+    with terminal.progress(
+      self._console, arm, session.done / session.steps, epochs
+    ) as shown:
+      yield _Progress(epochs, shown, _board(run, arm, session.history))
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
@@ -103,6 +96,20 @@ class _Progress(runs.Progress):
     self._shown.epoch(history)
     if self._board:
       self._board.add(history)
+
+
+def _board(
+  run: runs.Run, arm: str, history: History
+) -> tensorboard.Events | None:
+  """TensorBoard's files of an arm so far, if the user wants them."""
+  if not run.config.tensorboard:
+    return None
+  return tensorboard.Events(
+    run.workdir / 'tensorboard' / arm,
+    _names(run),
+    history,
+    optimizers.ARMS[arm].alpha_bounds,
+  )
 
 
 def _names(run: runs.Run) -> list[str]:

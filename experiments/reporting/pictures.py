@@ -22,7 +22,7 @@ STYLES = ('-', '--', '-.', ':')
 
 def save(figure: Figure, path: Path, *, dpi: int) -> None:
   """Writes a PNG that appears whole, in a folder that is made if need be."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = files.temporary_of(path)
-  figure.savefig(temporary, format='png', dpi=dpi)
-  temporary.replace(path)
+  with files.replacing(path) as temporary:
+    # Not its parents: a run directory that is gone stays gone.
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(temporary, format='png', dpi=dpi)

@@ -1,15 +1,25 @@
 """TensorBoard events of an arm, a folder for each trial."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import io
 from pathlib import Path
+import socket
+import time
+from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import RecordWriter
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
 
+from experiments import storage
+from experiments.training import files
 from experiments.training.diagnostics import Diagnostics
 from experiments.training.diagnostics import HISTOGRAM
 from experiments.training.records import History
 from experiments.training.records import METRICS
+
+_PREFIX = 'events.out.tfevents.'
 
 
 class Events:
@@ -17,61 +27,99 @@ class Events:
 
   Metrics are scalars; of diagnostics there is a scalar for each statistic and
   parameter tensor, and α's histogram of each tensor.
+
+  The events are made of the metrics of a run, so that those of a resumed one
+  are those of an uninterrupted one, wherever it was killed: what is there is
+  replaced. tensorboardX's own writer would leave what it wrote last to a
+  thread, which dies on a full disk without a word.
   """
 
   def __init__(
     self,
     directory: Path,
     names: Sequence[str],
-    done: int,
+    history: History,
     alpha_bounds: tuple[float, float] | None = None,
   ) -> None:
-    """Opens the files.
+    """Writes the events of all epochs so far.
 
     Args:
-      directory: of the arm.
+      directory: of the arm; what is there is replaced.
       names: a folder for each trial.
-      done: epochs that were recorded before.
+      history: the metrics so far.
       alpha_bounds: α_min and α_max, for the histograms of α.
     """
     self._alpha_bounds = alpha_bounds
-    # What a run killed after its last checkpoint wrote is purged.
-    self._writers = [
-      SummaryWriter(str(directory / name), purge_step=done + 1)
-      for name in names
-    ]
+    file = f'{_PREFIX}{int(time.time())}.{socket.gethostname()}'
+    self._paths = [directory / name / file for name in names]
+    for trial, path in enumerate(self._paths):
+      with files.replacing(path) as temporary:
+        storage.make_below(directory.parents[1], path.parent)
+        temporary.write_bytes(_records(self._so_far(history, trial)))
+        for old in [
+          *path.parent.glob(f'{_PREFIX}*'),
+          *path.parent.glob(f'.{_PREFIX}*'),
+        ]:
+          if old not in (path, temporary):
+            old.unlink()
+
+  def _so_far(self, history: History, trial: int) -> Iterator[Any]:
+    now = time.time()
+    yield event_pb2.Event(wall_time=now, file_version='brain.Event:2')
+    # A viewer that is looking forgets the events that are replaced.
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    yield event_pb2.Event(wall_time=now, step=1, session_log=start)
+    seconds = history['train_seconds'] + history['test_seconds']
+    for epoch in range(1, history.epochs + 1):
+      # As if the epochs had come one right after the other, up to now.
+      wall_time = now - float(np.sum(seconds[trial, epoch:]))
+      yield self._event(history, trial, epoch, wall_time)
 
   def add(self, history: History) -> None:
     """Writes the last epoch of each trial."""
-    for trial, writer in enumerate(self._writers):
-      for name in METRICS:
-        value = history[name][trial, -1]
-        writer.add_scalar(name.replace('_', '/', 1), value, history.epochs)
-      # Those of this epoch: an arm may have none.
-      if history.diagnostics.epochs == history.epochs:
-        self._add_diagnostics(writer, trial, history.diagnostics)
-      writer.flush()
+    now = time.time()
+    for trial, path in enumerate(self._paths):
+      event = self._event(history, trial, history.epochs, now)
+      # Opened each time: a grid has more trials than a process may open files.
+      # Not made anew: one that was removed is missed.
+      with storage.writing(path), path.open('r+b') as file:
+        file.seek(0, io.SEEK_END)
+        file.write(_records([event]))
 
-  def _add_diagnostics(
-    self, writer: SummaryWriter, trial: int, diagnostics: Diagnostics
-  ) -> None:
+  def _event(
+    self, history: History, trial: int, epoch: int, wall_time: float
+  ) -> Any:
+    """All that an epoch measured of a trial, as one event."""
+    values = [
+      summary.scalar(name.replace('_', '/', 1), history[name][trial, epoch - 1])
+      for name in METRICS
+    ]
+    # An arm may have none.
+    if history.diagnostics.epochs >= epoch:
+      values += self._diagnostics(history.diagnostics, trial, epoch)
+    event = event_pb2.Event(wall_time=wall_time, step=epoch)
+    for each in values:
+      event.summary.value.extend(each.value)
+    return event
+
+  def _diagnostics(
+    self, diagnostics: Diagnostics, trial: int, epoch: int
+  ) -> Iterator[Any]:
     for name, values in diagnostics.values.items():
       for leaf, value in zip(
-        diagnostics.leaves, values[trial, -1], strict=True
+        diagnostics.leaves, values[trial, epoch - 1], strict=True
       ):
         tag = f'{name}/{leaf}'
         if name == HISTOGRAM:
-          self._add_histogram(writer, tag, value, diagnostics.epochs)
+          yield self._histogram(tag, value)
         else:
-          writer.add_scalar(tag, value, diagnostics.epochs)
+          yield summary.scalar(tag, value)
 
-  def _add_histogram(
-    self, writer: SummaryWriter, tag: str, counts: np.ndarray, epoch: int
-  ) -> None:
+  def _histogram(self, tag: str, counts: np.ndarray) -> Any:
     assert self._alpha_bounds is not None
     edges = np.linspace(*self._alpha_bounds, len(counts) + 1)
     centres = (edges[:-1] + edges[1:]) / 2
-    writer.add_histogram_raw(
+    return summary.histogram_raw(
       tag,
       min=edges[0],
       max=edges[-1],
@@ -80,10 +128,22 @@ class Events:
       sum_squares=centres**2 @ counts,
       bucket_limits=edges[1:].tolist(),
       bucket_counts=counts.tolist(),
-      global_step=epoch,
     )
 
-  def close(self) -> None:
-    """Closes the files."""
-    for writer in self._writers:
-      writer.close()
+
+class _Memory(RecordWriter):
+  """Frames records as TensorBoard reads them, into memory."""
+
+  def __init__(self) -> None:
+    self._writer = io.BytesIO()
+
+  def content(self) -> bytes:
+    """All records so far."""
+    return self._writer.getvalue()
+
+
+def _records(events: Any) -> bytes:
+  memory = _Memory()
+  for event in events:
+    memory.write(event.SerializeToString())
+  return memory.content()

@@ -1,67 +1,160 @@
-"""Checkpoints of one arm: all that matters, committed as a whole, by orbax."""
+"""Checkpoints of one arm: all that matters, committed as a whole.
 
+The state is written by Orbax, the metrics as JSON, and then the checksums of
+all that was written. What is damaged later shows, and is not used.
+"""
+
+import json
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from experiments import checksums
 from experiments import errors
+from experiments import storage
 from experiments.training import distributed
 from experiments.training.records import History
 
 _KEPT = 2
+_NUMBER = re.compile('[1-9][0-9]*')
+# As Orbax calls what it has not written to the end.
+_TEMPORARY = '.orbax-checkpoint-tmp'
+_STATE, _HISTORY = 'state', 'history/metadata'
 
 
 class Checkpoints:
   """The checkpoints in a directory, by number; the last two are kept.
 
   A checkpoint appears by a rename once it is complete, so that a process
-  killed at any moment leaves only whole ones.
+  killed at any moment leaves only whole ones. One that is damaged all the same
+  is passed over; it is deleted once there is a newer one that is whole.
+
+  Attributes:
+    damage: of each checkpoint that was passed over, its number and what is
+      wrong with it. Only the process that writes knows.
   """
 
   def __init__(self, directory: Path) -> None:
-    # What is left of older ones by a process that was killed deleting them.
-    if distributed.is_primary():
-      numbers = sorted(
-        int(p.name) for p in directory.glob('*') if p.name.isdigit()
+    """Finds the checkpoints.
+
+    Args:
+      directory: of the arm; it is made if need be.
+
+    Raises:
+      StorageError: there are checkpoints, and all of them are damaged.
+    """
+    self._directory = directory.absolute()
+    self._checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    self.damage: dict[int, str] = {}
+    self._latest = 0  # For none.
+    distributed.on_primary(self._find)
+    self._latest = distributed.agreed(self._latest)
+
+  def _find(self) -> None:
+    with storage.writing(self._directory):
+      self._directory.mkdir(parents=True, exist_ok=True)
+      # What processes left that were killed while they wrote.
+      for path in self._directory.glob(f'*{_TEMPORARY}'):
+        if _NUMBER.fullmatch(path.name.removesuffix(_TEMPORARY)):
+          shutil.rmtree(path)
+    numbers = self._numbers()
+    for number in reversed(numbers):
+      fault = checksums.fault(self._directory / str(number))
+      if fault is None:
+        self._latest = number
+        break
+      self.damage[number] = fault
+    if self.damage and not self._latest:
+      faults = '; '.join(f'{n}: {fault}' for n, fault in self.damage.items())
+      raise errors.StorageError(
+        f'no checkpoint in {self._directory} is whole ({faults}): restore one '
+        'of them, or delete this folder to train the arm from its start, or '
+        'pass --overwrite to start the whole run again'
       )
-      for number in numbers[:-_KEPT]:
-        shutil.rmtree(directory / str(number))
-    self._manager = ocp.CheckpointManager(
-      directory.absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=_KEPT,
-        # On CPUs a copy to the host is a view of a buffer that the next epoch
-        # is given to write into.
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=True,
-      ),
-      item_names=('state', 'history'),
-    )
+    # What is left of older ones by a process that was killed deleting them.
+    older = [number for number in numbers if number < self._latest]
+    self._delete(older[: 1 - _KEPT])
+
+  def _numbers(self) -> list[int]:
+    """The numbers of all checkpoints, damaged or not; no stray folders'."""
+    ours = {_STATE, _HISTORY.partition('/')[0], checksums.FILE}
+    found = []
+    for path in self._directory.iterdir():
+      if _NUMBER.fullmatch(path.name) and path.is_dir():
+        names = {inner.name for inner in path.iterdir()}
+        if not names or names & ours:
+          found.append(int(path.name))
+    return sorted(found)
+
+  def _delete(self, numbers: list[int]) -> None:
+    for number in numbers:
+      path = self._directory / str(number)
+      with storage.writing(path):
+        shutil.rmtree(path)
 
   def latest(self) -> int | None:
-    """The last number that was saved, None before the first."""
-    return self._manager.latest_step()
+    """The last number whose checkpoint is whole, None before the first."""
+    return self._latest or None
 
   def save(self, number: int, state: Any, history: History) -> None:
-    """Saves the state and the metrics under a number higher than the last."""
+    """Saves the state and the metrics under a number higher than the last.
+
+    Args:
+      number: at least 1.
+      state: a tree of arrays.
+      history: the metrics.
+
+    Raises:
+      WritingError: the system refuses, or the directory is gone. The
+        checkpoints before are as they were.
+    """
     leaves = _by_path(distributed.fetch(state))
-    self._manager.save(
-      number,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(leaves),
-        history=ocp.args.JsonSave(history.to_json()),
-      ),
-    )
+    temporary = self._directory / f'{number}{_TEMPORARY}'
+    size = sum(leaf.nbytes for leaf in leaves.values())
+    distributed.on_primary(lambda: self._begin(temporary, size))
+    try:
+      with storage.writing(self._directory / str(number)):
+        self._checkpointer.save(
+          temporary / _STATE, args=ocp.args.StandardSave(leaves)
+        )
+        distributed.on_primary(lambda: self._commit(number, temporary, history))
+    except Exception:
+      # It may be what fills the disk.
+      if distributed.is_primary():
+        shutil.rmtree(temporary, ignore_errors=True)
+      raise
+    self._latest = number
+
+  def _begin(self, temporary: Path, size: int) -> None:
+    # Orbax would make the directory again, in a run that is gone.
+    if not self._directory.is_dir():
+      raise storage.WritingError(
+        f'cannot write {self._directory}: the folder was removed'
+      )
+    number = temporary.name.removesuffix(_TEMPORARY)
+    with storage.writing(self._directory / number):
+      storage.check_room(self._directory, size)
+      temporary.mkdir()
+
+  def _commit(self, number: int, temporary: Path, history: History) -> None:
+    path = temporary / _HISTORY
+    path.parent.mkdir()
+    path.write_text(json.dumps(history.to_json()))
+    checksums.write(temporary)
+    # A damaged one may be in its place.
+    self._delete([number] if number in self._numbers() else [])
+    temporary.rename(self._directory / str(number))
+    kept = self._latest, number
+    self._delete([each for each in self._numbers() if each not in kept])
 
   def history(self, number: int) -> History:
     """The metrics that were saved under a number."""
-    restored = self._manager.restore(
-      number, args=ocp.args.Composite(history=ocp.args.JsonRestore())
-    )
-    return History.from_json(restored['history'])
+    text = (self._directory / str(number) / _HISTORY).read_text()
+    return History.from_json(json.loads(text))
 
   def state(self, number: int, abstract: Any) -> Any:
     """The state that was saved under a number.
@@ -76,9 +169,9 @@ class Checkpoints:
     Raises:
       InvalidValueError: what was saved has another structure, shapes or dtypes.
     """
-    restored = self._manager.restore(
-      number, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-    )['state']
+    restored = self._checkpointer.restore(
+      self._directory / str(number) / _STATE, args=ocp.args.StandardRestore()
+    )
     wanted = _by_path(abstract)
     # Orbax itself would pad, cut and cast.
     form = lambda leaves: {k: (x.shape, x.dtype) for k, x in leaves.items()}
@@ -90,8 +183,8 @@ class Checkpoints:
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
   def close(self) -> None:
-    """Waits for what is under way."""
-    self._manager.close()
+    """Lets go of what Orbax holds."""
+    self._checkpointer.close()
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import storage
 from experiments.training import files
 
 HISTOGRAM = 'alpha_histogram'
@@ -94,9 +95,21 @@ def _name(path: Any) -> str:
 
 
 def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes `diagnostics.csv`, without histograms, and `diagnostics.jsonl`."""
+  """Writes `diagnostics.csv`, without histograms, and `diagnostics.jsonl`.
+
+  Without rows there are no such files: what a run recorded beyond the
+  checkpoint that it is resumed from does not stay.
+
+  Args:
+    workdir: the run directory.
+    rows: as `Diagnostics.rows` gives them.
+  """
+  table, lines = workdir / 'diagnostics.csv', workdir / 'diagnostics.jsonl'
   if not rows:
+    for path in (table, lines):
+      with storage.writing(path):
+        path.unlink(missing_ok=True)
     return
   columns = [name for name in rows[0] if name != HISTOGRAM]
-  files.write_table(workdir / 'diagnostics.csv', columns, rows)
-  files.write_json_lines(workdir / 'diagnostics.jsonl', rows)
+  files.write_table(table, columns, rows)
+  files.write_json_lines(lines, rows)

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import csv
 import io
 import json
@@ -9,20 +10,48 @@ import os
 from pathlib import Path
 from typing import Any
 
+from experiments import storage
+
 
 def temporary_of(path: Path) -> Path:
   """Where a file is written, to be renamed once it is complete."""
   return path.with_name(f'.{path.name}.tmp')
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Around what writes a file, so that all of it appears or nothing.
+
+  Args:
+    path: the file.
+
+  Yields:
+    The path to write to. At the end it takes the place of the file; after an
+    error it is gone.
+
+  Raises:
+    WritingError: the system refuses.
+  """
+  temporary = temporary_of(path)
+  with storage.writing(path):
+    try:
+      yield temporary
+      temporary.replace(path)
+    except Exception:
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+      raise
+
+
 def write_text(path: Path, text: str) -> None:
   """Writes a file so that a reader, or a crash, sees all of it or nothing."""
-  temporary = temporary_of(path)
-  with temporary.open('w', encoding='utf-8') as file:
+  with (
+    replacing(path) as temporary,
+    temporary.open('w', encoding='utf-8') as file,
+  ):
     file.write(text)
     file.flush()
     os.fsync(file.fileno())
-  temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

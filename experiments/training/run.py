@@ -141,7 +141,9 @@ class Run:
 
   def record(self, arm: str, history: records.History) -> None:
     """Takes an arm's metrics, and writes all that is known of the run."""
-    self.histories[arm] = history
+    found = {**self.histories, arm: history}
+    # A later arm may have been there before.
+    self.histories = {x: found[x] for x in self.config.arms if x in found}
     if not distributed.is_primary():
       return
     config, steps = self.config, self.setting.steps_per_epoch
@@ -208,6 +210,9 @@ class Observer:
   def told(self, text: str) -> None:
     """Something happened that a person may want to know."""
 
+  def finished_before(self, run: Run, arm: str, session: Session) -> None:
+    """An arm was trained to its end by an earlier process."""
+
   @contextlib.contextmanager
   def training(
     self, run: Run, arm: str, session: Session
@@ -262,7 +267,11 @@ def train(
   # Before the directory is touched: here wrong settings show.
   run = Run(config, dataset, workdir)
   directory = run_directory.opened(
-    workdir, dataclasses.asdict(config), resume=resume, overwrite=overwrite
+    workdir,
+    dataclasses.asdict(config),
+    resume=resume,
+    overwrite=overwrite,
+    may_resume=config.may_resume,
   )
   with stopping.Terminator() as terminator, contextlib.ExitStack() as stack:
     distributed.on_primary(lambda: stack.enter_context(directory))
@@ -271,8 +280,21 @@ def train(
     observer.started(run)
     count = config.seeds * len(config.combinations)
     pixels = mapping.share(engine.to_device(run.dataset), count)
-    for arm in config.arms:
-      _train_arm(run, arm, pixels, observer, terminator)
+    saved = {
+      arm: stack.enter_context(
+        contextlib.closing(
+          checkpoints.Checkpoints(workdir / 'checkpoints' / arm)
+        )
+      )
+      for arm in config.arms
+    }
+    # Of all arms, before the tables are written: those to come keep their rows.
+    for arm, each in saved.items():
+      _tell_damage(observer, arm, each)
+      if number := each.latest():
+        run.histories[arm] = each.history(number)
+    for arm, each in saved.items():
+      _train_arm(run, arm, pixels, observer, terminator, each)
     observer.finished(run)
     if distributed.is_primary():
       provenance.end(workdir)
@@ -285,40 +307,51 @@ def _train_arm(
   pixels: engine.Pixels,
   observer: Observer,
   terminator: stopping.Terminator,
+  saved: checkpoints.Checkpoints,
 ) -> None:
   """Trains all trials of one arm, from its last checkpoint on."""
   epochs = run.config.epochs
-  directory = run.workdir / 'checkpoints' / arm
-  with contextlib.closing(checkpoints.Checkpoints(directory)) as saved:
-    session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
-    run.record(arm, session.history)
-    if session.finished(epochs):
-      observer.told(f'{arm}: finished before')
-      return
-    if session.done:
-      observer.told(f'{arm}: resumes {session.place(epochs)}')
-    session.compile()
-    run.compile_seconds[arm] = session.compile_seconds
-    observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
+  session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
+  run.record(arm, session.history)
+  if session.finished(epochs):
+    observer.finished_before(run, arm, session)
+    observer.told(f'{arm}: finished before')
+    return
+  if session.done:
+    observer.told(f'{arm}: resumes {session.place(epochs)}')
+  session.compile()
+  run.compile_seconds[arm] = session.compile_seconds
+  observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
 
-    with observer.training(run, arm, session) as progress:
+  with observer.training(run, arm, session) as progress:
 
-      def pause() -> None:
-        if number := distributed.largest(terminator.requested):
-          session.save()
-          raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
-        progress.advanced(session)
+    def pause() -> None:
+      if number := distributed.largest(terminator.requested):
+        session.save()
+        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
+      progress.advanced(session)
 
-      pause()
-      while not session.finished(epochs):
-        session.train_epoch(pause)
-        # Asked once: what arrives while this is saved stops the next epoch.
-        number = distributed.largest(terminator.requested)
-        epoch = session.history.epochs
-        due = epoch % run.config.checkpoint_every == 0
-        if number or due or session.finished(epochs):
-          session.save()
-        run.record(arm, session.history)
-        progress.epoch(session.history)
-        if number:
-          raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
+    pause()
+    while not session.finished(epochs):
+      session.train_epoch(pause)
+      # Asked once: what arrives while this is saved stops the next epoch.
+      number = distributed.largest(terminator.requested)
+      epoch = session.history.epochs
+      due = epoch % run.config.checkpoint_every == 0
+      if number or due or session.finished(epochs):
+        session.save()
+      run.record(arm, session.history)
+      progress.epoch(session.history)
+      if number:
+        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
+
+
+def _tell_damage(
+  observer: Observer, arm: str, saved: checkpoints.Checkpoints
+) -> None:
+  """Names the checkpoints that were passed over."""
+  for number, fault in saved.damage.items():
+    observer.told(
+      f'{arm}: checkpoint {number} is damaged ({fault}), so the run uses '
+      f'checkpoint {saved.latest()}'
+    )

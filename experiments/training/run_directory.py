@@ -4,7 +4,7 @@ Nothing is deleted that a run of ours did not write: a directory is ours if its
 `config.json` says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import fcntl
 import json
@@ -13,6 +13,7 @@ import shutil
 from typing import Any
 
 from experiments import errors
+from experiments import storage
 from experiments.training import files
 
 CONFIG = 'config.json'
@@ -46,21 +47,25 @@ def opened(
   *,
   resume: bool,
   overwrite: bool,
+  may_resume: Callable[[str, Any], bool] = lambda name, there: False,
 ) -> Iterator[bool]:
   """Claims a run directory for this process.
 
   Args:
     path: the directory; it is made if need be.
-    settings: what identifies the run, JSON-able. A directory that holds a run
+    settings: the settings of the run, JSON-able. A directory that holds a run
       with other settings is refused.
     resume: whether to go on with a run that is there.
     overwrite: whether to delete it and start again.
+    may_resume: whether a run whose setting of this name was this may go on with
+      that of `settings`, which the directory then says.
 
   Yields:
     Whether there is a run to go on with.
 
   Raises:
     RunDirectoryError: the directory is in use, or holds something else.
+    WritingError: the disk does not take what is written.
   """
   with contextlib.ExitStack() as stack:
     try:
@@ -69,13 +74,21 @@ def opened(
       lock = stack.enter_context((path / _LOCK).open('a'))
       # The kernel lets go of it when the process dies, however it dies.
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      going_on = _claim(path, settings, resume=resume, overwrite=overwrite)
+      going_on = _claim(
+        path,
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        may_resume=may_resume,
+      )
     except BlockingIOError:
       raise RunDirectoryError(
         f'--workdir={path} is in use by another process; wait for it, or name '
         'another directory.'
       ) from None
     except OSError as e:
+      if e.errno in storage.REFUSALS:
+        raise storage.WritingError(f'cannot write {path}: {e.strerror}') from e
       raise RunDirectoryError(
         f'--workdir={path} cannot be used: {e.strerror}.'
       ) from e
@@ -121,7 +134,12 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 
 
 def _claim(
-  path: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool
+  path: Path,
+  settings: Mapping[str, Any],
+  *,
+  resume: bool,
+  overwrite: bool,
+  may_resume: Callable[[str, Any], bool],
 ) -> bool:
   text = json.dumps({**_PROGRAM, **settings}, indent=2) + '\n'
   found = _read_config(path)
@@ -137,12 +155,13 @@ def _claim(
     files.write_text(path / CONFIG, text)
     return False
   wanted = {key: json.loads(text)[key] for key in settings}
-  if found != wanted:
-    different = [
-      f'{key}: {found.get(key)!r} there, {wanted.get(key)!r} here'
-      for key in sorted({*found, *wanted})
-      if found.get(key) != wanted.get(key)
-    ]
+  different = [
+    f'{key}: {found.get(key)!r} there, {wanted.get(key)!r} here'
+    for key in sorted({*found, *wanted})
+    if found.get(key) != wanted.get(key)
+    and not (key in found and may_resume(key, found[key]))
+  ]
+  if different:
     raise RunDirectoryError(
       f'--workdir={path} holds a run with other settings '
       f'({"; ".join(different)}). Name another directory, or pass --overwrite '
@@ -153,6 +172,8 @@ def _claim(
       f'--workdir={path} holds this run already. Drop --noresume to go on with '
       'it, or pass --overwrite to delete it and start again.'
     )
+  if found != wanted:
+    files.write_text(path / CONFIG, text)
   return True
 
 

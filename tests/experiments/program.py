@@ -12,6 +12,7 @@ import functools
 import multiprocessing
 import os
 from pathlib import Path
+import resource
 import runpy
 import signal
 import subprocess
@@ -91,6 +92,7 @@ class Program:
     devices: int = 1,
     optimized: bool = False,
     at: tuple[Moment, signal.Signals] | None = None,
+    file_size: int | None = None,
   ) -> None:
     """Starts it.
 
@@ -100,6 +102,7 @@ class Program:
       devices: how many devices JAX is to see.
       optimized: whether to compile as in earnest; it takes longer.
       at: a moment, and the signal that it then sends to itself.
+      file_size: the largest file that it may write.
     """
     folder.mkdir(exist_ok=True)
     outputs = folder.with_name(f'{folder.name}.output')
@@ -117,7 +120,7 @@ class Program:
     }
     self._process = _CONTEXT.Process(
       target=_run,
-      args=(flags, folder, self._files, compiled, options, at),
+      args=(flags, folder, self._files, compiled, options, at, file_size),
     )
     self._process.start()
 
@@ -125,6 +128,11 @@ class Program:
   def stdout(self) -> str:
     """What it printed so far."""
     return self._files[0].read_text()
+
+  def stopped(self) -> bool:
+    """Whether it waits for a SIGCONT."""
+    stat = Path(f'/proc/{self._process.pid}/stat').read_text()
+    return stat.rpartition(')')[2].split()[0] == 'T'
 
   def send(self, number: signal.Signals) -> None:
     """Sends it a signal."""
@@ -176,7 +184,7 @@ def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
   )
 
 
-def _run(flags, folder, files, compiled, options, at):
+def _run(flags, folder, files, compiled, options, at, file_size):
   """What happens in the new process."""
   for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
     stream.flush()
@@ -191,6 +199,9 @@ def _run(flags, folder, files, compiled, options, at):
   # The same programs are compiled again and again.
   jax.config.update('jax_compilation_cache_dir', str(compiled))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  if file_size:
+    jax.config.update('jax_enable_compilation_cache', False)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
   if at:
     _send_at(*at)
   sys.argv = ['experiments.train', *flags]

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -302,6 +303,7 @@ def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
       r"'mnist' is not prepared in data: run `python -m experiments.prepare "
       r'mnist --data_dir=data` first',
     ),
+    (['--workdir='], "--workdir must name a folder, got ''"),
     (['--workdir=/dev/null'], '/dev/null is not a directory'),
     (['--workdir=/dev/null/x'], '/dev/null/x cannot be used: Not a directory'),
     (['--workdir=/proc/x'], '/proc/x cannot be used: No such file'),
@@ -322,10 +324,11 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
 @pytest.mark.parametrize(
   'flag', ['--config.seeds=many', '--config.seeds=2.5', '--conf']
 )
-def test_what_is_no_flag_is_told_by_absl(folder, flag):
+def test_what_is_no_flag_is_one_sentence_too(folder, flag):
   result = program.run(folder, flag)
   assert (result.code, result.stdout) == (1, '')
-  assert result.stderr.startswith('FATAL Flags parsing error')
+  (line,) = result.stderr.splitlines()
+  assert line.startswith('error: ')
   assert flag.partition('=')[0].strip('-') in result.stderr
   assert not list(folder.iterdir())
 
@@ -333,7 +336,11 @@ def test_what_is_no_flag_is_told_by_absl(folder, flag):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--config.epochs=4'], r'other settings \(epochs: 3 there, 4 here\)'),
+    (['--config.epochs=2'], r'other settings \(epochs: 3 there, 2 here\)'),
+    (
+      ['--config.epochs=4', '--config.schedule=cosine'],
+      r"\(epochs: 3 there, 4 here; schedule: 'constant' there, 'cosine' here\)",
+    ),
     (['--config.seed=1'], r'other settings \(seed: 0 there, 1 here\)'),
     (
       ['--config.arms=sgd'],
@@ -350,6 +357,79 @@ def test_a_run_is_not_mistaken_for_another(finished, flags, message):
   assert re.match(f'error: --workdir=my run .*{message}', result.stderr)
   assert '--overwrite' in result.stderr
   assert _digest(path) == before
+
+
+def test_what_results_do_not_depend_on_may_change(finished, folder):
+  mine = folder / 'my run'
+  shutil.copytree(finished[0], mine)
+  more = (*TINY, '--config.epochs=4', '--config.tensorboard')
+  changed = (*more, '--config.checkpoint_every=5')
+  resumed = program.run(folder, *changed, WORKDIR)
+  assert (resumed.code, resumed.stderr) == (0, '')
+  assert 'sgd: resumes after epoch 3 of 4' in resumed.stdout
+  assert program.run(folder, *more, '--workdir=whole').code == 0
+  found, expected = _outcome(mine), _outcome(folder / 'whole')
+  assert found.pop('config')['checkpoint_every'] == 5
+  expected.pop('config')
+  assert found == expected
+  for arm in ARMS:
+    one, other = (
+      test_tensorboard.read(path / 'tensorboard' / arm / 'seed1')
+      for path in (mine, folder / 'whole')
+    )
+    assert one.keys() == other.keys()
+
+
+@pytest.mark.parametrize(
+  ('content', 'reason'),
+  [
+    ('', 'has no attribute'),
+    ('def get_config(', 'SyntaxError'),
+    ('raise RuntimeError("boom")', 'RuntimeError: boom'),
+    ('def get_config():\n  raise KeyError("inner")', "KeyError: 'inner'"),
+    ('def get_config():\n  return None', 'must return an ml_collections'),
+    ('def get_config():\n  return [1, 2]', 'must return an ml_collections'),
+    ('get_config = 3', "'int' object is not callable"),
+  ],
+)
+def test_a_configuration_file_that_gives_none_is_told(folder, content, reason):
+  (folder / 'mine.py').write_text(content)
+  result = program.run(folder, '--config=mine.py')
+  assert (result.code, result.stdout) == (1, '')
+  (line,) = result.stderr.splitlines()
+  assert re.match(f'error: --config must name a Python file .*{reason}', line)
+
+
+@pytest.mark.parametrize('flag', ['workdir', 'data_dir'])
+def test_a_link_to_nowhere_is_named(folder, flag):
+  (folder / 'link').symlink_to('nowhere')
+  result = program.run(folder, *TINY, f'--{flag}=link')
+  assert (result.code, result.stdout) == (1, '')
+  assert result.stderr == (
+    f'error: --{flag}=link: link is a link to nowhere, which does not exist.\n'
+  )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('library', ['numpy', 'jaxlib'])
+def test_a_signal_during_imports_is_one_sentence(folder, number, library):
+  # A shell has what it runs in the background ignore SIGINT.
+  command = ['env', '--default-signal=INT', sys.executable]
+  process = subprocess.Popen(
+    [*command, '-m', 'experiments.train'],
+    cwd=folder,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  loaded = pathlib.Path(f'/proc/{process.pid}/maps')
+  while library not in loaded.read_text():
+    time.sleep(0.01)
+  process.send_signal(number)
+  out, err = process.communicate(timeout=60)
+  assert (process.returncode, out) == (128 + number, '')
+  assert err.strip() == 'interrupted.'
 
 
 @pytest.mark.parametrize('flags', [(), ('--overwrite',)])
@@ -438,6 +518,104 @@ def test_a_second_process_is_refused(finished, folder):
     result = first.wait()
   assert (result.code, result.stderr) == (0, '')
   assert _outcome(mine) == _outcome(finished[0])
+
+
+@pytest.mark.parametrize(
+  'moment',
+  [
+    # Between checkpoint and metrics, and between metrics and event.
+    Moment('os.rename', '.metrics.csv.tmp', 4),
+    Moment('open', 'metrics.jsonl.tmp', 6),
+    Moment('open', '.curves.png.tmp'),
+  ],
+)
+def test_events_are_those_of_an_uninterrupted_run(finished, folder, moment):
+  flags = (*TINY, WORKDIR, '--config.tensorboard')
+  killed = program.run(folder, *flags, at=(moment, signal.SIGKILL))
+  assert killed.code == -signal.SIGKILL
+  result = program.run(folder, *flags)
+  assert (result.code, result.stderr) == (0, '')
+  for row in _rows(folder / 'my run'):
+    events = folder / 'my run' / 'tensorboard' / row['arm']
+    (file,) = (events / f'seed{row["seed"]}').iterdir()
+    scalars = test_tensorboard.read(file.parent)
+    assert {step for _, step in scalars} == {1, 2, 3}
+    for name in COLUMNS[4:]:
+      tag = name.replace('_', '/', 1), int(row['epoch'])
+      assert scalars[tag] == pytest.approx(float(row[name]))
+  assert _rows(folder / 'my run') == _rows(finished[0])
+
+
+@pytest.mark.parametrize('name', ['state/manifest.ocdbt', 'checksums.sha256'])
+def test_a_damaged_checkpoint_is_named_and_the_end_is_the_same(
+  finished, folder, name
+):
+  mine = folder / 'my run'
+  shutil.copytree(finished[0], mine)
+  path = mine / 'checkpoints' / 'adam' / '9' / name
+  path.write_bytes(path.read_bytes()[:-3])
+  result = program.run(folder, *TINY, WORKDIR)
+  assert (result.code, result.stderr) == (0, '')
+  assert (
+    f'adam: checkpoint 9 is damaged ({name} is damaged), so the run uses '
+    'checkpoint 6\n'
+  ) in result.stdout
+  assert 'adam: resumes after epoch 2 of 3' in result.stdout
+  assert _outcome(mine) == _outcome(finished[0])
+
+
+def test_where_no_checkpoint_is_whole_nothing_changes(finished, folder):
+  mine = folder / 'my run'
+  shutil.copytree(finished[0], mine)
+  for number in ('6', '9'):
+    shutil.rmtree(mine / 'checkpoints' / 'sgd' / number / 'state')
+  before = _outcome(mine, ['adam'])
+  result = program.run(folder, *TINY, WORKDIR)
+  assert result.code == 2
+  (line,) = result.stderr.splitlines()
+  assert line.startswith('error: no checkpoint in ')
+  assert '--overwrite' in line
+  assert _outcome(mine, ['adam']) == before
+  # As it says.
+  shutil.rmtree(mine / 'checkpoints' / 'sgd')
+  assert program.run(folder, *TINY, WORKDIR).code == 0
+  assert _outcome(mine) == _outcome(finished[0])
+
+
+@pytest.mark.parametrize(
+  ('path', 'size'),
+  [('checkpoints/sgd/3', 100_000), ('curves.png', 15_000)],
+)
+def test_a_disk_that_takes_no_more_is_one_sentence(
+  finished, folder, path, size
+):
+  """A limit on the size of files is a disk that any user can fill."""
+  flags = (*TINY, WORKDIR, '--config.arms=sgd')
+  if path == 'curves.png':
+    assert program.run(folder, *flags).code == 0
+  result = program.run(folder, *flags, file_size=size)
+  assert result.code == 2
+  (line,) = result.stderr.splitlines()
+  assert re.match(f'error: cannot write \\S*( run/|/){path}: File too', line)
+  assert not [*(folder / 'my run').rglob('*tmp*')]
+  again = program.run(folder, *flags)
+  assert (again.code, again.stderr) == (0, '')
+  assert _state(folder / 'my run', 'sgd') == _state(finished[0], 'sgd')
+
+
+def test_a_directory_removed_under_a_run_is_one_sentence(folder):
+  stop = Moment('open', '.metrics.csv.tmp', 3), signal.SIGSTOP
+  with program.started(folder, *TINY, WORKDIR, at=stop) as process:
+    process.wait_until(lambda: 'sgd: epoch 1/3' in process.stdout)
+    process.wait_until(process.stopped)
+    shutil.rmtree(folder / 'my run')
+    process.send(signal.SIGCONT)
+    result = process.wait()
+  assert (result.code, result.stderr) == (
+    2,
+    'error: cannot write my run/metrics.csv: No such file or directory\n',
+  )
+  assert not (folder / 'my run').exists()
 
 
 # One after another, each where the last one left off. Of two arms and three

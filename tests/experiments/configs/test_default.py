@@ -142,6 +142,10 @@ ARMS = ', '.join(optimizers.ARMS)
     ('learning_rate', NAN, 'number > 0'),
     ('learning_rate', INF, 'number > 0'),
     ('learning_rate', object, 'number > 0'),
+    ('plasticity_scale', 1e39, 'a number ≤ 3.40282e+38, of float32'),
+    ('weight_decay', 1e39, 'a number ≤ 3.40282e+38, of float32'),
+    ('epochs', 2**31, 'an integer ≤ 2147483647'),
+    ('seed', 2**32, 'an integer ≤ 4294967295'),
     ('schedule', 'step', 'constant, cosine'),
     ('split', 'train', 'test, validation'),
     ('fraction', 0.0, r'a number in (0, 1]'),
@@ -180,6 +184,24 @@ def test_a_wrong_value_is_named_with_what_is_allowed(field, value, allowed):
   assert f'got {value!r}' in message or field in ('arms', 'dataset')
   assert message.endswith('.')
   assert '\n' not in message
+
+
+@pytest.mark.parametrize('rate', [1e39, 1e-50])
+def test_a_learning_rate_is_one_of_float32(rate):
+  with pytest.raises(ValueError, match='> 0 of float32, got') as info:
+    _resolve(learning_rate=rate)
+  assert str(info.value).startswith('config.learning_rate must be')
+
+
+def test_what_may_change_on_resume():
+  constant = _resolve(epochs=4)
+  assert constant.may_resume('epochs', 3)
+  assert not constant.may_resume('epochs', 5)
+  assert not _resolve(epochs=4, schedule='cosine').may_resume('epochs', 3)
+  free = {
+    name for name in default.get_config() if constant.may_resume(name, None)
+  }
+  assert free == {'lanes', 'checkpoint_every', 'tensorboard'}
 
 
 def test_seeds_are_32_bits():

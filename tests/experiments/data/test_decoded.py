@@ -111,3 +111,14 @@ def test_where_it_cannot_be_written_every_time_is_the_first(
 def test_a_folder_that_is_not_local_is_decoded():
   arrays = {'images': np.zeros(3)}
   assert decoded.cached('gs://bucket/mnist', lambda: arrays) is arrays
+
+
+def test_whatever_bit_of_a_copy_is_wrong_it_is_not_trusted(folder, load):
+  load()
+  copy = folder / COPY
+  whole = copy.read_bytes()
+  for i in range(0, len(whole), 7):
+    data = bytearray(whole)
+    data[i] ^= 1 << (i % 8)
+    copy.write_bytes(data)
+    load()  # Whatever is read, it is what the files hold.

@@ -169,6 +169,62 @@ def test_a_folder_that_only_tensorflow_reads_is_left_alone(
     preparing.prepare('mnist', idx_dir=str(folder), data_dir=str(data_dir))
 
 
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    lambda path: path.write_bytes(b''),
+    lambda path: path.write_bytes(path.read_bytes()[:-2] + b'??'),
+    pathlib.Path.unlink,
+  ],
+)
+@pytest.mark.parametrize(
+  'name',
+  [
+    'dataset_info.json',
+    'features.json',
+    'mnist-test.array_record-00000-of-00001',
+    'mnist-train.array_record-00000-of-00001',
+  ],
+)
+def test_what_is_damaged_is_named_and_written_anew(
+  folder, data_dir, mnist, name, damage, capsys
+):
+  arguments = {'idx_dir': str(folder), 'data_dir': str(data_dir)}
+  where = pathlib.Path(preparing.prepare('mnist', **arguments))
+  before = datasets.load('mnist', data_dir=str(data_dir))
+  damage(where / name)
+  with pytest.raises(datasets.DatasetNotPreparedError) as info:
+    datasets.load('mnist', data_dir=str(data_dir))
+  assert f'is damaged in {where} ({name} is ' in str(info.value)
+  command = f'prepare mnist --data_dir={data_dir} --overwrite`'
+  assert command in str(info.value)
+  with pytest.raises(
+    preparing.PrepareError, match=f'damaged in {where}.*pass --overwrite'
+  ):
+    preparing.prepare('mnist', **arguments)
+  preparing.prepare('mnist', **arguments, overwrite=True)
+  assert [path.name for path in where.parent.iterdir()] == [where.name]
+  after = datasets.load('mnist', data_dir=str(data_dir))
+  np.testing.assert_array_equal(before.train_images, after.train_images)
+  capsys.readouterr()
+  preparing.prepare('mnist', **arguments)
+  assert 'already prepared' in capsys.readouterr().out
+
+
+def test_without_checksums_the_published_values_are_verified(
+  folder, data_dir, mnist, monkeypatch
+):
+  arguments = {'idx_dir': str(folder), 'data_dir': str(data_dir)}
+  where = pathlib.Path(preparing.prepare('mnist', **arguments))
+  (where / 'checksums.sha256').unlink()
+  datasets.load('mnist', data_dir=str(data_dir))
+  (where / '.decoded.npz').unlink()
+  small.shrink(monkeypatch, 'mnist', mnist[0], {'train': 21, 'test': 10})
+  with pytest.raises(datasets.DatasetNotPreparedError, match='image shape of'):
+    datasets.load('mnist', data_dir=str(data_dir))
+
+
 def _truncate(path):
   path.write_bytes(path.read_bytes()[:-20])
 

@@ -1,16 +1,37 @@
 """TensorBoard's files hold every metric of every seed and epoch."""
 
-import contextlib
+import shutil
 import struct
 
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
+from experiments import storage
 from experiments.reporting import tensorboard
 from experiments.training import records
 
 NAMES = [name.replace('_', '/', 1) for name in records.METRICS]
+
+
+def events(folder):
+  """All events of the files in a folder, the older files first."""
+  for path in sorted(folder.iterdir()):
+    data = path.read_bytes()
+    while data:
+      # The length, its checksum, the event, its checksum.
+      (length,) = struct.unpack_from('<Q', data)
+      yield event_pb2.Event.FromString(data[12 : 12 + length])
+      data = data[16 + length :]
+
+
+def _tags(folder):
+  """The tag and the step of every value, also of those that are purged."""
+  return [(x.tag, event.step) for event in events(folder) for x in _of(event)]
+
+
+def _of(event):
+  return event.summary.value
 
 
 def read(folder):
@@ -24,20 +45,14 @@ def read(folder):
     a step, what older files hold of that step and later ones is left out.
   """
   scalars = {}
-  for path in sorted(folder.iterdir()):
-    data = path.read_bytes()
-    while data:
-      # The length, its checksum, the event, its checksum.
-      (length,) = struct.unpack_from('<Q', data)
-      event = event_pb2.Event.FromString(data[12 : 12 + length])
-      data = data[16 + length :]
-      if event.session_log.status == event_pb2.SessionLog.START:
-        scalars = {k: v for k, v in scalars.items() if k[1] < event.step}
-      for value in event.summary.value:
-        scalar = value.WhichOneof('value') == 'simple_value'
-        scalars[value.tag, event.step] = (
-          value.simple_value if scalar else value.histo
-        )
+  for event in events(folder):
+    if event.session_log.status == event_pb2.SessionLog.START:
+      scalars = {k: v for k, v in scalars.items() if k[1] < event.step}
+    for value in _of(event):
+      scalar = value.WhichOneof('value') == 'simple_value'
+      scalars[value.tag, event.step] = (
+        value.simple_value if scalar else value.histo
+      )
   return scalars
 
 
@@ -54,11 +69,11 @@ def _history(epochs):
 
 
 def _write(folder, done, epochs):
-  with contextlib.closing(
-    tensorboard.Events(folder / 'sgd', ['seed3', 'seed4'], done)
-  ) as board:
-    for epoch in range(done + 1, epochs + 1):
-      board.add(_history(epoch))
+  directory = folder / 'tensorboard' / 'sgd'
+  board = tensorboard.Events(directory, ['seed3', 'seed4'], _history(done))
+  for epoch in range(done + 1, epochs + 1):
+    board.add(_history(epoch))
+  return directory
 
 
 def _expected(replica, epochs):
@@ -71,22 +86,38 @@ def _expected(replica, epochs):
 
 
 def test_every_metric_of_every_seed_and_epoch_is_there(tmp_path):
-  _write(tmp_path, 0, 3)
-  assert [p.name for p in tmp_path.iterdir()] == ['sgd']
+  directory = _write(tmp_path, 0, 3)
+  assert [p.name for p in directory.parent.iterdir()] == ['sgd']
   for replica, seed in enumerate((3, 4)):
-    found = read(tmp_path / 'sgd' / f'seed{seed}')
+    found = read(directory / f'seed{seed}')
     assert found == _expected(replica, 3)
 
 
-def test_what_was_not_in_a_checkpoint_is_purged(tmp_path, monkeypatch):
-  # The names of the files are by the second, and then by a counter.
-  clock = np.arange(1_000_000_000, 1_000_001_000).tolist()
-  monkeypatch.setattr('time.time', lambda: clock.pop(0))
-  _write(tmp_path, 0, 3)
-  _write(tmp_path, 1, 2)  # As if killed after the checkpoint of epoch 1.
+@pytest.mark.parametrize('done', [0, 1, 2, 3])
+def test_events_are_those_of_the_metrics_whatever_was_there(tmp_path, done):
+  """As if killed before, between and after what was written of epoch 1."""
+  directory = _write(tmp_path, 0, 1)
+  (directory / 'seed3' / 'notes.txt').write_text('precious')
+  (old,) = (directory / 'seed4').iterdir()
+  old.rename(old.with_name('events.out.tfevents.1.elsewhere'))
+  _write(tmp_path, done, 3)
+  (directory / 'seed3' / 'notes.txt').unlink()
   for replica, seed in enumerate((3, 4)):
-    found = read(tmp_path / 'sgd' / f'seed{seed}')
-    assert found == _expected(replica, 2)
+    assert len([*(directory / f'seed{seed}').iterdir()]) == 1
+    assert read(directory / f'seed{seed}') == _expected(replica, 3)
+    assert len(_tags(directory / f'seed{seed}')) == 3 * len(NAMES)
+
+
+def test_what_is_gone_under_a_run_is_named_and_stays_gone(tmp_path):
+  directory = tmp_path / 'run' / 'tensorboard' / 'sgd'
+  (tmp_path / 'run').mkdir()
+  board = tensorboard.Events(directory, ['seed3', 'seed4'], _history(1))
+  shutil.rmtree(tmp_path / 'run')
+  with pytest.raises(storage.WritingError, match='tensorboard/sgd/seed3.*No'):
+    board.add(_history(2))
+  with pytest.raises(storage.WritingError, match='tensorboard/sgd'):
+    tensorboard.Events(directory, ['seed3'], _history(1))
+  assert not (tmp_path / 'run').exists()
 
 
 def test_what_alpha_did_is_there_by_layer(tmp_path):
@@ -97,12 +128,10 @@ def test_what_alpha_did_is_there_by_layer(tmp_path):
     'alpha_mean': np.array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]),
     'alpha_histogram': counts,
   }
-  board = tensorboard.Events(
-    tmp_path / 'full', ['seed3', 'seed4'], 0, (0.2, 2.0)
+  tensorboard.Events(
+    tmp_path / 'board' / 'full', ['seed3', 'seed4'], history, (0.2, 2.0)
   )
-  with contextlib.closing(board):
-    board.add(history)
-  found = read(tmp_path / 'full' / 'seed4')
+  found = read(tmp_path / 'board' / 'full' / 'seed4')
   assert found['alpha_mean/a/bias', 1] == 5.0
   histogram = found['alpha_histogram/b/kernel', 1]
   np.testing.assert_array_equal(histogram.bucket, counts[1, 0, 2])

@@ -1,6 +1,8 @@
 """What is saved comes back to the last bit; only whole checkpoints count."""
 
 import contextlib
+import pathlib
+import re
 import shutil
 from typing import Any, NamedTuple
 
@@ -10,6 +12,8 @@ import numpy as np
 import optax
 import pytest
 
+from experiments import errors
+from experiments import storage
 from experiments.training import checkpoints
 from experiments.training import records
 
@@ -145,3 +149,84 @@ def test_what_a_killed_process_leaves_does_not_count(tmp_path, state):
   with _open(tmp_path) as saved:
     assert saved.latest() == 3
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '3']
+
+
+def _truncate(path):
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+def _empty(path):
+  path.write_bytes(b'')
+
+
+def _flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 4
+  path.write_bytes(data)
+
+
+def _replace(path):
+  path.unlink()
+  path.mkdir()
+
+
+@pytest.mark.parametrize(
+  'damage', [_truncate, _empty, _flip, _replace, pathlib.Path.unlink]
+)
+def test_whatever_file_is_damaged_the_one_before_is_used(
+  tmp_path, state, damage
+):
+  whole = tmp_path / 'whole'
+  with _open(whole) as saved:
+    for epoch in (1, 2):
+      saved.save(epoch, state, _history(epoch))
+  names = [
+    path.relative_to(whole)
+    for path in (whole / '2').rglob('*')
+    if path.is_file()
+  ]
+  assert len(names) > 5
+  for i, name in enumerate(names):
+    mine = tmp_path / str(i)
+    shutil.copytree(whole, mine)
+    (mine / 'stray').mkdir()
+    (mine / '9').write_text('no checkpoint')
+    damage(mine / name)
+    with _open(mine) as saved:
+      assert saved.latest() == 1, name
+      inner = name.relative_to('2')
+      assert saved.damage[2].startswith(f'{inner} '), name
+      # Nothing is deleted before there is something better.
+      assert (mine / '2').exists()
+      saved.save(2, state, _history(2))
+    with _open(mine) as saved:
+      assert (saved.latest(), saved.damage) == (2, {})
+    assert (mine / 'stray').exists()
+    assert (mine / '9').exists()
+
+
+def test_where_all_are_damaged_it_says_so_and_changes_nothing(tmp_path, state):
+  with _open(tmp_path) as saved:
+    for epoch in (1, 2):
+      saved.save(epoch, state, _history(epoch))
+  shutil.rmtree(tmp_path / '1' / 'state')
+  for path in [*(tmp_path / '2').iterdir()]:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+  before = sorted(tmp_path.rglob('*'))
+  with pytest.raises(errors.StorageError) as info:
+    checkpoints.Checkpoints(tmp_path)
+  assert re.match(
+    f'no checkpoint in {tmp_path} is whole '
+    r'\(2: checksums.sha256 is missing; 1: state/\S+ is missing\): ',
+    str(info.value),
+  )
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_directory_that_is_gone_stays_gone(tmp_path, state):
+  with _open(tmp_path / 'arm') as saved:
+    saved.save(1, state, _history(1))
+    shutil.rmtree(tmp_path / 'arm')
+    with pytest.raises(storage.WritingError, match=r'/arm: .* was removed'):
+      saved.save(2, state, _history(2))
+  assert not (tmp_path / 'arm').exists()

@@ -95,6 +95,34 @@ def test_other_settings_are_refused_with_the_difference(path, resume):
   assert _tree(path) == before
 
 
+def test_a_setting_that_may_change_is_taken_over(path):
+  _claim(path)
+  seen = []
+
+  def may_resume(name, there):
+    seen.append((name, there))
+    return name == 'dataset'
+
+  with run_directory.opened(
+    path, OTHER, resume=True, overwrite=False, may_resume=may_resume
+  ) as going_on:
+    assert going_on
+  assert seen == [('dataset', 'digits')]
+  assert json.loads((path / 'config.json').read_text())['dataset'] == 'mnist'
+  assert _claim(path, OTHER)
+  with (
+    pytest.raises(run_directory.RunDirectoryError, match=r'\(rate: [^;]*\)'),
+    run_directory.opened(
+      path,
+      SETTINGS | {'rate': 1},
+      resume=True,
+      overwrite=False,
+      may_resume=may_resume,
+    ),
+  ):
+    pass
+
+
 def test_noresume_refuses_a_run_and_takes_anything_else(path):
   assert not _claim(path, resume=False)
   before = _tree(path)

@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM, from a program's first moment to its last.
+
+A program spends its first seconds importing, its last ones letting go. What
+comes then ends it at once; what comes between is raised, so that what is half
+done is cleaned up. A run that trains saves first: see `training.stopping`.
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt(KeyboardInterrupt):
+  """The process was asked to end.
+
+  Attributes:
+    number: the signal that asked.
+  """
+
+  def __init__(self, number: int) -> None:
+    super().__init__(number)
+    self.number = number
+
+
+def end_at_once() -> None:
+  """Has the signals end the process with one sentence."""
+  _handle(_end)
+
+
+def raise_them() -> None:
+  """Has the signals raise an `Interrupt`."""
+  _handle(_raise)
+
+
+def say(number: int, text: str) -> int:
+  """Says what happened on a line of its own; gives what to exit with."""
+  # After the ^C that a terminal shows.
+  newline = '\n' if number == signal.SIGINT else ''
+  print(f'{newline}{text}', file=sys.stderr, flush=True)
+  return 128 + number
+
+
+def _handle(handler: Any) -> None:
+  for number in _SIGNALS:
+    # A shell has what it runs in the background ignore Ctrl-C.
+    if signal.getsignal(number) is not signal.SIG_IGN:
+      signal.signal(number, handler)
+
+
+def _end(number: int, _: Any) -> None:
+  # An exception would be swallowed or shown by whatever is being imported.
+  os._exit(say(number, 'interrupted.'))
+
+
+def _raise(number: int, _: Any) -> None:
+  raise Interrupt(number)

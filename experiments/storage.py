@@ -1,0 +1,93 @@
+"""What the disk refuses, told in one sentence that names the path."""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from experiments import errors
+
+# What a checkpoint has besides its arrays, generously.
+_FILES, _MARGIN = 40, 2**18
+# Of the disk, not of a path that somebody named.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+class WritingError(errors.StorageError):
+  """Something cannot be written; the message names it, and the reason."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+  """Around what writes a file or a folder.
+
+  Args:
+    path: what is written.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    WritingError: the system refuses; any other error passes.
+  """
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as e:
+    reason = refusal(e)
+    if reason is None:
+      raise
+    raise WritingError(f'cannot write {path}: {reason}') from e
+
+
+def make_below(root: Path, folder: Path) -> None:
+  """Makes a folder and its parents, but not the one that they are all in.
+
+  Args:
+    root: which must be there: what was removed under a run stays gone.
+    folder: below it.
+  """
+  path = root
+  for part in folder.relative_to(root).parts:
+    path /= part
+    path.mkdir(exist_ok=True)
+
+
+def check_room(folder: Path, size: int) -> None:
+  """Fails where a folder cannot take what is going to be written.
+
+  For writers that fail badly: TensorStore's threads print what they meet.
+
+  Args:
+    folder: where it goes.
+    size: how many bytes there will be, not counting what is around them.
+
+  Raises:
+    OSError: the system does not take so many bytes, or files.
+  """
+  found = os.statvfs(folder)
+  # Some file systems do not count files.
+  if found.f_files and found.f_favail < _FILES:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+  if not hasattr(os, 'posix_fallocate'):
+    return
+  probe = folder / 'probe'
+  try:
+    with probe.open('wb') as file:
+      os.posix_fallocate(file.fileno(), 0, size + _MARGIN)
+  except OSError as e:
+    if e.errno in REFUSALS:
+      raise
+  finally:
+    probe.unlink(missing_ok=True)
+
+
+def refusal(error: BaseException) -> str | None:
+  """What the system said if it caused an error; None if it did not."""
+  if isinstance(error, OSError):
+    return error.strerror or str(error)
+  # TensorStore and array_record make other errors of it, with its words.
+  reasons = (os.strerror(code) for code in sorted(REFUSALS))
+  return next((each for each in reasons if each in str(error)), None)
