@@ -119,7 +119,7 @@ def test_rule_equals_reference(name, base, seed, kappa, scale):
 
 
 @pytest.mark.parametrize(
-  'strength', [0.0, jnp.zeros([]), lambda count: 0.0 * count]
+  'strength', [0.0, jnp.zeros([]), lambda count: jnp.zeros([])]
 )
 @pytest.mark.parametrize(
   'rule',
