@@ -177,7 +177,7 @@ def seeds_needed(difference: float, deviation: float) -> float:
 
   2.8 is z(0.975) + z(0.80): with so many pairs the two-sided test at 5 % finds
   the difference in 80 of 100 studies. Cohen (1988), chapter 2, with the normal
-  distribution in place of t: a result below about ten is two or three too small.
+  distribution in place of t: below about ten, it is two or three too small.
 
   Args:
     difference: Δ.
