@@ -1,0 +1,90 @@
+"""Performance profiles."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+import numpy as np
+import pytest
+from scipy import integrate
+from scipy import stats
+
+from experiments.studies import profiles
+
+NAN, INF = math.nan, math.inf
+# Three arms under four conditions; the last target is reached by nobody.
+TIMES = [
+  [10, 30, 5, INF],
+  [20, 10, 5, INF],
+  [40, INF, 20, INF],
+]
+ANY = arrays.arrays(
+  float, (3, 5), elements=st.one_of(st.integers(1, 50), st.just(INF))
+)
+
+
+def test_a_small_profile():
+  np.testing.assert_array_equal(
+    profiles.ratios(TIMES),
+    [[1, 3, 1, INF], [2, 1, 1, INF], [4, INF, 4, INF]],
+  )
+  np.testing.assert_array_equal(
+    profiles.profile(TIMES, [1, 2, 3, 4, 1e9]),
+    [
+      [0.5, 0.5, 0.75, 0.75, 0.75],
+      [0.5, 0.75, 0.75, 0.75, 0.75],
+      [0, 0, 0, 0.5, 0.5],
+    ],
+  )
+  # In thirds of the width of 3, over four conditions.
+  expected = np.array([3 + 1 + 3 + 0, 2 + 3 + 3 + 0, 0]) / 12
+  np.testing.assert_allclose(profiles.score(TIMES), expected)
+
+
+@given(ANY)
+def test_a_profile_is_the_distribution_of_the_ratios(times):
+  ratios = profiles.ratios(times)
+  factors = np.linspace(1, 60, 7)
+  found = profiles.profile(times, factors)
+  for arm in range(3):
+    censored = np.minimum(ratios[arm], 1e9)
+    expected = stats.ecdf(censored).cdf.evaluate(factors)
+    np.testing.assert_allclose(found[arm], expected)
+  # The fastest arm of a condition has the ratio 1, unless all missed.
+  reached = np.isfinite(times).any(axis=0)
+  np.testing.assert_array_equal(ratios.min(axis=0) == 1, reached)
+
+
+@given(ANY)
+def test_the_score_is_the_area(times):
+  factors = np.linspace(1, 4, 30_001)
+  curves = profiles.profile(times, factors)
+  area = integrate.trapezoid(curves, factors, axis=1) / 3
+  np.testing.assert_allclose(profiles.score(times), area, atol=1e-3)
+
+
+@given(ANY, st.permutations(range(3)), st.permutations(range(5)))
+def test_neither_order_nor_unit_matters(times, arms, conditions):
+  factors = [1, 2, 5, 50]
+  expected = profiles.profile(times, factors)[arms]
+  found = profiles.profile(64 * times[arms][:, conditions], factors)
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_conditions_in_which_an_arm_was_not_run_are_left_out():
+  times = np.array(TIMES, float)
+  times[2, 1] = NAN
+  kept = times[:, [0, 2, 3]]
+  for function in (profiles.ratios, profiles.score):
+    np.testing.assert_array_equal(function(times), function(kept))
+  np.testing.assert_array_equal(
+    profiles.profile(times, [1, 2]), profiles.profile(kept, [1, 2])
+  )
+
+
+@pytest.mark.parametrize('times', [np.full((2, 3), NAN), np.empty((2, 0))])
+def test_without_a_condition_there_is_no_profile(times):
+  assert np.isnan(profiles.profile(times, [1, 2, 3])).all()
+  assert profiles.profile(times, [1, 2, 3]).shape == (2, 3)
+  assert np.isnan(profiles.score(times)).all()

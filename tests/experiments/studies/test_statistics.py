@@ -1,0 +1,299 @@
+"""Each statistic against an independent computation, and on simulated data."""
+
+import itertools
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.studies import statistics
+
+NAN, INF = math.nan, math.inf
+STUDIES = 2000
+
+# Accuracies on a test set of a thousand images.
+ACCURACIES = st.integers(0, 1000).map(lambda right: right / 1000)
+SEEDS = st.dictionaries(st.integers(0, 9), ACCURACIES)
+P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.just(NAN)), max_size=7)
+
+
+def _accuracies(seeds, shape=(), mean=0.85, effect=0.001, spread=0.002):
+  """Two arms whose seeds have something in common: [seeds, …] each."""
+  draws = np.random.default_rng(7)
+  common = draws.normal(mean, 0.003, (seeds, *shape))
+  arms = common + draws.normal(0, spread / math.sqrt(2), (2, *common.shape))
+  return arms[0] + effect, arms[1]
+
+
+def test_pairs_are_the_seeds_that_both_arms_have():
+  arm = {8: 0.9, 3: 0.5, 7: 0.1}
+  reference = {3: 0.25, 1: 0.75, 8: 0.5}
+  found = statistics.paired_differences(arm, reference)
+  np.testing.assert_allclose(found, [0.25, 0.4], rtol=1e-15)
+  assert statistics.paired_differences(arm, {1: 0.5}).shape == (0,)
+
+
+@pytest.mark.parametrize('n', [2, 3, 10, 20])
+def test_a_comparison_is_what_scipy_says(n):
+  arm, reference = _accuracies(n)
+  found = statistics.compare(arm - reference)
+  test = stats.ttest_rel(arm, reference)
+  interval = test.confidence_interval(0.95)
+  mean = np.mean(arm) - np.mean(reference)
+  # Var(x − y) = Var(x) + Var(y) − 2 Cov(x, y).
+  covariance = np.cov(arm, reference)
+  sd = math.sqrt(np.trace(covariance) - 2 * covariance[0, 1])
+  expected = (
+    n, mean, interval.low, interval.high, test.pvalue, mean / sd,
+    math.ceil((2.8 * sd / mean) ** 2),
+  )  # fmt: skip
+  np.testing.assert_allclose(found, expected, rtol=1e-9)
+  assert isinstance(found.seeds_needed, int)
+
+
+def test_a_published_example():
+  # Student (1908): additional hours of sleep by two drugs, with the mean 1.58.
+  # What R prints of `sleep`: t = 4.0621, p = 0.002833, and this interval.
+  first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+  second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+  found = statistics.compare(np.subtract(second, first))
+  assert found.mean_difference == pytest.approx(1.58)
+  assert found.p == pytest.approx(0.002833, abs=5e-7)
+  assert found.effect_size == pytest.approx(4.0621 / math.sqrt(10), abs=2e-5)
+  assert found.ci_low == pytest.approx(0.7001142, abs=5e-8)
+  assert found.ci_high == pytest.approx(2.4598858, abs=5e-8)
+
+
+def test_p_is_near_that_of_all_changes_of_sign():
+  arm, reference = _accuracies(12)
+  x = arm - reference
+  signs = np.array(list(itertools.product([-1, 1], repeat=len(x))))
+  as_far = np.abs(signs @ x) >= abs(x.sum()) - 1e-12
+  assert statistics.p_value(x) == pytest.approx(as_far.mean(), abs=0.01)
+
+
+def test_whole_curves_are_compared_at_once():
+  arm, reference = _accuracies(5, (4, 3))
+  x = arm - reference
+  low, high = statistics.t_interval(x)
+  p, d = statistics.p_value(x), statistics.effect_size(x)
+  for at in np.ndindex(4, 3):
+    one = statistics.compare(x[:, *at])
+    found = (low[at], high[at], p[at], d[at])
+    expected = (one.ci_low, one.ci_high, one.p, one.effect_size)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ('differences', 'expected'),
+  [
+    ([], (0, NAN, NAN, NAN, NAN, NAN, NAN)),
+    ([0.25], (1, 0.25, NAN, NAN, NAN, NAN, NAN)),
+    ([0.25, 0.25], (2, 0.25, 0.25, 0.25, 0, INF, 0)),
+    ([-0.25] * 9, (9, -0.25, -0.25, -0.25, 0, -INF, 0)),
+    ([0.0] * 9, (9, 0, 0, 0, 1, 0, INF)),
+  ],
+)
+def test_too_few_pairs_and_equal_differences(differences, expected):
+  np.testing.assert_array_equal(statistics.compare(differences), expected)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_rounding_is_no_spread(dtype):
+  arm = np.array([0.9, 0.7, 0.4, 0.8], dtype).astype(float)
+  reference = np.array([0.8, 0.6, 0.3, 0.7], dtype).astype(float)
+  found = statistics.compare(arm - reference)
+  assert found.mean_difference == pytest.approx(0.1, rel=1e-6)
+  assert found.ci_low == found.ci_high == found.mean_difference
+  assert found[4:] == (0, INF, 0)
+  # Nor is it a difference.
+  changes = np.array([0.1, 0.2, -0.3, 0.0], dtype).astype(float)
+  nothing = statistics.compare(changes)
+  assert (nothing.mean_difference, nothing.p) == (0, 1)
+  assert (nothing.effect_size, nothing.seeds_needed) == (0, INF)
+
+
+@given(SEEDS, SEEDS)
+def test_arm_and_reference_can_be_exchanged(arm, reference):
+  there = statistics.compare(statistics.paired_differences(arm, reference))
+  back = statistics.compare(statistics.paired_differences(reference, arm))
+  mirrored = (
+    back.n, -back.mean_difference, -back.ci_high, -back.ci_low, back.p,
+    -back.effect_size, back.seeds_needed,
+  )  # fmt: skip
+  np.testing.assert_allclose(there, mirrored, rtol=1e-12)
+
+
+@given(SEEDS, SEEDS)
+def test_interval_and_test_agree(arm, reference):
+  found = statistics.compare(statistics.paired_differences(arm, reference))
+  if found.n > 1 and abs(found.p - 0.05) > 1e-9:
+    assert (found.p < 0.05) == (not found.ci_low <= 0 <= found.ci_high)
+
+
+@pytest.mark.parametrize(
+  ('difference', 'deviation', 'expected'),
+  [
+    (0.001, 0.002, 32),  # (2.8 · 2)² = 31.36
+    (-0.001, 0.002, 32),
+    (0.5, 0.25, 2),  # 1.96
+    (0.5, 0.0, 0),
+    (0.0, 0.002, INF),
+    (0.0, 0.0, INF),
+    (5e-324, 1.0, INF),
+    (1e-170, 1.0, INF),
+    (INF, 1.0, 0),
+    (NAN, 0.1, NAN),
+    (0.1, NAN, NAN),
+    (0.0, NAN, NAN),
+  ],
+)
+def test_seeds_needed(difference, deviation, expected):
+  found = statistics.seeds_needed(difference, deviation)
+  np.testing.assert_equal(found, expected)
+
+
+@pytest.mark.parametrize('ratio', [0.4, 0.6])
+def test_as_many_seeds_as_needed_find_four_of_five_differences(ratio):
+  n = statistics.seeds_needed(ratio * 0.002, 0.002)
+  arm, reference = _accuracies(n, (STUDIES,), effect=ratio * 0.002)
+  power = np.mean(statistics.p_value(arm - reference) < 0.05)
+  assert 0.76 <= power <= 0.83  # A little less than 80 %: t is not normal.
+
+
+@pytest.mark.parametrize('n', [3, 5, 20])
+@pytest.mark.parametrize('effect', [0.0, 0.003])
+def test_the_interval_holds_the_true_difference_in_95_of_100(n, effect):
+  arm, reference = _accuracies(n, (STUDIES,), effect=effect)
+  low, high = statistics.t_interval(arm - reference)
+  assert 0.93 <= np.mean((low <= effect) & (effect <= high)) <= 0.97
+
+
+def test_the_level_of_an_interval():
+  arm, reference = _accuracies(8, (STUDIES,), effect=0)
+  low, high = statistics.t_interval(arm - reference, level=0.5)
+  assert 0.47 <= np.mean((low <= 0) & (high >= 0)) <= 0.53
+
+
+def test_p_is_uniform_where_there_is_no_difference():
+  arm, reference = _accuracies(10, (STUDIES,), effect=0)
+  p = statistics.p_value(arm - reference)
+  assert stats.kstest(p, 'uniform').pvalue > 0.01
+
+
+def _closed_testing(p):
+  """Holm by its definition.
+
+  A hypothesis is rejected if every intersection that it is part of is rejected
+  by Bonferroni's test.
+  """
+  tested = [i for i, each in enumerate(p) if not math.isnan(each)]
+  adjusted = [NAN] * len(p)
+  for i in tested:
+    others = [j for j in tested if j != i]
+    families = (
+      (i, *chosen)
+      for size in range(len(tested))
+      for chosen in itertools.combinations(others, size)
+    )
+    adjusted[i] = max(
+      min(1, len(family) * min(p[j] for j in family)) for family in families
+    )
+  return adjusted
+
+
+@given(P_VALUES)
+def test_holm_is_closed_testing_by_bonferroni(p):
+  np.testing.assert_array_equal(statistics.holm(p), _closed_testing(p))
+
+
+def test_a_known_example_of_holm():
+  # R: p.adjust(c(0.01, 0.04, 0.03, 0.005, NA), 'holm')
+  found = statistics.holm([0.01, 0.04, 0.03, 0.005, NAN])
+  np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02, NAN])
+
+
+@given(P_VALUES, st.randoms(use_true_random=False))
+def test_holm_does_not_look_at_the_order(p, random):
+  order = list(range(len(p)))
+  random.shuffle(order)
+  shuffled = statistics.holm([p[i] for i in order])
+  np.testing.assert_array_equal(shuffled, statistics.holm(p)[order])
+
+
+def _family(arms, effects):
+  """p-values [arms, studies] of arms that share one reference."""
+  draws = np.random.default_rng(11)
+  reference = draws.normal(0.85, 0.002, (20, 1, STUDIES))
+  accuracies = draws.normal(0.85, 0.002, (20, arms, STUDIES))
+  shifts = np.asarray(effects)[:, None]
+  return statistics.p_value(accuracies + shifts - reference)
+
+
+@pytest.mark.parametrize('better', [0, 3])
+def test_holm_raises_a_false_alarm_in_at_most_5_of_100_studies(better):
+  effects = [0.004] * better + [0.0] * (12 - better)
+  p = _family(12, effects)
+  false = p[better:]
+  assert np.mean((false < 0.05).any(axis=0)) > 0.2  # Without Holm.
+  alarms = (statistics.holm(p)[better:] < 0.05).any(axis=0)
+  noise = 3 * math.sqrt(0.05 * 0.95 / STUDIES)
+  assert np.mean(alarms) <= 0.05 + noise
+  # What is there is still found.
+  if better:
+    assert np.mean(statistics.holm(p)[:better] < 0.05) > 0.95
+
+
+def test_families_are_adjusted_at_once():
+  p = _family(5, [0.001] * 5)[:, :20]
+  p[2, :7] = NAN
+  found = statistics.holm(p)
+  each = np.stack([statistics.holm(x) for x in p.T], axis=1)
+  np.testing.assert_array_equal(found, each)
+
+
+def test_the_bootstrap_draws_seeds():
+  # All 5⁵ draws of five seeds, instead of some.
+  values = np.array([0.1, 0.2, 0.4, 0.8, 0.9])
+  draws = np.array(list(itertools.product(values, repeat=5)))
+  expected = np.quantile(np.median(draws, axis=1), [0.1, 0.9])
+  found = statistics.median_interval(values, level=0.8, resamples=20_000)
+  np.testing.assert_allclose(found, expected)
+  again = statistics.median_interval(values, level=0.8, resamples=20_000)
+  np.testing.assert_array_equal(found, again)
+
+
+def test_medians_of_curves():
+  curves, _ = _accuracies(9, (6,))
+  curves[:, 1] = 0.5
+  curves[4, 2] = NAN
+  curves[0, 3] = INF
+  low, high = statistics.median_interval(curves)
+  median = np.median(curves, axis=0)
+  undefined = np.isin(np.arange(6), [2, 3])
+  np.testing.assert_array_equal(np.isnan(low), undefined)
+  np.testing.assert_array_equal(np.isnan(high), undefined)
+  assert (low[1], high[1]) == (0.5, 0.5)
+  inside = (low <= median) & (median <= high)
+  assert np.all(inside | undefined)
+  # Every point is what it would be alone.
+  alone = statistics.median_interval(curves[:, 5])
+  np.testing.assert_array_equal((low[5], high[5]), alone)
+
+
+@pytest.mark.parametrize('shape', [(0,), (1,), (0, 3), (1, 3)])
+def test_too_few_seeds_have_no_interval(shape):
+  found = np.array(statistics.median_interval(np.zeros(shape)))
+  assert found.shape == (2, *shape[1:])
+  assert np.isnan(found).all()
+
+
+def test_the_interval_of_the_median_holds_it():
+  # As a curve of 800 points, each of which is a study of its own here.
+  values = np.random.default_rng(3).normal(0.85, 0.002, (17, 800))
+  low, high = statistics.median_interval(values, resamples=2000)
+  # The ends are mostly the 5th and the 13th value, with 95.1 %.
+  assert 0.925 <= np.mean((low <= 0.85) & (high >= 0.85)) <= 0.975
