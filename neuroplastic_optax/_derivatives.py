@@ -30,7 +30,7 @@ def _divide_jvp(
 ) -> tuple[jax.Array, jax.Array]:
   (x, y), (dx, dy) = primals, tangents
   ratio = divide(x, y)
-  return ratio, (dx - finite(ratio) * dy) / y
+  return ratio, divide(dx - finite(ratio) * dy, y)
 
 
 @jax.custom_jvp

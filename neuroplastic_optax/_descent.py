@@ -54,7 +54,7 @@ def _descends(
       return False
   with contextlib.suppress(Exception):
     moves = _first_moves(base, params, 1.0)
-    if _rises(moves) or not any(moves):
+    if _rises(moves) or not any(moves) or _rises_later(base, params):
       return False
     # A decay or noise may also be below 0, but the gradient's sign does not
     # change them.
@@ -62,6 +62,13 @@ def _descends(
     pairs = zip(moves, opposite, strict=True)
     return all(up > down for down, up in pairs if down != 0)
   return False
+
+
+def _rises_later(
+  base: optax.GradientTransformationExtraArgs, params: _types.Params
+) -> bool:
+  """Whether it goes up at one of the first updates."""
+  return any(map(_rises, _moves(base, params, 1.0)))
 
 
 def _rises(moves: list[float]) -> bool:
@@ -87,10 +94,27 @@ def _first_moves(
   params: _types.Params,
   gradient: float,
 ) -> list[float]:
-  """The first update that is not 0: a number for each leaf.
+  """The first update that is not 0, as `_moves` gives it."""
+  return _moves(base, params, gradient, first=True)[-1]
+
+
+def _moves(
+  base: optax.GradientTransformationExtraArgs,
+  params: _types.Params,
+  gradient: float,
+  *,
+  first: bool = False,
+) -> list[list[float]]:
+  """The first updates: of each, a number for each leaf.
 
   The leaves have one element each, and the paths and ranks of those of the
   params, by which a base may tell them apart.
+
+  Args:
+    base: the base.
+    params: the params.
+    gradient: what all elements of the gradient are.
+    first: whether to end with the first update that is not 0.
 
   Raises:
     Exception: anything, if the base cannot be asked.
@@ -111,12 +135,12 @@ def _first_moves(
   ):
     ones, gradients = filled(1.0), filled(gradient)
     state = base.init(ones)
-    moves: list[float] = []
+    moves: list[list[float]] = []
     for _ in range(_UPDATES):
       updates, state = base.update(
         gradients, state, ones, value=jnp.ones([], jnp.float32)
       )
-      moves = [float(jnp.sum(x).real) for x in jax.tree.leaves(updates)]
-      if any(moves):
+      moves.append([float(jnp.sum(x).real) for x in jax.tree.leaves(updates)])
+      if first and any(moves[-1]):
         break
   return moves

@@ -166,6 +166,20 @@ class Sample:
   low: _hyperparameters.Scalar
   high: _hyperparameters.Scalar
 
+  def detached(self) -> 'Sample':
+    """The same without derivatives: a minimum over devices has none."""
+    stop = functools.partial(jax.tree.map, jax.lax.stop_gradient)
+    arrays = {
+      field.name: stop(getattr(self.tensor, field.name))
+      for field in dataclasses.fields(self.tensor)
+      if field.name != 'reductions'
+    }
+    return Sample(
+      dataclasses.replace(self.tensor, **arrays),
+      *map(stop, (self.modulated, self.raw_update, self.factor)),
+      *map(stop, (self.low, self.high)),
+    )
+
   @functools.cached_property
   def alpha(self) -> jax.Array:
     return self.tensor.filled(self.tensor.alpha)
@@ -318,6 +332,7 @@ _MULTIPLIED = np.array([row.multiplied for row in _TABLE.values()])
 
 def measure(sample: Sample) -> Statistics:
   """What can be known of one tensor before the controller has spoken."""
+  sample = sample.detached()
   numbers = [row.measure(sample) for row in _TABLE.values()]
   return Statistics(
     jnp.stack([x.astype(jnp.float32) for x in numbers]),

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
@@ -143,11 +144,13 @@ def factor(
     rate = homeostasis.adaptation_rate
     # What an infinite divisor divides does not matter, but must not be ∞/∞.
     largest = jnp.finfo(norm.dtype).max
-    clipped = jnp.minimum(norm, largest) / jnp.minimum(divisor, largest)
+    clipped = _derivatives.divide(
+      jnp.minimum(norm, largest), jnp.minimum(divisor, largest)
+    )
     gain = rms_gain(clipped, size, target, rate, eps)
   # The division comes last: XLA leaves it out of what is done to each element,
   # and with it all that led to it.
-  return gain / divisor
+  return _derivatives.divide(gain, divisor)
 
 
 def scaled(update: jax.Array, factor_: jax.Array) -> jax.Array:

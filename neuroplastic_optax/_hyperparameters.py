@@ -118,8 +118,8 @@ def at(name: str, value: Any, count: jax.Array) -> Any:
   if not callable(value):
     return value
   number = value(count)
-  if not isinstance(number, (bool, jax.Array, *_PYTHON_NUMBER)) or (
-    jnp.iscomplexobj(number)
+  if not isinstance(number, (bool, jax.Array, *_PYTHON_NUMBER)) or not (
+    _is_real(number)
   ):
     raise TypeError(
       f'{name} must be a schedule that returns a number, got one that returns '
@@ -131,6 +131,12 @@ def at(name: str, value: Any, count: jax.Array) -> Any:
       f'an array of shape {jnp.shape(number)}.'
     )
   return number
+
+
+def _is_real(number: Any) -> bool:
+  dtype = getattr(number, 'dtype', np.dtype(float))  # Python's have none.
+  kinds = jnp.floating, jnp.integer, jnp.bool_
+  return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def checked(name: str, value: Any) -> Any:

@@ -33,7 +33,9 @@ def square(x: jax.Array) -> jax.Array:
   squares = jnp.square(x.real)
   if jnp.iscomplexobj(x):
     squares += jnp.square(x.imag)
-  return jnp.minimum(squares, jnp.finfo(squares.dtype).max)
+  # Chosen, not `minimum`, whose derivative there is 0·∞.
+  largest = jnp.finfo(squares.dtype).max
+  return jnp.where(squares == jnp.inf, largest, squares)
 
 
 def update_moments(
@@ -79,8 +81,11 @@ def _ratio_jvp(
   """The derivative, with the slope 0 for √v where v = 0."""
   magnitude, nu, eps = primals
   d_magnitude, d_nu, d_eps = tangents
-  root, floor = jnp.sqrt(nu), magnitude * 2.0**-100
-  d_root = jnp.where(nu > 0, d_nu, 0.0) * (0.5 / jnp.where(nu > 0, root, 1.0))
+  positive, floor = nu > 0, magnitude * 2.0**-100
+  # Chosen before the root is taken: it is differentiated again for a Hessian.
+  root = jnp.sqrt(jnp.where(positive, nu, 1.0))
+  d_root = jnp.where(positive, d_nu, 0.0) * (0.5 / root)
+  root = jnp.where(positive, root, 0.0)
   divisor = jnp.maximum(root + eps, floor)
   d_divisor = jnp.where(
     root + eps >= floor, d_root + d_eps, d_magnitude * 2.0**-100

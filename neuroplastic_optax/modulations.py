@@ -256,7 +256,7 @@ def _shrinkage(norm: jax.Array, bound: jax.Array, eps: Any) -> jax.Array:
   beyond = norm > bound
   # Both are infinite at once where everything overflows.
   bound = jnp.where(beyond, bound, 1.0)
-  return jnp.where(beyond, bound / (norm + eps), 1.0)
+  return jnp.where(beyond, _derivatives.divide(bound, norm + eps), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,7 +327,9 @@ class TrustRatio(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: the limited gain times the trust ratio less 1."""
     b = tensor.base_update
-    ratio = tensor.norm(tensor.parameter) / (tensor.norm(b) + _TINY)
+    ratio = _derivatives.divide(
+      tensor.norm(tensor.parameter), tensor.norm(b) + _TINY
+    )
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
     delta = _dtypes.times(self.strength * (tensor.alpha - 1) * trust, b)
     return _limit(delta, self.max_ratio, tensor)

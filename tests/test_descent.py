@@ -148,3 +148,14 @@ def test_an_update_does_not_ask():
   calls = 0
   tx.update(PARAMS, state, PARAMS)
   assert calls == 1
+
+
+@pytest.mark.parametrize(
+  'base',
+  [
+    optax.scale_by_schedule(lambda n: jnp.where(n == 0, -1.0, 1.0)),
+    optax.scale_by_schedule(lambda n: jnp.where(n % 2 == 0, -1.0, 1.0)),
+  ],
+)
+def test_what_only_begins_negative_is_let_through(base):
+  neuroplastic_optimizer(0.1, base=base).init(jnp.ones(3))

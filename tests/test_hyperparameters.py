@@ -298,3 +298,16 @@ def test_without_weight_decay_params_are_not_needed(builder):
     actual = tx.update(PARAMS, tx.init(PARAMS))
     expected = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
     chex.assert_trees_all_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+  'value', [np.array('x'), np.array(None, object), jax.random.key(0)]
+)
+@pytest.mark.parametrize('name', ['learning_rate', 'plasticity_scale'])
+def test_a_schedule_of_what_is_no_number_is_refused(name, value):
+  arguments = {'learning_rate': 0.1} | {name: lambda count: value}
+  tx = neuroplastic_optimizer(**arguments)
+  with pytest.raises(
+    TypeError, match=f'{name} must be a schedule that returns'
+  ):
+    tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

@@ -18,6 +18,7 @@ from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.arrays import all_devices
 
 NUMBERS = {
   'learning_rate': 0.1,
@@ -188,3 +189,77 @@ def test_an_overflowing_update_has_finite_derivatives():
   value, slope = jax.value_and_grad(reached)(jnp.float32(1.0))
   assert jnp.isfinite(value)
   assert jnp.isfinite(slope)
+
+
+@pytest.mark.parametrize('scale', [1e17, 1e20, 1e30])
+def test_huge_gradients_have_finite_derivatives(scale):
+  """The update is bounded, so that what is reached is finite too."""
+  direction = jnp.linspace(0.5, 1.0, 5, dtype='float32')
+
+  def reached(numbers):
+    tx = neuroplastic_optimizer(
+      numbers[0],
+      plasticity_scale=numbers[1],
+      homeostasis=Homeostasis(numbers[2], numbers[3]),
+      max_alpha=numbers[4],
+    )
+    params = jnp.array([1.0, 0.5, -0.3, 0.7])
+    state = tx.init(params)
+    for _ in range(2):
+      gradient = scale * jnp.array([1.0, -2.0, 0.5, 1.0]) * params
+      updates, state = tx.update(gradient, state, params)
+      params = optax.apply_updates(params, updates)
+    return jnp.sum(params**2)
+
+  numbers = jnp.array([0.1, 1.0, 1.0, 0.02, 2.0])
+  backward = jax.jit(jax.grad(reached))(numbers)
+  _, forward = jax.jit(lambda x: jax.jvp(reached, (x,), (direction,)))(numbers)
+  assert jnp.all(jnp.isfinite(backward))
+  assert jnp.isfinite(forward)
+
+
+@pytest.mark.parametrize('homeostasis', [Homeostasis(), None])
+def test_second_derivatives_are_finite_where_a_gradient_is_0(homeostasis):
+  def reached(kappa):
+    tx = neuroplastic_optimizer(
+      0.1, plasticity_scale=kappa, homeostasis=homeostasis
+    )
+    params = jnp.array([1.0, 0.5, -0.3, 0.0])
+    state = tx.init(params)
+    for _ in range(2):
+      gradient = jnp.array([1.0, -2.0, 0.5, 1.0]) * params
+      updates, state = tx.update(gradient, state, params)
+      params = optax.apply_updates(params, updates)
+    return jnp.sum(params**2)
+
+  assert jnp.isfinite(jax.jit(jax.grad(jax.grad(reached)))(1.0))
+
+
+@pytest.mark.parametrize('every', [1, 2])
+def test_diagnostics_do_not_hinder_derivatives_in_a_shard_map(every):
+  mesh = all_devices()
+  g = jnp.linspace(-1.0, 2.0, 16)
+
+  def reached(kappa):
+    def update(g):
+      tx = neuroplastic(
+        homeostasis=None,
+        plasticity_scale=kappa,
+        axis_name='x',
+        diagnostics='global',
+        diagnostics_every=every,
+      )
+      return tx.update(g, tx.init(g))[0]
+
+    split = jax.shard_map(
+      update, mesh=mesh, in_specs=jax.P('x'), out_specs=jax.P('x')
+    )
+    return jnp.sum(split(g) ** 2)
+
+  def plain(kappa):
+    tx = neuroplastic(homeostasis=None, plasticity_scale=kappa)
+    return jnp.sum(tx.update(g, tx.init(g))[0] ** 2)
+
+  np.testing.assert_allclose(
+    jax.grad(reached)(1.0), jax.grad(plain)(1.0), rtol=1e-4
+  )

@@ -23,7 +23,7 @@ _KEPT = 2
 _NUMBER = re.compile('[1-9][0-9]*')
 # As Orbax calls what it has not written to the end.
 _TEMPORARY = '.orbax-checkpoint-tmp'
-_STATE, _HISTORY = 'state', 'history/metadata'
+_STATE, _HISTORY, _ARM = 'state', 'history/metadata', 'arm'
 
 
 class Checkpoints:
@@ -60,10 +60,10 @@ class Checkpoints:
       # What processes left that were killed while they wrote.
       for path in self._directory.glob(f'*{_TEMPORARY}'):
         if _NUMBER.fullmatch(path.name.removesuffix(_TEMPORARY)):
-          shutil.rmtree(path)
+          _remove(path)
     numbers = self._numbers()
     for number in reversed(numbers):
-      fault = checksums.fault(self._directory / str(number))
+      fault = self._fault(number)
       if fault is None:
         self._latest = number
         break
@@ -78,6 +78,14 @@ class Checkpoints:
     # What is left of older ones by a process that was killed deleting them.
     older = [number for number in numbers if number < self._latest]
     self._delete(older[: 1 - _KEPT])
+
+  def _fault(self, number: int) -> str | None:
+    """What is wrong with a checkpoint, None for nothing."""
+    path = self._directory / str(number)
+    if fault := checksums.fault(path):
+      return fault
+    arm = (path / _ARM).read_text()
+    return None if arm == self._directory.name else f'it is one of {arm}'
 
   def _numbers(self) -> list[int]:
     """The numbers of all checkpoints, damaged or not; no stray folders'."""
@@ -94,7 +102,7 @@ class Checkpoints:
     for number in numbers:
       path = self._directory / str(number)
       with storage.writing(path):
-        shutil.rmtree(path)
+        _remove(path)
 
   def latest(self) -> int | None:
     """The last number whose checkpoint is whole, None before the first."""
@@ -144,9 +152,10 @@ class Checkpoints:
     path = temporary / _HISTORY
     path.parent.mkdir()
     path.write_text(json.dumps(history.to_json()))
+    (temporary / _ARM).write_text(self._directory.name)
     checksums.write(temporary)
-    # A damaged one may be in its place.
-    self._delete([number] if number in self._numbers() else [])
+    # A damaged one may be in its place, or whatever else has its name.
+    _remove(self._directory / str(number))
     temporary.rename(self._directory / str(number))
     kept = self._latest, number
     self._delete([each for each in self._numbers() if each not in kept])
@@ -185,6 +194,14 @@ class Checkpoints:
   def close(self) -> None:
     """Lets go of what Orbax holds."""
     self._checkpointer.close()
+
+
+def _remove(path: Path) -> None:
+  """Removes a folder with what is in it, a file or a link, if it is there."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

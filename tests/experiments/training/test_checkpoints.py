@@ -187,7 +187,7 @@ def test_whatever_file_is_damaged_the_one_before_is_used(
   ]
   assert len(names) > 5
   for i, name in enumerate(names):
-    mine = tmp_path / str(i)
+    mine = tmp_path / str(i) / 'whole'
     shutil.copytree(whole, mine)
     (mine / 'stray').mkdir()
     (mine / '9').write_text('no checkpoint')
@@ -230,3 +230,35 @@ def test_a_directory_that_is_gone_stays_gone(tmp_path, state):
     with pytest.raises(storage.WritingError, match=r'/arm: .* was removed'):
       saved.save(2, state, _history(2))
   assert not (tmp_path / 'arm').exists()
+
+
+@pytest.mark.parametrize('name', ['4', '4.orbax-checkpoint-tmp'])
+@pytest.mark.parametrize('kind', ['file', 'link', 'dangling'])
+def test_what_else_has_the_name_of_a_checkpoint_is_no_hindrance(
+  tmp_path, state, name, kind
+):
+  directory, elsewhere = tmp_path / 'arm', tmp_path / 'elsewhere'
+  elsewhere.mkdir()
+  with _open(directory) as saved:
+    saved.save(3, state, _history(1))
+  if kind == 'file':
+    (directory / name).write_text('')
+  else:
+    target = elsewhere if kind == 'link' else tmp_path / 'nowhere'
+    (directory / name).symlink_to(target)
+  with _open(directory) as saved:
+    assert saved.latest() == 3
+    saved.save(4, state, _history(2))
+    assert saved.latest() == 4
+  assert elsewhere.is_dir()
+
+
+def test_a_checkpoint_of_another_arm_is_passed_over(tmp_path, state):
+  for arm, numbers in {'full': [3, 6], 'adam': [3]}.items():
+    with _open(tmp_path / arm) as saved:
+      for number in numbers:
+        saved.save(number, state, _history(number // 3))
+  shutil.copytree(tmp_path / 'full' / '6', tmp_path / 'adam' / '6')
+  with _open(tmp_path / 'adam') as saved:
+    assert saved.latest() == 3
+    assert saved.damage == {6: 'it is one of full'}
