@@ -1,0 +1,1 @@
+"""Studies: many arms under many conditions, and what can be said of them."""
