@@ -56,14 +56,15 @@ def define_flags() -> None:
 def main(names: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
-  study = options.study(names, given.only, smoke=given.smoke)
-  share = options.share(given.shard, given.only)
+  study = options.study(names, smoke=given.smoke)
+  arms = options.arms(study, given.only, smoke=given.smoke)
+  share = options.share(given.shard, arms)
   jobs = options.jobs(given.jobs)
   default = Path('studies') / (study.name + ('-smoke' if given.smoke else ''))
   workdir = program.folder('workdir', given.workdir or str(default))
-  directory = StudyDirectory(
-    workdir, study, smoke=given.smoke, only=given.only or ()
-  )
+  if given.data_dir is not None:
+    program.folder('data_dir', given.data_dir)
+  directory = StudyDirectory(workdir, study, arms, smoke=given.smoke)
   store = Store(workdir / CELLS, options.reused(given.reuse))
   plan = Plan(study, directory.arms, store)
   load = lambda name: workers.load(name, given.data_dir)
@@ -74,17 +75,21 @@ def main(names: Sequence[str]) -> None:
   directory.claim()
   reporter = Reporter(program.console())
   estimate = Estimate(load, jobs)
-  runner = Runner(plan, share, estimate, reporter, given.data_dir)
+  runner = Runner(
+    plan,
+    share,
+    estimate,
+    reporter,
+    write_tables=lambda: directory.write_tables(plan),
+    data_dir=given.data_dir,
+  )
   reporter.say(f'{study.name}, {len(plan.arms)} arms → {workdir}')
   if stale := store.stale():
     reporter.say(f'{stale} cells are of other versions of the code: not used')
   for item in runner.missing():
     estimate.measure(item.task)
   reporter.started(runner.progress())
-  try:
-    runner.run(jobs)
-  finally:
-    directory.write_tables(plan)
+  runner.run(jobs)
   reporter.say(f'results.csv, trials.csv and study.json are in {workdir}')
 
 

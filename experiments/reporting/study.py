@@ -20,7 +20,7 @@ class Reporter(running.Observer):
     left = progress.cells - progress.finished
     text = f'{progress.cells} cells, {progress.finished} of them finished'
     if left:
-      text += f'; the other {left} should take {_time(progress.seconds_left)}'
+      text += f'; what is missing should take {_time(progress.seconds_left)}'
     self.say(text)
 
   def computed(self, item: Item, progress: Progress) -> None:
@@ -37,7 +37,8 @@ class Reporter(running.Observer):
 
   def waiting(self, count: int) -> None:
     """See the base class."""
-    self.say(f'waits for {count} cells that other processes compute')
+    cells = 'a cell' if count == 1 else f'{count} cells'
+    self.say(f'waits for {cells} that other processes compute')
 
   def say(self, text: str) -> None:
     """Prints a line."""

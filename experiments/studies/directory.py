@@ -40,15 +40,15 @@ class StudyDirectory:
   """
 
   def __init__(
-    self, path: Path, study: Study, *, smoke: bool, only: Sequence[str] = ()
+    self, path: Path, study: Study, arms: Sequence[str], *, smoke: bool
   ) -> None:
     """Looks at a directory.
 
     Args:
       path: where it is; there may be nothing.
       study: the study.
+      arms: those of it that this process is about.
       smoke: whether it is the tiny one.
-      only: the arms that this process is about; empty for all.
 
     Raises:
       StudyDirectoryError: it holds something else.
@@ -62,9 +62,8 @@ class StudyDirectory:
     found = read(path)
     self._refuse_other(found)
     there = found['arms'] if found else []
-    wanted = only or study.all_arms
     self.arms = tuple(
-      arm for arm in study.all_arms if arm in wanted or arm in there
+      arm for arm in study.all_arms if arm in arms or arm in there
     )
 
   def _refuse_other(self, found: Mapping[str, Any] | None) -> None:

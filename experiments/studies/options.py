@@ -11,18 +11,15 @@ from experiments.studies.declarations import Study
 from experiments.studies.plan import Share
 
 
-def study(
-  names: Sequence[str], only: Sequence[str] | None, *, smoke: bool
-) -> Study:
+def study(names: Sequence[str], *, smoke: bool) -> Study:
   """The study of a name, made tiny if that was asked for.
 
   Args:
     names: what the command line holds besides flags.
-    only: the arms that were asked for; None for all.
     smoke: whether it is to be tiny.
 
   Raises:
-    InvalidValueError: there is no such study, or it has no such arm.
+    InvalidValueError: there is no such study.
   """
   known = ', '.join(catalogue.STUDIES)
   if len(names) != 1:
@@ -35,31 +32,52 @@ def study(
       f'NAME must be one of {known}, got {names[0]!r}.'
     )
   found = catalogue.STUDIES[names[0]]
-  if only is not None:
-    arms = found.all_arms
-    unknown = [arm for arm in only if arm not in arms]
-    if unknown or not only or len(set(only)) < len(only):
-      raise errors.InvalidValueError(
-        f'--only must name arms of the study {found.name}, each once, of '
-        f'{", ".join(arms)}; got {",".join(only)!r}.'
-      )
-  return declarations.smoke(found, only or ()) if smoke else found
+  return declarations.smoke(found) if smoke else found
 
 
-def share(shard: str | None, only: Sequence[str] | None) -> Share:
+def arms(
+  study_: Study, only: Sequence[str] | None, *, smoke: bool
+) -> tuple[str, ...]:
+  """The arms that this process is about.
+
+  Args:
+    study_: the study.
+    only: the arms that were asked for; None if nobody did.
+    smoke: whether the study is tiny, and so has few arms by default.
+
+  Raises:
+    InvalidValueError: the study has no such arm.
+  """
+  known = study_.all_arms
+  if only is None:
+    return tuple(
+      arm for arm in known if not smoke or arm in declarations.SMOKE_ARMS
+    )
+  if not only or len(set(only)) < len(only) or not set(only) <= set(known):
+    raise errors.InvalidValueError(
+      f'--only must name arms of the study {study_.name}, each once, of '
+      f'{", ".join(known)}; got {",".join(only)!r}.'
+    )
+  return tuple(only)
+
+
+def share(shard: str | None, only: tuple[str, ...]) -> Share:
   """What of a study this process computes.
+
+  Args:
+    shard: i/n; None for all.
+    only: the arms that it is about.
 
   Raises:
     InvalidValueError: the shard is none.
   """
-  arms = tuple(only or ())
   if shard is None:
-    return Share(only=arms)
+    return Share(only)
   parts = shard.split('/')
   if len(parts) == 2 and all(part.isdecimal() for part in parts):
     index, count = map(int, parts)
     if 1 <= index <= count:
-      return Share(index, count, arms)
+      return Share(only, index, count)
   raise errors.InvalidValueError(
     f'--shard must be i/n with 1 ≤ i ≤ n, got {shard!r}.'
   )

@@ -173,18 +173,18 @@ class Share:
   """Which of the cells are a process's to compute.
 
   Attributes:
+    arms: those that it is about.
     index: of the process, from 1.
-    count: how many there are.
-    only: the arms; empty for all.
+    count: how many processes there are.
   """
 
+  arms: tuple[str, ...]
   index: int = 1
   count: int = 1
-  only: tuple[str, ...] = ()
 
   def wants(self, item: Item) -> bool:
     """Whether the process is to see that a cell is computed."""
-    if self.only and item.arm not in self.only:
+    if item.arm not in self.arms:
       # Ranges are extended for all arms: every arm's grid is needed.
       return item.what in ('rates', 'extension')
     return item.shared or self.owns(item)

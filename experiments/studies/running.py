@@ -1,10 +1,11 @@
 """Computes the cells of a study that are missing, some at once."""
 
+from collections.abc import Callable
 from concurrent import futures
 import contextlib
 import dataclasses
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 from experiments import errors
 from experiments.studies import workers
@@ -14,8 +15,13 @@ from experiments.studies.plan import Item
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
 
-# How long a process sleeps that waits for cells of another.
-_PATIENCE = 1.0
+# How long a process sleeps that waits for cells of another, and how often the
+# tables are written, in seconds.
+_PATIENCE, _TABLES_EVERY = 1.0, 60.0
+# The cells under way, with the claims on them.
+Running: TypeAlias = dict[
+  futures.Future[Any], tuple[Item, contextlib.ExitStack]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Runner:
     share: which of its cells are this process's.
     estimate: how long cells take.
     observer: what is called as it goes.
+    write_tables: called now and then, and at the end, however it comes.
     data_dir: where TFDS data sets lie.
   """
 
@@ -66,10 +73,13 @@ class Runner:
     share: Share,
     estimate: Estimate,
     observer: Observer,
+    *,
+    write_tables: Callable[[], None] = lambda: None,
     data_dir: str | None = None,
   ) -> None:
     self._plan, self._share = plan, share
     self._estimate, self._observer = estimate, observer
+    self._write_tables, self._written = write_tables, time.monotonic()
     self._data_dir = data_dir
     self.failed: set[str] = set()
 
@@ -96,29 +106,41 @@ class Runner:
     Raises:
       UserError: some cells could not be computed; all others are there.
     """
-    running: dict[futures.Future[Any], tuple[Item, contextlib.ExitStack]] = {}
-    waited = 0
-    with workers.pool(jobs) as pool, contextlib.ExitStack() as claims:
-      while True:
-        elsewhere = self._start(pool, jobs, running, claims)
-        if running:
-          done, _ = futures.wait(
-            running, _PATIENCE, return_when=futures.FIRST_COMPLETED
-          )
-          for future in done:
-            self._finish(future, *running.pop(future))
-        elif elsewhere:
-          if elsewhere != waited:
-            self._observer.waiting(elsewhere)
-          waited = elsewhere
-          time.sleep(_PATIENCE)
-        else:
-          break
+    try:
+      with workers.pool(jobs) as pool, contextlib.ExitStack() as claims:
+        self._compute(pool, jobs, claims)
+    finally:
+      self._write_tables()
     if self.failed:
+      cells = '1 cell' if len(self.failed) == 1 else f'{len(self.failed)} cells'
       raise errors.UserError(
-        f'{len(self.failed)} cells could not be computed, and what depends on '
-        'them is missing; the same command tries again.'
+        f'{cells} could not be computed, and what depends on '
+        'it is missing; the same command tries again.'
       )
+
+  def _compute(
+    self, pool: futures.Executor, jobs: int, claims: contextlib.ExitStack
+  ) -> None:
+    """Until nothing is missing that can be computed."""
+    running: Running = {}
+    waited = 0
+    while True:
+      elsewhere = self._start(pool, jobs, running, claims)
+      if not running and not elsewhere:
+        return
+      if not running and elsewhere != waited:
+        self._observer.waiting(elsewhere)
+        waited = elsewhere
+      if not running:
+        time.sleep(_PATIENCE)
+      done, _ = futures.wait(
+        running, _PATIENCE, return_when=futures.FIRST_COMPLETED
+      )
+      for future in done:
+        self._finish(future, *running.pop(future))
+      if time.monotonic() - self._written > _TABLES_EVERY:
+        self._write_tables()
+        self._written = time.monotonic()
 
   def _wanted(self) -> list[Item]:
     wanted = [x for x in self._plan.items() if self._share.wants(x)]
@@ -132,7 +154,7 @@ class Runner:
     self,
     pool: futures.Executor,
     jobs: int,
-    running: dict[futures.Future[Any], tuple[Item, contextlib.ExitStack]],
+    running: Running,
     claims: contextlib.ExitStack,
   ) -> int:
     """Starts as many cells as may run; says how many others compute."""
