@@ -60,8 +60,9 @@ def main(names: Sequence[str]) -> None:
   arms = options.arms(study, given.only, smoke=given.smoke)
   share = options.share(given.shard, arms)
   jobs = options.jobs(given.jobs)
-  default = Path('studies') / (study.name + ('-smoke' if given.smoke else ''))
-  workdir = program.folder('workdir', given.workdir or str(default))
+  workdir = Path('studies') / (study.name + '-smoke' * given.smoke)
+  if given.workdir is not None:
+    workdir = program.folder('workdir', given.workdir)
   if given.data_dir is not None:
     program.folder('data_dir', given.data_dir)
   directory = StudyDirectory(workdir, study, arms, smoke=given.smoke)

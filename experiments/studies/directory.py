@@ -70,7 +70,10 @@ class StudyDirectory:
     if found is None:
       return
     there = found['definition']
-    if different := _differences(there, self._definition):
+    different = _differences(there, self._definition)
+    # Another study differs in its name before all else.
+    different.sort(key=lambda x: x.partition(':')[0].count('.'))
+    if different:
       raise StudyDirectoryError(
         f'--workdir={self.path} holds another study, or this one as it was '
         f'before its definition changed ({"; ".join(different[:3])}); name '

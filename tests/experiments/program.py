@@ -143,6 +143,12 @@ class Program:
     stat = Path(f'/proc/{self._process.pid}/stat').read_text()
     return stat.rpartition(')')[2].split()[0] == 'T'
 
+  def children(self) -> list[int]:
+    """The processes that it has started and that are there."""
+    task = Path(f'/proc/{self._process.pid}/task')
+    lists = [path.read_text() for path in task.glob('*/children')]
+    return [int(pid) for text in lists for pid in text.split()]
+
   def send(self, number: signal.Signals) -> None:
     """Sends it a signal."""
     os.kill(self._process.pid, number)
@@ -180,6 +186,14 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
   """Starts a program and waits for its end; see `Program`."""
   with started(folder, *flags, **options) as process:
     return process.wait()
+
+
+def wait_for_end(processes: list[int]) -> None:
+  """Waits until none of some processes is there."""
+  end = time.monotonic() + 30
+  while any(Path(f'/proc/{pid}').exists() for pid in processes):
+    assert time.monotonic() < end
+    time.sleep(0.05)
 
 
 def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
