@@ -30,6 +30,14 @@ HYBRIDS = tuple(
   for homeostasis in ('', '_homeostasis')
 )
 
+# Each signal alone, and each pair.
+SIGNALS = (
+  *('signal_activity', 'signal_gradient', 'signal_memory'),
+  *('signal_activity_gradient', 'signal_activity_memory'),
+  'signal_gradient_memory',
+)
+PHASES = ('gain_adam_early', 'gain_adam_middle', 'gain_adam_late')
+
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
 _FASHION_10 = dataclasses.replace(_FASHION, fraction=0.1)
@@ -124,7 +132,8 @@ STUDIES = {
       'design_space',
       (
         *('full', 'full_no_clip', 'gradient_only', 'bounded', 'orthogonal'),
-        *('controlled', *HYBRIDS, *('sgdm', 'adam', 'adamw', 'muon')),
+        *('controlled', 'controlled_layer', *SIGNALS, *PHASES, *HYBRIDS),
+        *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
       ),
       (Condition('fashion_mnist_10', _FASHION_10, rulesets=(DEFAULT,)),),
     ),
