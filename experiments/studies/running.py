@@ -17,7 +17,7 @@ from experiments.studies.plan import Share
 
 # How long a process sleeps that waits for cells of another, and how often the
 # tables are written, in seconds.
-_PATIENCE, _TABLES_EVERY = 1.0, 60.0
+_PATIENCE, _TABLES_EVERY = 2.0, 60.0
 # The cells under way, with the claims on them.
 Running: TypeAlias = dict[
   futures.Future[Any], tuple[Item, contextlib.ExitStack]
@@ -158,6 +158,8 @@ class Runner:
     claims: contextlib.ExitStack,
   ) -> int:
     """Starts as many cells as may run; says how many others compute."""
+    if len(running) >= jobs:
+      return 0
     busy = {item.cell.digest for item, _ in running.values() if item.cell}
     elsewhere = 0
     for item in self.missing():
