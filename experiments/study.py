@@ -91,6 +91,7 @@ def main(names: Sequence[str]) -> None:
     estimate.measure(item.task)
   reporter.started(runner.progress())
   runner.run(jobs)
+  reporter.ended(runner.progress())
   reporter.say(f'results.csv, trials.csv and study.json are in {workdir}')
 
 

@@ -40,6 +40,11 @@ class Reporter(running.Observer):
     cells = 'a cell' if count == 1 else f'{count} cells'
     self.say(f'waits for {cells} that other processes compute')
 
+  def ended(self, progress: Progress) -> None:
+    """Says what is missing, where cells of other processes failed."""
+    if missing := progress.cells - progress.finished:
+      self.say(f'{missing} of {progress.cells} cells are missing')
+
   def say(self, text: str) -> None:
     """Prints a line."""
     self._console.print(text, soft_wrap=True)

@@ -15,7 +15,7 @@ FIRST_TUNING_SEED = 1_000_000
 
 # Those of a tiny study, where nobody says otherwise.
 SMOKE_ARMS = ('full', 'gradient_only', 'adamw')
-_SMOKE_CONDITIONS, _SMOKE_SEEDS = 3, 2
+_SMOKE_CONDITIONS, _SMOKE_SEEDS = 2, 2
 _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 
 

@@ -117,10 +117,10 @@ class StudyDirectory:
 
   def write_tables(self, plan: Plan) -> None:
     """Writes the tables, and what is known of the tuning, from the cells."""
-    items = plan.items()
-    there = sum(plan.outcome(item.cell) is not None for item in items)
-    done = there == len(items)
     with self._locked():
+      items = plan.items()
+      there = sum(plan.outcome(item.cell) is not None for item in items)
+      done = there == len(items)
       tables.write(self.path, plan)
       found = read(self.path) or {}
       now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
