@@ -70,7 +70,7 @@ def main(names: Sequence[str]) -> None:
   plan = Plan(study, directory.arms, store)
   load = lambda name: workers.load(name, given.data_dir)
   # What is not prepared shows before anything is written.
-  for name in {item.task.dataset for item in plan.items()}:
+  for name in study.datasets:
     load(name)
 
   directory.claim()

@@ -124,6 +124,13 @@ class Study:
     own = [arm for each in self.conditions for arm in each.arms or ()]
     return tuple(dict.fromkeys([*self.arms, *own, *tuned]))
 
+  @property
+  def datasets(self) -> tuple[str, ...]:
+    """The data sets that it needs."""
+    tasks = [each.task for each in self.conditions]
+    tasks += self.tuning.tasks.values() if self.tuning else ()
+    return tuple(dict.fromkeys(task.dataset for task in tasks))
+
   def seed_list(self, condition: Condition, arm: str) -> tuple[int, ...]:
     """The reporting seeds of an arm under a condition."""
     own = self.key_seeds if arm in self.key_arms else self.seeds

@@ -100,6 +100,18 @@ def test_a_finished_study_computes_nothing(whole):
 
 
 @pytest.mark.slow
+def test_cells_of_another_study_directory_are_taken_over(whole):
+  folder, _ = whole
+  flags = (*SMOKE[:-1], '--workdir=new', '--reuse=study')
+  result = run(folder, *flags)
+  assert result.code == 0, result.stderr
+  assert '10 cells, 10 of them finished' in result.stdout
+  for name in ('results.csv', 'trials.csv'):
+    there, here = (folder / x / name for x in ('study', 'new'))
+    assert there.read_text() == here.read_text()
+
+
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_processes_along(tmp_path):
   folder = tmp_path / 'run'
   with program.started(folder, *SMOKE, '--jobs=2', name='study') as process:
