@@ -43,7 +43,10 @@ def define_config(name: str) -> None:
 
 
 def run(
-  main: Callable[[Sequence[str]], None], *, positional: bool = False
+  main: Callable[[Sequence[str]], None],
+  *,
+  positional: bool = False,
+  code: int = 1,
 ) -> None:
   """Runs a program; what a user did wrong ends it with one sentence.
 
@@ -51,10 +54,14 @@ def run(
     main: takes what the command line holds besides flags. It may raise a
       `UserError`.
     positional: whether there may be anything besides flags.
+    code: what the program exits with, at least, if a user did something wrong.
   """
   interrupts.raise_them()
   try:
-    app.run(functools.partial(_main, main, positional), flags_parser=_parse)
+    app.run(
+      functools.partial(_main, main, positional, code),
+      flags_parser=functools.partial(_parse, code=code),
+    )
   except KeyboardInterrupt as e:
     number = getattr(e, 'number', signal.SIGINT)
     sys.exit(interrupts.say(number, 'interrupted. Run the same command again.'))
@@ -64,7 +71,10 @@ def run(
 
 
 def _main(
-  main: Callable[[Sequence[str]], None], positional: bool, argv: Sequence[str]
+  main: Callable[[Sequence[str]], None],
+  positional: bool,
+  code: int,
+  argv: Sequence[str],
 ) -> None:
   if not flags.FLAGS['verbosity'].present:
     # Orbax and TFDS tell of every file at the level that absl shows by default.
@@ -77,7 +87,7 @@ def _main(
       )
     main(argv[1:])
   except errors.UserError as e:
-    _fail(str(e), e.code)
+    _fail(str(e), max(e.code, code))
   except OSError as e:
     # Whatever was not written or read by way of `storage.writing`.
     if e.errno is None:
@@ -91,7 +101,7 @@ def _fail(message: str, code: int) -> NoReturn:
   sys.exit(code)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], code: int) -> list[str]:
   """Parses the flags; what is wrong with them is one sentence."""
   logging.set_verbosity(logging.ERROR)  # We say it ourselves.
   try:
@@ -102,7 +112,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except flags.Error as e:
     if _TRACEBACK in str(e):  # Of get_config(), when it is called.
       _fail_config(str(e).splitlines()[-1])
-    _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', 1)
+    _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
   except OSError as e:
     # The last line is the reason, the others what ml_collections tried.
     _fail(f'--{CONFIG}: {str(e).splitlines()[-1].strip()}', 1)

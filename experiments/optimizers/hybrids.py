@@ -107,16 +107,23 @@ _RULES = {
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 
 
-def _add(rule_name: str, base_name: str, suffix: str) -> None:
-  """Registers one arm of the grid."""
+def knobs(
+  rule_name: str, base_name: str, *, homeostasis: bool
+) -> dict[str, Knob]:
+  """The numbers of an arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
-  homeostasis = _HOMEOSTASIS[suffix]
-  knobs = {
+  return {
     arm.LEARNING_RATE: base.bounded_rate if homeostasis else base.rate,
     'weight_decay': base.decay,
     **plastic.KAPPA,
     **rule.knobs,
   }
+
+
+def _add(rule_name: str, base_name: str, suffix: str) -> None:
+  """Registers one arm of the grid."""
+  rule, base = _RULES[rule_name], _BASES[base_name]
+  homeostasis = _HOMEOSTASIS[suffix]
 
   def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
     return dict(
@@ -131,7 +138,7 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   plastic.add(
     rule_name + '_' + base_name + suffix,
     f'{rule.title} {base.title}, {how}.',
-    knobs,
+    knobs(rule_name, base_name, homeostasis=homeostasis is not None),
     options,
   )
 

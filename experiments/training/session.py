@@ -23,6 +23,8 @@ class Session:
   batches of the evaluation. Between any two calls of a program the state can be
   saved; results do not depend on where.
 
+  Without a place to save to, nothing is saved.
+
   Attributes:
     steps: updates of an epoch.
     done: updates so far.
@@ -35,7 +37,7 @@ class Session:
     trainer: engine.Trainer,
     trials: Trials,
     pixels: engine.Pixels,
-    saved: checkpoints.Checkpoints,
+    saved: checkpoints.Checkpoints | None = None,
   ) -> None:
     self._trainer = trainer
     self._count = len(trials.seed)
@@ -47,8 +49,8 @@ class Session:
     self.history = History(self._count)
     self.compile_seconds = 0.0
     self._paces = {name: pace.Pace() for name in ('update', 'evaluate')}
-    self._last_save = saved.latest()
-    if self._last_save is not None:
+    self._last_save = saved.latest() if saved else None
+    if saved and self._last_save is not None:
       self.history = saved.history(self._last_save)
       self.done = self.history.updates
 
@@ -66,10 +68,19 @@ class Session:
       )
     return f'after epoch {epoch} of {epochs}'
 
-  def compile(self) -> None:
-    """Makes the state, or reads it, and compiles what trains and evaluates."""
+  @property
+  def seconds_per_update(self) -> float | None:
+    """What an update of all trials took last; None before the first."""
+    return self._paces['update'].per_unit
+
+  def compile(self, options: dict[str, Any] | None = None) -> None:
+    """Makes the state, or reads it, and compiles what trains and evaluates.
+
+    Args:
+      options: of the compiler.
+    """
     trainer, pixels = self._trainer, self._pixels
-    if self._last_save is None:
+    if self._saved is None or self._last_save is None:
       self._state = jax.jit(trainer.init)(self._trials)
     else:
       abstract = jax.eval_shape(trainer.init, self._trials)
@@ -81,24 +92,24 @@ class Session:
     self._update = (
       jax.jit(trainer.update, donate_argnums=0)
       .lower(self._state, self._trials, pixels, n)
-      .compile()
+      .compile(options)
     )
     self._close = (
       jax.jit(trainer.close, donate_argnums=0)
       .lower(self._state, self._trials, pixels)
-      .compile()
+      .compile(options)
     )
     self._evaluated_at = (
       jax.jit(trainer.evaluated_at)
       .lower(self._state, self._trials, pixels)
-      .compile()
+      .compile(options)
       if trainer.eval_params
       else lambda state, *_: state
     )
     self._evaluate = (
       jax.jit(trainer.evaluate)
       .lower(zeros, self._state, pixels, n, n)
-      .compile()
+      .compile(options)
     )
     self._zeros = zeros
     self.compile_seconds = time.perf_counter() - start
@@ -107,7 +118,7 @@ class Session:
     """Saves all that matters, if anything changed since it was saved."""
     # Every update and every evaluation counts: no two states share a number.
     number = self.done + self.history.epochs
-    if number and number != self._last_save:
+    if self._saved and number and number != self._last_save:
       self.history.updates = self.done
       self._saved.save(number, self._state, self.history)
       self._last_save = number
@@ -157,6 +168,28 @@ class Session:
       test_seconds=time.perf_counter() - start,
     )
     self.history.seconds = 0.0
+
+  def evaluate_on(
+    self, pixels: engine.Pixels, pause: Callable[[], None]
+  ) -> engine.Metrics:
+    """Evaluates what is trained so far on other images.
+
+    Args:
+      pixels: the data, with other test images.
+      pause: as of `train_epoch`.
+
+    Returns:
+      The metrics of every trial; they are not added to the history.
+    """
+    evaluate = jax.jit(self._trainer.evaluate)
+    sums = self._zeros
+    state = self._evaluated_at(self._state, self._trials, self._pixels)
+    for batch in range(self._trainer.batches(pixels)):
+      sums = jax.block_until_ready(
+        evaluate(sums, state, pixels, jnp.int32(batch), jnp.int32(1))
+      )
+      pause()
+    return engine.means(distributed.fetch(sums), len(pixels.test_labels))
 
   def _make_updates(self, left: int) -> None:
     n = distributed.agreed(self._paces['update'].units(left))

@@ -1,4 +1,4 @@
-"""Runs `experiments.train` as processes of their own that can be killed.
+"""Runs programs of the experiments as processes of their own, to be killed.
 
 A fork server imports what the program imports, before any JAX backend starts,
 and every run is a fork of it: a real process with its own flags, folder,
@@ -23,7 +23,11 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context('forkserver')
 # Not the program itself, which is run as the main module.
 _CONTEXT.set_forkserver_preload(
-  ['experiments.program', 'experiments.reporting.console']
+  [
+    'experiments.program',
+    'experiments.reporting.console',
+    'experiments.reporting.study',
+  ]
 )
 
 # The smallest of everything. The last batch is smaller than the other one.
@@ -83,12 +87,13 @@ class Result:
 
 
 class Program:
-  """A process that runs `python -m experiments.train` with some flags."""
+  """A process that runs `python -m experiments.NAME` with some flags."""
 
   def __init__(
     self,
     folder: Path,
     *flags: str,
+    name: str = 'train',
     devices: int = 1,
     optimized: bool = False,
     at: tuple[Moment, signal.Signals] | None = None,
@@ -99,6 +104,7 @@ class Program:
     Args:
       folder: where it runs; its output goes to files beside.
       *flags: of the program.
+      name: of the program.
       devices: how many devices JAX is to see.
       optimized: whether to compile as in earnest; it takes longer.
       at: a moment, and the signal that it then sends to itself.
@@ -120,7 +126,10 @@ class Program:
     }
     self._process = _CONTEXT.Process(
       target=_run,
-      args=(flags, folder, self._files, compiled, options, at, file_size),
+      args=(
+        *(name, flags, folder, self._files),
+        *(compiled, options, at, file_size),
+      ),
     )
     self._process.start()
 
@@ -133,6 +142,12 @@ class Program:
     """Whether it waits for a SIGCONT."""
     stat = Path(f'/proc/{self._process.pid}/stat').read_text()
     return stat.rpartition(')')[2].split()[0] == 'T'
+
+  def children(self) -> list[int]:
+    """The processes that it has started and that are there."""
+    task = Path(f'/proc/{self._process.pid}/task')
+    lists = [path.read_text() for path in task.glob('*/children')]
+    return [int(pid) for text in lists for pid in text.split()]
 
   def send(self, number: signal.Signals) -> None:
     """Sends it a signal."""
@@ -173,6 +188,14 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
     return process.wait()
 
 
+def wait_for_end(processes: list[int]) -> None:
+  """Waits until none of some processes is there."""
+  end = time.monotonic() + 30
+  while any(Path(f'/proc/{pid}').exists() for pid in processes):
+    assert time.monotonic() < end
+    time.sleep(0.05)
+
+
 def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
   """Runs another program, `python -m experiments.NAME`, from the checkout."""
   return subprocess.run(
@@ -184,7 +207,7 @@ def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
   )
 
 
-def _run(flags, folder, files, compiled, options, at, file_size):
+def _run(name, flags, folder, files, compiled, options, at, file_size):
   """What happens in the new process."""
   for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
     stream.flush()
@@ -204,8 +227,8 @@ def _run(flags, folder, files, compiled, options, at, file_size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
   if at:
     _send_at(*at)
-  sys.argv = ['experiments.train', *flags]
-  runpy.run_module('experiments.train', run_name='__main__', alter_sys=True)
+  sys.argv = [f'experiments.{name}', *flags]
+  runpy.run_module(f'experiments.{name}', run_name='__main__', alter_sys=True)
 
 
 def _send_at(moment: Moment, number: signal.Signals) -> None:

@@ -155,9 +155,46 @@ def test_slurm_refuses_gpus_that_jax_would_not_find(tmp_path):
   assert '--gpus-per-node' in result.stderr
 
 
-@pytest.mark.parametrize('script', ['slurm_gpu.sh', 'tpu_pod.sh'])
+@pytest.mark.parametrize(
+  ('array', 'shards'),
+  [
+    ((1, 2, 3), ['1/3', '2/3', '3/3']),
+    ((0, 1), ['1/2', '2/2']),
+    ((2, 6, 10), ['1/3', '2/3', '3/3']),
+    ((7,), ['1/1']),
+  ],
+)
+def test_a_job_array_runs_each_shard_of_a_study_once(tmp_path, array, shards):
+  # What stands in for Python writes down what it is to run.
+  python = tmp_path / '.venv' / 'bin' / 'python'
+  python.parent.mkdir(parents=True)
+  python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+  python.chmod(0o755)
+  calls = []
+  for index in array:
+    result = _launch(
+      tmp_path,
+      'slurm_study.sh',
+      *('digits', '--workdir=a study'),
+      SLURM_SUBMIT_DIR=str(tmp_path),
+      SLURM_ARRAY_TASK_ID=str(index),
+      SLURM_ARRAY_TASK_MIN=str(min(array)),
+      SLURM_ARRAY_TASK_STEP=str(array[1] - array[0] if array[1:] else 1),
+      SLURM_ARRAY_TASK_COUNT=str(len(array)),
+    )
+    assert result.returncode == 0, result.stderr
+    calls.append(result.stdout.splitlines())
+  assert calls == [
+    ['-m', 'experiments.study', f'--shard={x}', 'digits', '--workdir=a study']
+    for x in shards
+  ]
+
+
+@pytest.mark.parametrize(
+  'script', ['slurm_gpu.sh', 'slurm_study.sh', 'tpu_pod.sh']
+)
 def test_what_is_missing_is_told(tmp_path, script):
-  names = ('SLURM_SUBMIT_DIR', 'TPU_NAME', 'ZONE', 'BUCKET')
+  names = ('SLURM_SUBMIT_DIR', 'TPU_NAME', 'ZONE', 'BUCKET', '--array')
   assert not any(name in os.environ for name in names)
   result = _launch(tmp_path, script)
   assert result.returncode != 0

@@ -23,6 +23,7 @@ from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from neuroplastic_optax import schedules as library_schedules
 from tests.experiments import program
 
 SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
@@ -108,7 +109,38 @@ HYBRIDS = {
   for base in ('sgdm', 'adam', 'muon')
   for rule in RULES
 }
+
+
+def _signals(activity=0.0, gradient=0.0, memory=0.0):
+  return _plastic(
+    activity_weight=activity, gradient_weight=gradient, memory_weight=memory
+  )
+
+
+def _in_phase(phase):
+  strength = library_schedules.phase(0.15, phase, 2, 4)
+  return _plastic(
+    base=optax.scale_by_adam(),
+    modulation=modulations.Gain(strength),
+    decoupled_weight_decay=True,
+  )
+
+
+ABLATIONS = {
+  'signal_activity': _signals(1.0),
+  'signal_gradient': _signals(gradient=1.0),
+  'signal_memory': _signals(memory=1.0),
+  'signal_activity_gradient': _signals(0.5, 0.5),
+  'signal_activity_memory': _signals(2 / 3, memory=1 / 3),
+  'signal_gradient_memory': _signals(gradient=2 / 3, memory=1 / 3),
+  'gain_adam_early': _in_phase('early'),
+  'gain_adam_middle': _in_phase('middle'),
+  'gain_adam_late': _in_phase('late'),
+  # Both of these leaves are of one layer, the model itself.
+  'controlled_layer': _plastic(controller=LearningRateController()),
+}
 EXPECTED = {
+  **ABLATIONS,
   'bfloat16_moments': _plastic(state_dtype='bfloat16'),
   'controlled': _plastic(controller=LearningRateController()),
   'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
@@ -246,15 +278,20 @@ def test_every_knob_acts_and_may_be_traced(arm):
   at_once = {**{name: knob.high for name, knob in knobs.items()}, **rate}
 
   def end(numbers):
-    optimizer = arm.build(numbers, SETTING)
+    # κ is warm before the early phase ends.
+    optimizer = arm.build(numbers, dataclasses.replace(SETTING, epochs=8))
 
-    def step(carry, _):
+    def step(carry, count):
       params, state = carry
-      updates, state = optimizer.update(GRADIENT, state, params)
+      # Of a constant gradient all signals are the same.
+      gradient = jax.tree.map(
+        lambda x: jnp.where(count % 2, jnp.flip(x, -1), x), GRADIENT
+      )
+      updates, state = optimizer.update(gradient, state, params)
       return (optax.apply_updates(params, updates), state), None
 
     start = PARAMS, optimizer.init(PARAMS)
-    (params, _), _ = jax.lax.scan(step, start, length=8)
+    (params, _), _ = jax.lax.scan(step, start, jnp.arange(16))
     return params
 
   traced = jax.tree.map(lambda *x: jnp.array(x), *rows, at_once)

@@ -1,0 +1,87 @@
+"""Arms of the design space that change one part: signals, controller, phase.
+
+signal_…          the full arm with only these signals in α; their weights
+                  keep their proportion, and sum to 1 as those published do
+controlled_layer  the full arm with a learning-rate controller of each layer
+gain_adam_early   the gain over Adam in one phase of the run alone; likewise
+                  _middle and _late
+"""
+
+import itertools
+from typing import Any, Literal
+
+import jax
+import optax
+
+from experiments.optimizers import arm
+from experiments.optimizers import hybrids
+from experiments.optimizers import plastic
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
+from neuroplastic_optax import schedules
+
+_WEIGHTS = {'activity': 0.4, 'gradient': 0.4, 'memory': 0.2}
+_FULL = {**plastic.CLASSIC, **plastic.KAPPA}
+
+
+def signal_weights() -> dict[str, dict[str, float]]:
+  """By the name of an arm, the weights of its signals."""
+  found = {}
+  for count in (1, 2):
+    for kept in itertools.combinations(_WEIGHTS, count):
+      total = sum(_WEIGHTS[name] for name in kept)
+      found['_'.join(['signal', *kept])] = {
+        f'{name}_weight': weight / total if name in kept else 0.0
+        for name, weight in _WEIGHTS.items()
+      }
+  return found
+
+
+def layers(params: Any) -> Any:
+  """A label for each leaf: the path of the layer that it belongs to."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: jax.tree_util.keystr(path[:-1]), params
+  )
+
+
+def _add_signals(name: str, weights: dict[str, float]) -> None:
+  kept = name.replace('signal_', '').replace('_', ' and ')
+  plastic.add(
+    name,
+    f'The full arm with no signal but {kept} in α.',
+    # κ scales what α is above that of the gradient's signal alone.
+    plastic.CLASSIC if name == 'signal_gradient' else _FULL,
+    lambda numbers, setting: dict(weights),
+  )
+
+
+def _add_phase(phase: Literal['early', 'middle', 'late']) -> None:
+  def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
+    strength = schedules.phase(
+      numbers['strength'], phase, setting.steps_per_epoch, setting.epochs
+    )
+    return dict(
+      base=optax.scale_by_adam(),
+      modulation=modulations.Gain(strength),
+      decoupled_weight_decay=True,
+    )
+
+  plastic.add(
+    f'gain_adam_{phase}',
+    f'A gain over Adam in the {phase} phase of the run.',
+    hybrids.knobs('gain', 'adam', homeostasis=False),
+    options,
+  )
+
+
+for _name, _weights in signal_weights().items():
+  _add_signals(_name, _weights)
+_add_phase('early')
+_add_phase('middle')
+_add_phase('late')
+
+
+@plastic.variant(**_FULL)
+def controlled_layer() -> dict[str, Any]:
+  """The full arm with a learning-rate controller of each layer."""
+  return dict(controller=LearningRateController(groups=layers))

@@ -1,0 +1,141 @@
+"""The studies, by name; each is data, and nothing else has to know of it."""
+
+import dataclasses
+
+from experiments.studies.declarations import Condition
+from experiments.studies.declarations import DEFAULT
+from experiments.studies.declarations import Study
+from experiments.studies.declarations import Task
+from experiments.studies.declarations import Tuning
+
+CONTROLS = (
+  *('gradient_only_same_range', 'unit_mean', 'mean_of_gradient_only'),
+  *('unit_rms', 'shuffled'),
+)
+# The reference of tables and targets, and those that are read first.
+KEY_ARMS = (
+  *('full', 'full_no_clip', 'gradient_only', *CONTROLS),
+  *('sgd', 'sgdm', 'adam', 'adamw', 'nadamw', 'muon'),
+  *('schedule_free', 'cautious_adamw'),
+)
+RIVALS = ('adabelief', 'grams', 'mgup', 'm_svag', 'lion', 'prodigy')
+OVER_ADAM = ('direct_adam', 'gain_adam', 'momentum_adam', 'trust_ratio_adam')
+ALL_ARMS = (*KEY_ARMS, *RIVALS, *OVER_ADAM)
+
+# Every rule over every base, with homeostasis as published and without.
+HYBRIDS = tuple(
+  f'{rule}_{base}{homeostasis}'
+  for rule in ('direct', 'gain', 'momentum', 'trust_ratio')
+  for base in ('sgdm', 'adam', 'muon')
+  for homeostasis in ('', '_homeostasis')
+)
+
+# Each signal alone, and each pair.
+SIGNALS = (
+  *('signal_activity', 'signal_gradient', 'signal_memory'),
+  *('signal_activity_gradient', 'signal_activity_memory'),
+  'signal_gradient_memory',
+)
+PHASES = ('gain_adam_early', 'gain_adam_middle', 'gain_adam_late')
+
+_DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
+_FASHION = Task('fashion_mnist', 'mlp')
+_FASHION_10 = dataclasses.replace(_FASHION, fraction=0.1)
+_MNIST = Task('mnist', 'mlp')
+# As published: ten epochs of all training images.
+_PUBLISHED = dataclasses.replace(_MNIST, held_out=False)
+_CIFAR10 = Task('cifar10', 'cnn', fraction=0.1, held_out=False)
+
+# Tuned once; a condition takes the numbers of the nearer of the two.
+_TUNING = Tuning(
+  {'fashion_mnist_10': _FASHION_10, 'fashion_mnist': _FASHION}, ALL_ARMS
+)
+
+STUDIES = {
+  study.name: study
+  for study in (
+    Study(
+      'digits',
+      ALL_ARMS,
+      (Condition('digits', _DIGITS, tuned_on='digits'),),
+      Tuning({'digits': _DIGITS}, ALL_ARMS),
+      key_arms=KEY_ARMS,
+    ),
+    Study(
+      'mnist',
+      KEY_ARMS,
+      (
+        Condition('mnist', _MNIST, tuned_on='fashion_mnist'),
+        *(
+          Condition(
+            f'mnist_rate_{rate:g}_warmup_{warmup}_kappa_{kappa:g}',
+            dataclasses.replace(_PUBLISHED, warmup_epochs=warmup),
+            rulesets=(DEFAULT,),
+            numbers={'learning_rate': rate, 'plasticity_scale': kappa},
+            arms=('full', 'gradient_only'),
+            seeds=10,
+          )
+          for warmup in (2, 0, 1, 3)
+          for rate in (0.1, 0.03, 0.3)
+          for kappa in (2.0, 0.5, 1.0)
+        ),
+      ),
+      _TUNING,
+      key_arms=KEY_ARMS,
+    ),
+    Study(
+      'fashion_mnist',
+      ALL_ARMS,
+      (Condition('fashion_mnist', _FASHION, tuned_on='fashion_mnist'),),
+      _TUNING,
+      key_arms=KEY_ARMS,
+    ),
+    Study(
+      'low_data',
+      ALL_ARMS,
+      tuple(
+        Condition(
+          f'fashion_mnist_{round(100 * fraction)}',
+          dataclasses.replace(_FASHION, fraction=fraction),
+          tuned_on=near,
+        )
+        for fraction, near in (
+          (0.1, 'fashion_mnist_10'),
+          (0.25, 'fashion_mnist_10'),
+          (1.0, 'fashion_mnist'),
+        )
+      ),
+      _TUNING,
+      key_arms=KEY_ARMS,
+    ),
+    Study(
+      'label_noise',
+      ALL_ARMS,
+      tuple(
+        Condition(
+          f'fashion_mnist_10_noise_{round(100 * noise)}',
+          dataclasses.replace(_FASHION_10, label_noise=noise),
+          tuned_on='fashion_mnist_10',
+        )
+        for noise in (0.0, 0.2, 0.4)
+      ),
+      _TUNING,
+      key_arms=KEY_ARMS,
+    ),
+    # Nothing is tuned on it: it shows what transfers.
+    Study(
+      'cifar10',
+      ('full', 'gradient_only', 'sgdm', 'adam', 'adamw', 'muon'),
+      (Condition('cifar10_10', _CIFAR10, rulesets=(DEFAULT,), seeds=5),),
+    ),
+    Study(
+      'design_space',
+      (
+        *('full', 'full_no_clip', 'gradient_only', 'bounded', 'orthogonal'),
+        *('controlled', 'controlled_layer', *SIGNALS, *PHASES, *HYBRIDS),
+        *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
+      ),
+      (Condition('fashion_mnist_10', _FASHION_10, rulesets=(DEFAULT,)),),
+    ),
+  )
+}

@@ -1,0 +1,213 @@
+"""Cells: the work of one compiled program, stored under a hash of what it is.
+
+A cell is one arm's trials on one task, each with all seeds. Its folder is named
+by the SHA-256 of all that defines its outcome, the version of the code among
+it: whatever changes gives another name, so that results are never mixed. It
+appears by a rename once it is complete, with checksums; a process killed at any
+moment leaves no half of it.
+"""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+
+from experiments import checksums
+from experiments import storage
+from experiments.studies import versions
+from experiments.studies.declarations import Task
+from experiments.studies.tuner import Numbers
+from experiments.training import files
+
+_CELL, _OUTCOME = 'cell.json', 'outcome.json'
+# What file systems without locks say.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """What is computed at once.
+
+  Attributes:
+    task: what is learned.
+    arm: by which optimizer.
+    trials: the numbers of each trial, all of the same names.
+    seeds: every trial is trained with each of them.
+    tests: whether the test set is read, after the last epoch.
+  """
+
+  task: Task
+  arm: str
+  trials: tuple[Numbers, ...]
+  seeds: tuple[int, ...]
+  tests: bool
+
+  @property
+  def size(self) -> int:
+    """How many trainings it is."""
+    return len(self.trials) * len(self.seeds)
+
+  @functools.cached_property
+  def definition(self) -> dict[str, Any]:
+    """All that its outcome depends on, JSON-able."""
+    return {
+      'task': dataclasses.asdict(self.task),
+      'arm': self.arm,
+      'trials': [dict(numbers) for numbers in self.trials],
+      'seeds': list(self.seeds),
+      'tests': self.tests,
+      'code': versions.code(),
+    }
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """The name of its folder."""
+    text = json.dumps(self.definition, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What came of a cell. Trainings are ordered by trial, then by seed.
+
+  Attributes:
+    curves: by name, a value for each training and epoch; None where it is not
+      finite. Of a part that was held out: `validation_loss`,
+      `validation_accuracy`; they are left out if nothing was.
+    test_accuracy: of each training, if the test set was read.
+    diverged: whether a loss of the training was ever not finite.
+    steps_per_epoch: updates an epoch.
+    epoch_seconds: of one training, what each epoch took to train.
+    seconds: what the cell took, compilation included.
+  """
+
+  curves: dict[str, list[list[float | None]]]
+  test_accuracy: list[float] | None
+  diverged: list[bool]
+  steps_per_epoch: int
+  epoch_seconds: list[float]
+  seconds: float
+
+  def scores(self, seeds: int) -> np.ndarray:
+    """The last validation accuracies, [trials, seeds]; -∞ if diverged."""
+    last = [each[-1] for each in self.curves['validation_accuracy']]
+    scores = np.where(self.diverged, -np.inf, np.array(last, float))
+    return scores.reshape(-1, seeds)
+
+
+class Store:
+  """The cells of a study, in a folder.
+
+  Args:
+    folder: where they are; it need not be there.
+    others: folders of other studies, whose cells are taken over.
+  """
+
+  def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
+    self._folder, self._others = folder, tuple(others)
+    self._read: dict[str, Outcome] = {}
+
+  def get(self, cell: Cell) -> Outcome | None:
+    """The outcome of a cell; None if it is not there, or damaged."""
+    digest = cell.digest
+    if digest not in self._read:
+      for folder in (self._folder, *self._others):
+        found = _outcome(folder / digest)
+        if found is not None:
+          if folder != self._folder:
+            self._put(cell, found)
+          self._read[digest] = found
+          break
+    return self._read.get(digest)
+
+  def stale(self) -> int:
+    """How many cells there are of other versions of the code."""
+    found = 0
+    for path in self._folder.glob(f'*/{_CELL}'):
+      with contextlib.suppress(OSError, ValueError):
+        definition = json.loads(path.read_text())
+        found += definition.get('code') != versions.code()
+    return found
+
+  @contextlib.contextmanager
+  def claimed(self, cell: Cell) -> Iterator[bool]:
+    """Claims a cell, unless another process has claimed it.
+
+    Args:
+      cell: the cell.
+
+    Yields:
+      Whether it is ours to compute. The kernel lets go of the claim when the
+      process dies, however it dies. On file systems without locks everything
+      is ours: a cell may then be computed twice, but the first one stays.
+    """
+    with storage.writing(self._folder):
+      self._folder.mkdir(exist_ok=True)
+      path = self._folder / f'.{cell.digest}.lock'
+      file = path.open('a')
+    with file:
+      ours = True
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        ours = False
+      except OSError as e:
+        if e.errno not in _NO_LOCKS:
+          raise
+      try:
+        yield ours
+      finally:
+        if ours:
+          path.unlink(missing_ok=True)
+
+  def put(self, cell: Cell, outcome: Outcome) -> None:
+    """Stores the outcome of a cell that is claimed."""
+    self._put(cell, outcome)
+    self._read[cell.digest] = outcome
+
+  def _put(self, cell: Cell, outcome: Outcome) -> None:
+    path = self._folder / cell.digest
+    temporary = files.temporary_of(path)
+    with storage.writing(path):
+      self._folder.mkdir(exist_ok=True)
+      shutil.rmtree(temporary, ignore_errors=True)
+      temporary.mkdir()
+      files.write_json(temporary / _CELL, cell.definition)
+      files.write_json(temporary / _OUTCOME, dataclasses.asdict(outcome))
+      checksums.write(temporary)
+      if path.exists() and checksums.fault(path):
+        shutil.rmtree(path)
+      try:
+        temporary.rename(path)
+      except OSError as e:
+        # Another process was first.
+        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+          raise
+        shutil.rmtree(temporary, ignore_errors=True)
+      _sync(self._folder)
+
+
+def _outcome(path: Path) -> Outcome | None:
+  """The outcome in a folder, if it is whole."""
+  if not path.is_dir() or checksums.fault(path):
+    return None
+  return Outcome(**json.loads((path / _OUTCOME).read_text()))
+
+
+def _sync(folder: Path) -> None:
+  """Has the disk know what was renamed in a folder."""
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

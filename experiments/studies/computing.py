@@ -1,0 +1,130 @@
+"""Computes a cell: all trials of an arm on a task, in one compiled program."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import math
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import data
+from experiments import models
+from experiments import optimizers
+from experiments.studies.cells import Cell
+from experiments.studies.cells import Outcome
+from experiments.training import engine
+from experiments.training import mapping
+from experiments.training import trials
+from experiments.training import wiring
+from experiments.training.session import Session
+
+# On these, which are trained on, a run without a held-out part shows whether it
+# diverged at its last update.
+_WATCHED = 1000
+# Compiles in a third of the time, for programs that hardly run.
+_QUICK = {
+  'xla_backend_optimization_level': 0,
+  'xla_cpu_use_fusion_emitters': False,
+}
+
+
+def compute(
+  cell: Cell, dataset: data.Dataset, pause: Callable[[], None] = lambda: None
+) -> Outcome:
+  """Trains and evaluates all that a cell is.
+
+  Args:
+    cell: the cell.
+    dataset: the data set of its task. Its test part is read after the last
+      epoch, if the cell tests, and else never.
+    pause: called every few seconds; it may raise.
+
+  Returns:
+    What came of it.
+  """
+  start = time.perf_counter()
+  part = training_part(cell, dataset)
+  session = make_session(cell, part)
+  session.compile(quick() if cell.task.quick else None)
+  for _ in range(cell.task.epochs):
+    session.train_epoch(pause)
+  tested = None
+  if cell.tests:
+    pixels = engine.to_device(
+      dataclasses.replace(
+        part, test_images=dataset.test_images, test_labels=dataset.test_labels
+      )
+    )
+    shared = mapping.share(pixels, cell.size)
+    tested = session.evaluate_on(shared, pause).accuracy.tolist()
+  history = session.history
+  names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
+  if cell.task.held_out or not cell.tests:
+    names |= {
+      'validation_loss': 'test_loss',
+      'validation_accuracy': 'test_accuracy',
+    }
+  return Outcome(
+    curves={name: _finite(history[of]) for name, of in names.items()},
+    test_accuracy=tested,
+    diverged=history.diverged().tolist(),
+    steps_per_epoch=session.steps,
+    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
+    seconds=time.perf_counter() - start,
+  )
+
+
+def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
+  """What a cell trains on and, in place of the test set, watches."""
+  if cell.task.held_out or not cell.tests:
+    return data.validation(dataset)
+  return dataclasses.replace(
+    dataset,
+    test_images=dataset.train_images[:_WATCHED],
+    test_labels=dataset.train_labels[:_WATCHED],
+  )
+
+
+def make_session(cell: Cell, part: data.Dataset) -> Session:
+  """The training of a cell, before its first update."""
+  task = cell.task
+  by_seed = trials.make_trials(
+    part, cell.seeds, fraction=task.fraction, label_noise=task.label_noise
+  )
+  examples = by_seed.labels.shape[1]
+  setting = optimizers.Setting(
+    steps_per_epoch=math.ceil(examples / min(examples, task.batch_size)),
+    epochs=task.epochs,
+    warmup_epochs=task.warmup_epochs,
+  )
+  trainer = wiring.trainer(
+    optimizers.ARMS[cell.arm],
+    setting,
+    spec=part.spec,
+    make_model=models.MODELS[task.model].make,
+    batch_size=task.batch_size,
+    schedule=task.schedule,
+    lanes=1 if jax.default_backend() == 'cpu' else None,
+  )
+  pixels = mapping.share(engine.to_device(part), cell.size)
+  return Session(trainer, by_seed.combined(cell.trials), pixels)
+
+
+def _finite(values: np.ndarray) -> list[list[float | None]]:
+  """As JSON has it."""
+  return [
+    [float(x) if math.isfinite(x) else None for x in row] for row in values
+  ]
+
+
+@functools.cache
+def quick() -> dict[str, Any] | None:
+  """What hurries the compiler, if this one knows it."""
+  try:
+    jax.jit(lambda: 0, compiler_options=_QUICK)()
+  except jax.errors.JaxRuntimeError:  # Options come and go.
+    return None
+  return _QUICK

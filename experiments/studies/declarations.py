@@ -1,0 +1,191 @@
+"""What a study is: a declaration of arms, conditions, rulesets and seeds."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from experiments import optimizers
+from experiments.studies.tuner import Budget
+
+DEFAULT, TUNED = 'default', 'tuned'
+RULESETS = (DEFAULT, TUNED)
+
+# Reporting seeds start at 0.
+FIRST_TUNING_SEED = 1_000_000
+
+# Those of a tiny study, where nobody says otherwise.
+SMOKE_ARMS = ('full', 'gradient_only', 'adamw')
+_SMOKE_CONDITIONS, _SMOKE_SEEDS = 2, 2
+_SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What is learned, and for how long; the same for all arms.
+
+  Attributes:
+    dataset: its name.
+    model: its name.
+    fraction: how much of the training part is kept, in (0, 1].
+    label_noise: the share of wrong training labels, in [0, 1).
+    epochs: how many.
+    batch_size: examples an update.
+    warmup_epochs: how long κ is warmed up.
+    schedule: of the learning rate.
+    held_out: whether reported runs, too, leave out the validation part, on
+      which their curves are measured. If not, they train on all of the training
+      part, as published runs do, and have no curve. Tuning always leaves it
+      out.
+    quick: whether the compiler hurries, for code that hardly runs.
+  """
+
+  dataset: str
+  model: str
+  fraction: float = 1.0
+  label_noise: float = 0.0
+  epochs: int = 10
+  batch_size: int = 128
+  warmup_epochs: int = 2
+  schedule: str = 'constant'
+  held_out: bool = True
+  quick: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+  """A task under which the arms of a study are compared.
+
+  Attributes:
+    name: what the tables call it.
+    task: the task.
+    rulesets: under which the arms are reported.
+    tuned_on: the condition whose tuned numbers the arms are given.
+    numbers: what replaces the defaults of the arms that have such knobs.
+    arms: those that are compared; None for all of the study's.
+    seeds: how many, for every arm; None for what the study says.
+  """
+
+  name: str
+  task: Task
+  rulesets: tuple[str, ...] = RULESETS
+  tuned_on: str | None = None
+  numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  arms: tuple[str, ...] | None = None
+  seeds: int | None = None
+
+  def defaults(self, arm: str) -> dict[str, float]:
+    """The numbers of an arm under the default ruleset."""
+    knobs = optimizers.ARMS[arm].knobs
+    own = {name: x for name, x in self.numbers.items() if name in knobs}
+    return {optimizers.LEARNING_RATE: optimizers.ARMS[arm].learning_rate, **own}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+  """How the arms are tuned, once, for all studies that name it.
+
+  Attributes:
+    tasks: by name, the conditions under which they are tuned.
+    arms: which; a range is extended for all of them.
+    budget: what each arm gets under each condition.
+  """
+
+  tasks: Mapping[str, Task]
+  arms: tuple[str, ...]
+  budget: Budget = dataclasses.field(default_factory=Budget)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """One declaration.
+
+  Attributes:
+    name: what it is called.
+    arms: the optimizers under comparison.
+    conditions: under which they are compared.
+    tuning: how they are tuned; None if no condition reports tuned arms.
+    seeds: how many an arm gets.
+    key_seeds: how many the key arms get.
+    key_arms: which those are.
+  """
+
+  name: str
+  arms: tuple[str, ...]
+  conditions: tuple[Condition, ...]
+  tuning: Tuning | None = None
+  seeds: int = 10
+  key_seeds: int = 20
+  key_arms: tuple[str, ...] = ()
+
+  @property
+  def all_arms(self) -> tuple[str, ...]:
+    """The arms that are compared or tuned."""
+    tuned = self.tuning.arms if self.tuning else ()
+    own = [arm for each in self.conditions for arm in each.arms or ()]
+    return tuple(dict.fromkeys([*self.arms, *own, *tuned]))
+
+  @property
+  def datasets(self) -> tuple[str, ...]:
+    """The data sets that it needs."""
+    tasks = [each.task for each in self.conditions]
+    tasks += self.tuning.tasks.values() if self.tuning else ()
+    return tuple(dict.fromkeys(task.dataset for task in tasks))
+
+  def seed_list(self, condition: Condition, arm: str) -> tuple[int, ...]:
+    """The reporting seeds of an arm under a condition."""
+    own = self.key_seeds if arm in self.key_arms else self.seeds
+    return tuple(range(condition.seeds or own))
+
+  def definition(self) -> dict[str, Any]:
+    """What may not change while results are collected, JSON-able.
+
+    The arms are not part of it: a study may be given more of them.
+    """
+    tuning = self.tuning
+    return {
+      'conditions': {
+        each.name: {
+          key: value
+          for key, value in dataclasses.asdict(each).items()
+          if key not in ('name', 'arms')
+        }
+        for each in self.conditions
+      },
+      'tuning': {
+        'tasks': {k: dataclasses.asdict(v) for k, v in tuning.tasks.items()},
+        'budget': dataclasses.asdict(tuning.budget),
+      }
+      if tuning
+      else None,
+      'seeds': self.seeds,
+      'key_seeds': self.key_seeds,
+    }
+
+
+def smoke(study: Study) -> Study:
+  """The same study, tiny and on the digits: few conditions, trials and seeds.
+
+  With the arms `SMOKE_ARMS` it runs every kind of cell in a minute or two.
+  """
+
+  def small(task: Task) -> Task:
+    return dataclasses.replace(
+      task,
+      dataset='digits',
+      model='mlp',
+      epochs=2,
+      batch_size=32,
+      warmup_epochs=min(task.warmup_epochs, 1),
+      quick=True,
+    )
+
+  conditions = tuple(
+    dataclasses.replace(each, task=small(each.task), seeds=_SMOKE_SEEDS)
+    for each in study.conditions[:_SMOKE_CONDITIONS]
+  )
+  tuning = study.tuning and dataclasses.replace(
+    study.tuning,
+    tasks={name: small(task) for name, task in study.tuning.tasks.items()},
+    budget=_SMOKE_BUDGET,
+  )
+  return dataclasses.replace(study, conditions=conditions, tuning=tuning)

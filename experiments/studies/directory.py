@@ -1,0 +1,194 @@
+"""A study directory: whose it is, what study it holds, and its tables.
+
+Several processes may work in one, as shards of a study do: what they share is
+written under a lock, and each file appears whole.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import datetime
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments import errors
+from experiments import storage
+from experiments.studies import tables
+from experiments.studies import versions
+from experiments.studies.declarations import Study
+from experiments.studies.plan import Plan
+from experiments.training import files
+from experiments.training import provenance
+
+FILE, CELLS = 'study.json', 'cells'
+_LOCK = '.lock'
+# Others may have a `study.json`, too.
+_PROGRAM = 'neuroplastic_optax/experiments.study'
+
+
+class StudyDirectoryError(errors.UserError):
+  """The directory cannot be used; the message says what to do."""
+
+
+class StudyDirectory:
+  """A study directory, of which nothing is touched before `claim`.
+
+  Attributes:
+    path: where it is.
+    arms: those of the study that are in it, with those of this process.
+  """
+
+  def __init__(
+    self, path: Path, study: Study, arms: Sequence[str], *, smoke: bool
+  ) -> None:
+    """Looks at a directory.
+
+    Args:
+      path: where it is; there may be nothing.
+      study: the study.
+      arms: those of it that this process is about.
+      smoke: whether it is the tiny one.
+
+    Raises:
+      StudyDirectoryError: it holds something else.
+    """
+    self.path = path
+    # As they are read back.
+    self._definition = json.loads(
+      json.dumps({'study': study.name, 'smoke': smoke, **study.definition()})
+    )
+    _refuse_foreign(path)
+    found = read(path)
+    self._refuse_other(found)
+    there = found['arms'] if found else []
+    self.arms = tuple(
+      arm for arm in study.all_arms if arm in arms or arm in there
+    )
+
+  def _refuse_other(self, found: Mapping[str, Any] | None) -> None:
+    if found is None:
+      return
+    there = found['definition']
+    different = _differences(there, self._definition)
+    # Another study differs in its name before all else.
+    different.sort(key=lambda x: x.partition(':')[0].count('.'))
+    if different:
+      raise StudyDirectoryError(
+        f'--workdir={self.path} holds another study, or this one as it was '
+        f'before its definition changed ({"; ".join(different[:3])}); name '
+        'another directory.'
+      )
+
+  def claim(self) -> None:
+    """Makes the directory, and writes what study it holds.
+
+    Raises:
+      StudyDirectoryError: it cannot be.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      with self._locked():
+        before = read(self.path) or {}
+        self._refuse_other(before or None)
+        now = provenance.collect()
+        files.write_json(
+          self.path / FILE,
+          {
+            'program': _PROGRAM,
+            'definition': self._definition,
+            'arms': list(self.arms),
+            'code': versions.code(),
+            'provenance': [*before.get('provenance', []), now],
+            'cells': before.get('cells'),
+            'tuning': before.get('tuning'),
+            'end': None,
+          },
+        )
+    except OSError as e:
+      if e.errno in storage.REFUSALS:
+        raise storage.WritingError(
+          f'cannot write {self.path}: {e.strerror}.'
+        ) from e
+      raise StudyDirectoryError(
+        f'--workdir={self.path} must be a folder that can be written to '
+        f'({e.strerror}).'
+      ) from e
+
+  def write_tables(self, plan: Plan) -> None:
+    """Writes the tables, and what is known of the tuning, from the cells."""
+    with self._locked():
+      items = plan.items()
+      there = sum(plan.outcome(item.cell) is not None for item in items)
+      done = there == len(items)
+      tables.write(self.path, plan)
+      found = read(self.path) or {}
+      now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+      end = (found.get('end') or now) if done else None
+      files.write_json(
+        self.path / FILE,
+        {
+          **found,
+          'cells': {'planned': len(items), 'finished': there},
+          'tuning': tables.tuned(plan),
+          'end': end,
+        },
+      )
+
+  @contextlib.contextmanager
+  def _locked(self) -> Iterator[None]:
+    with (self.path / _LOCK).open('a') as lock:
+      # File systems without locks have files that appear whole all the same.
+      with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+      yield
+
+
+def read(path: Path) -> dict[str, Any] | None:
+  """What `study.json` says, if the directory holds a study of ours."""
+  try:
+    found = json.loads((path / FILE).read_text())
+  except (FileNotFoundError, NotADirectoryError, ValueError):
+    return None
+  ours = isinstance(found, dict) and found.get('program') == _PROGRAM
+  return found if ours else None
+
+
+def _refuse_foreign(path: Path) -> None:
+  try:
+    if path.exists() and not path.is_dir():
+      raise StudyDirectoryError(f'--workdir={path} is not a directory.')
+    if not path.exists() or read(path) is not None:
+      return
+    # What is left where a process was killed before it could say whose it is.
+    harmless = {_LOCK, files.temporary_of(path / FILE).name}
+    strangers = sorted({p.name for p in path.iterdir()} - harmless)
+  except OSError as e:
+    raise StudyDirectoryError(
+      f'--workdir={path} cannot be read ({e.strerror}).'
+    ) from e
+  if strangers:
+    raise StudyDirectoryError(
+      f'--workdir={path} holds files but no study ({strangers[0]!r}, …); name '
+      'an empty or a new directory.'
+    )
+
+
+def _differences(there: Any, here: Any, name: str = '') -> list[str]:
+  """In words, where two definitions differ."""
+  if isinstance(there, dict) and isinstance(here, dict):
+    return [
+      found
+      for key in sorted({*there, *here})
+      for found in _differences(
+        there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
+      )
+    ]
+  if there == here:
+    return []
+  return [f'{name}: {_short(there)} there, {_short(here)} here']
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else 'something'

@@ -1,0 +1,194 @@
+"""The plan of a study: which cells it has, as far as results tell by now."""
+
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import optimizers
+from experiments.studies import declarations
+from experiments.studies.cells import Cell
+from experiments.studies.cells import Outcome
+from experiments.studies.cells import Store
+from experiments.studies.declarations import Condition
+from experiments.studies.declarations import Study
+from experiments.studies.declarations import Task
+from experiments.studies.tuner import Batch
+from experiments.studies.tuner import Tuner
+
+
+class Item(NamedTuple):
+  """A cell of the plan, and what it is there for.
+
+  Attributes:
+    condition: its name.
+    what: a ruleset, or a stage of the tuner.
+    arm: the arm.
+    task: the task.
+    size: how many trainings it is.
+    cell: the cell; None where it depends on results that are not there yet.
+    shared: whether arms wait for it: any process may compute it.
+    owner: a number by which processes share out the work.
+  """
+
+  condition: str
+  what: str
+  arm: str
+  task: Task
+  size: int
+  cell: Cell | None
+  shared: bool
+  owner: int
+
+  @property
+  def label(self) -> str:
+    """What it is, for a person."""
+    return f'{self.condition}, {self.what}, {self.arm}'
+
+
+class Final(NamedTuple):
+  """What a study reports: an arm under a condition and a ruleset.
+
+  Attributes:
+    condition: the condition.
+    ruleset: the ruleset.
+    arm: the arm.
+    seeds: the reporting seeds.
+    cell: None while the tuned numbers are not known.
+  """
+
+  condition: Condition
+  ruleset: str
+  arm: str
+  seeds: tuple[int, ...]
+  cell: Cell | None
+
+
+class Plan:
+  """The cells of a study, from its declaration and the results so far.
+
+  Args:
+    study: the declaration.
+    arms: those of its arms that are in this study directory.
+    store: where the results are.
+  """
+
+  def __init__(self, study: Study, arms: Sequence[str], store: Store) -> None:
+    self.study, self.arms, self.store = study, tuple(arms), store
+    tuning = study.tuning
+    self.tuned_arms = tuple(
+      arm for arm in (tuning.arms if tuning else ()) if arm in self.arms
+    )
+
+  def tuners(self) -> dict[str, Tuner]:
+    """By tuning condition, the tuner, with the results so far."""
+    tuning = self.study.tuning
+    if tuning is None:
+      return {}
+    arms = {arm: optimizers.ARMS[arm] for arm in self.tuned_arms}
+    return {
+      name: Tuner(arms, tuning.budget, self._scores(task))
+      for name, task in tuning.tasks.items()
+    }
+
+  def tuning_cell(self, task: Task, arm: str, batch: Batch) -> Cell:
+    """The cell of a batch of the tuner. It does not read the test set."""
+    seeds = tuple(declarations.FIRST_TUNING_SEED + x for x in batch.seeds)
+    return Cell(task, arm, batch.trials, seeds, tests=False)
+
+  def _scores(self, task: Task) -> Callable[[str, Batch], np.ndarray | None]:
+    def found(arm: str, batch: Batch) -> np.ndarray | None:
+      outcome = self.store.get(self.tuning_cell(task, arm, batch))
+      return outcome.scores(len(batch.seeds)) if outcome else None
+
+    return found
+
+  def finals(self) -> Iterator[Final]:
+    """All that is reported, in the order of the tables."""
+    tuners = self.tuners()
+    for condition in self.study.conditions:
+      for ruleset in condition.rulesets:
+        for arm in condition.arms or self.study.arms:
+          if arm not in self.arms:
+            continue
+          numbers = self._numbers(condition, ruleset, arm, tuners)
+          seeds = self.study.seed_list(condition, arm)
+          cell = None
+          if numbers is not None:
+            cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)
+          yield Final(condition, ruleset, arm, seeds, cell)
+
+  def _numbers(
+    self,
+    condition: Condition,
+    ruleset: str,
+    arm: str,
+    tuners: dict[str, Tuner],
+  ) -> dict[str, float] | None:
+    if ruleset == declarations.DEFAULT:
+      return condition.defaults(arm)
+    assert condition.tuned_on is not None
+    return tuners[condition.tuned_on].best(arm)
+
+  def items(self) -> list[Item]:
+    """All cells, the ones that others wait for first; none stands twice."""
+    items = [*self._tuning_items(), *self._final_items()]
+    found: dict[str, Item] = {}
+    for i, item in enumerate(items):
+      found.setdefault(item.cell.digest if item.cell else str(i), item)
+    # What all arms wait for comes first, and then what needs no tuning.
+    order = ('rates', 'extension', declarations.DEFAULT)
+    return sorted(
+      found.values(),
+      key=lambda x: order.index(x.what) if x.what in order else len(order),
+    )
+
+  def _tuning_items(self) -> Iterator[Item]:
+    tuning = self.study.tuning
+    for name, tuner in self.tuners().items():
+      assert tuning is not None
+      task = tuning.tasks[name]
+      for owner, arm in enumerate(self.tuned_arms):
+        for stage in tuner.stages(arm):
+          cell = stage.batch and self.tuning_cell(task, arm, stage.batch)
+          yield Item(name, stage.name, arm, task, stage.size, cell, True, owner)
+
+  def _final_items(self) -> Iterator[Item]:
+    for each in self.finals():
+      owner = self.arms.index(each.arm)
+      task, size = each.condition.task, len(each.seeds)
+      yield Item(
+        *(each.condition.name, each.ruleset, each.arm, task, size, each.cell),
+        *(False, owner),
+      )
+
+  def outcome(self, cell: Cell | None) -> Outcome | None:
+    """The outcome of a cell, if it is there."""
+    return self.store.get(cell) if cell else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """Which of the cells are a process's to compute.
+
+  Attributes:
+    arms: those that it is about.
+    index: of the process, from 1.
+    count: how many processes there are.
+  """
+
+  arms: tuple[str, ...]
+  index: int = 1
+  count: int = 1
+
+  def wants(self, item: Item) -> bool:
+    """Whether the process is to see that a cell is computed."""
+    if item.arm not in self.arms:
+      # Ranges are extended for all arms: every arm's grid is needed.
+      return item.what in ('rates', 'extension')
+    return item.shared or self.owns(item)
+
+  def owns(self, item: Item) -> bool:
+    """Whether the process takes it before others do."""
+    return item.owner % self.count == self.index - 1

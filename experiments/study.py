@@ -1,0 +1,100 @@
+r"""Runs a study: its arms under all its conditions, tuned and at defaults.
+
+  python -m experiments.study fashion_mnist --jobs=2
+  python -m experiments.study digits --smoke
+
+A study that was killed at any moment resumes with the same command, which
+computes only the cells that are missing. The study directory holds
+`results.csv` (every arm, condition, ruleset and seed), `trials.csv` (the
+tuning), `study.json` (definition and provenance) and the cells.
+
+`experiments/studies/catalogue.py` declares the studies.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import program
+from experiments.reporting.study import Reporter
+from experiments.studies import options
+from experiments.studies import workers
+from experiments.studies.cells import Store
+from experiments.studies.directory import CELLS
+from experiments.studies.directory import StudyDirectory
+from experiments.studies.estimates import Estimate
+from experiments.studies.plan import Plan
+from experiments.studies.running import Runner
+
+
+def define_flags() -> None:
+  """Defines the flags."""
+  flags.DEFINE_string(
+    'workdir', None, 'The study directory. Default: studies/NAME[-smoke].'
+  )
+  flags.DEFINE_string(
+    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+  )
+  flags.DEFINE_bool(
+    'smoke', False, 'Run the study tiny, on the digits, in a minute or two.'
+  )
+  flags.DEFINE_integer('jobs', 1, 'How many processes compute cells.')
+  flags.DEFINE_string(
+    'shard',
+    None,
+    'i/n: the i-th of n shares, for processes that share --workdir.',
+  )
+  flags.DEFINE_list(
+    'only', None, 'The arms to run, comma-separated. Default: all.'
+  )
+  flags.DEFINE_list(
+    'reuse', [], 'Other study directories, whose cells are taken over.'
+  )
+
+
+def main(names: Sequence[str]) -> None:
+  """The program."""
+  given = flags.FLAGS
+  study = options.study(names, smoke=given.smoke)
+  arms = options.arms(study, given.only, smoke=given.smoke)
+  share = options.share(given.shard, arms)
+  jobs = options.jobs(given.jobs)
+  workdir = Path('studies') / (study.name + '-smoke' * given.smoke)
+  if given.workdir is not None:
+    workdir = program.folder('workdir', given.workdir)
+  if given.data_dir is not None:
+    program.folder('data_dir', given.data_dir)
+  directory = StudyDirectory(workdir, study, arms, smoke=given.smoke)
+  store = Store(workdir / CELLS, options.reused(given.reuse))
+  plan = Plan(study, directory.arms, store)
+  load = lambda name: workers.load(name, given.data_dir)
+  # What is not prepared shows before anything is written.
+  for name in study.datasets:
+    load(name)
+
+  directory.claim()
+  reporter = Reporter(program.console())
+  estimate = Estimate(load, jobs)
+  runner = Runner(
+    plan,
+    share,
+    estimate,
+    reporter,
+    write_tables=lambda: directory.write_tables(plan),
+    data_dir=given.data_dir,
+  )
+  reporter.say(f'{study.name}, {len(plan.arms)} arms → {workdir}')
+  if stale := store.stale():
+    reporter.say(f'{stale} cells are of other versions of the code: not used')
+  for item in runner.missing():
+    estimate.measure(item.task)
+  reporter.started(runner.progress())
+  runner.run(jobs)
+  reporter.ended(runner.progress())
+  reporter.say(f'results.csv, trials.csv and study.json are in {workdir}')
+
+
+if __name__ == '__main__':
+  define_flags()
+  program.run(main, positional=True, code=2)

@@ -1,0 +1,85 @@
+"""The studies are declared as they are meant, and of things that exist."""
+
+import json
+
+import pytest
+
+from experiments import data
+from experiments import models
+from experiments import optimizers
+from experiments.studies import catalogue
+from experiments.studies import declarations
+from experiments.studies.cells import Store
+from experiments.studies.plan import Plan
+
+STUDIES = catalogue.STUDIES
+
+
+@pytest.mark.parametrize('name', STUDIES)
+@pytest.mark.parametrize('smoke', [False, True])
+def test_what_is_declared_exists(name, smoke):
+  study = STUDIES[name]
+  if smoke:
+    study = declarations.smoke(study)
+  assert study.name == name
+  assert set(study.all_arms) <= set(optimizers.ARMS)
+  assert len(set(study.arms)) == len(study.arms)
+  names = [each.name for each in study.conditions]
+  assert len(set(names)) == len(names)
+  json.dumps(study.definition())
+  tasks = dict(study.tuning.tasks) if study.tuning else {}
+  for each in study.conditions:
+    if declarations.TUNED in each.rulesets:
+      assert each.tuned_on in tasks
+      assert set(each.arms or study.arms) <= set(study.tuning.arms)
+    tasks[each.name] = each.task
+  for task in tasks.values():
+    assert data.spec(task.dataset)
+    assert task.model in models.MODELS
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_references_and_seeds(name):
+  study = STUDIES[name]
+  for condition in study.conditions:
+    arms = condition.arms or study.arms
+    assert 'gradient_only' in arms
+    for arm in arms:
+      seeds = study.seed_list(condition, arm)
+      assert seeds == tuple(range(len(seeds)))
+      assert len(seeds) in (5, 10, 20)
+  assert study.conditions[0].arms is None
+  assert 'adamw' in study.arms
+
+
+def test_studies_that_share_a_tuning_share_its_cells(tmp_path):
+  plans = [
+    Plan(STUDIES[name], STUDIES[name].all_arms, Store(tmp_path))
+    for name in ('fashion_mnist', 'low_data', 'label_noise', 'mnist')
+  ]
+  first, *others = (
+    {item.cell.digest for item in plan.items() if item.what == 'rates'}
+    for plan in plans
+  )
+  assert first
+  assert all(first == other for other in others)
+
+
+def test_every_arm_is_tuned_with_equal_trials(tmp_path):
+  study = STUDIES['low_data']
+  plan = Plan(study, study.all_arms, Store(tmp_path))
+  sizes = {}
+  for item in plan.items():
+    if item.shared:
+      sizes.setdefault((item.condition, item.arm), []).append(item.size)
+  assert len(sizes) == 2 * len(study.arms)
+  assert {tuple(x) for x in sizes.values()} == {(5, 10, 9)}
+
+
+def test_the_published_grid_is_all_of_its_numbers():
+  grid = STUDIES['mnist'].conditions[1:]
+  found = {(x.task.warmup_epochs, *x.numbers.values()) for x in grid}
+  assert len(found) == len(grid) == 4 * 3 * 3
+  assert not any(each.task.held_out for each in grid)
+  only_rate = grid[0].defaults('gradient_only')
+  assert only_rate == {'learning_rate': 0.1}

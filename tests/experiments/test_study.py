@@ -1,0 +1,182 @@
+"""The program that runs a study, as a process that can be killed."""
+
+import csv
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from experiments.studies import options
+from tests.experiments import program
+from tests.experiments.program import Moment
+
+SMOKE = ('digits', '--smoke', '--only=sgd,adamw', '--workdir=study')
+
+
+def run(folder, *flags, **options_):
+  return program.run(folder, *flags, name='study', **options_)
+
+
+def tables(folder):
+  """The rows of both tables, without what a clock says."""
+  found = {}
+  for name in ('results.csv', 'trials.csv'):
+    lines = (folder / 'study' / name).read_text().splitlines()
+    found[name] = [
+      {key: value for key, value in row.items() if key != 'seconds_to_target'}
+      for row in csv.DictReader(lines)
+    ]
+  return found
+
+
+def cells(folder):
+  """By name, when the cells were written."""
+  found = (folder / 'study' / 'cells').glob('[!.]*')
+  return {path.name: path.stat().st_mtime_ns for path in found}
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """An uninterrupted study."""
+  folder = tmp_path_factory.mktemp('studies') / 'whole'
+  result = run(folder, *SMOKE)
+  assert result.code == 0, result.stderr
+  assert result.stderr == ''
+  return folder, result
+
+
+@pytest.mark.slow
+def test_it_tells_cells_time_and_progress(whole):
+  folder, result = whole
+  lines = result.stdout.splitlines()
+  assert 'cells, 0 of them finished; what is missing should take' in lines[1]
+  assert [line.partition('/')[0] for line in lines[2:12]] == [
+    str(i) for i in range(1, 11)
+  ]
+  assert ' left' in lines[2]
+  assert len(tables(folder)['results.csv']) == 8
+  found = json.loads((folder / 'study' / 'study.json').read_text())
+  assert found['cells'] == {'planned': 10, 'finished': 10}
+  assert found['arms'] == ['sgd', 'adamw']
+  assert found['provenance'][0]['versions']['jax']
+  assert set(found['tuning']['digits']['numbers']) == {'sgd', 'adamw'}
+  assert found['end']
+
+
+@pytest.mark.slow
+def test_a_killed_study_ends_as_an_uninterrupted_one(whole, tmp_path):
+  folder = tmp_path / 'killed'
+  before = {}
+  for moment, number in (
+    (Moment('os.rename', '.study.json.tmp'), signal.SIGKILL),
+    (Moment('os.rename', '.outcome.json.tmp', 3), signal.SIGKILL),
+    (Moment('os.rename', '.cell.json.tmp', 2), signal.SIGTERM),
+  ):
+    result = run(folder, *SMOKE, at=(moment, number))
+    assert result.code == {9: -9, 15: 143}[number], result.stderr
+    after = cells(folder) if (folder / 'study' / 'cells').exists() else {}
+    # What was there is still there, and was not computed again.
+    assert before.items() <= after.items()
+    before = after
+  assert len(before) == 3
+  result = run(folder, *SMOKE, '--jobs=2')
+  assert result.code == 0, result.stderr
+  assert before.items() <= cells(folder).items()
+  assert tables(folder) == tables(whole[0])
+  assert cells(folder).keys() == cells(whole[0]).keys()
+  # Nothing else is left in the folder of cells.
+  assert len(os.listdir(folder / 'study' / 'cells')) == 10
+
+
+@pytest.mark.slow
+def test_a_finished_study_computes_nothing(whole):
+  folder, _ = whole
+  before = cells(folder), tables(folder)
+  result = run(folder, *SMOKE)
+  assert '10 cells, 10 of them finished\n' in result.stdout
+  assert (cells(folder), tables(folder)) == before
+
+
+@pytest.mark.slow
+def test_cells_of_another_study_directory_are_taken_over(whole):
+  folder, _ = whole
+  flags = (*SMOKE[:-1], '--workdir=new', '--reuse=study')
+  result = run(folder, *flags)
+  assert result.code == 0, result.stderr
+  assert '10 cells, 10 of them finished' in result.stdout
+  for name in ('results.csv', 'trials.csv'):
+    there, here = (folder / x / name for x in ('study', 'new'))
+    assert there.read_text() == here.read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_parent_takes_its_processes_along(tmp_path):
+  folder = tmp_path / 'run'
+  with program.started(folder, *SMOKE, '--jobs=2', name='study') as process:
+    process.wait_until(lambda: '1/10' in process.stdout)
+    children = process.children()
+    assert len(children) >= 2
+    process.send(signal.SIGKILL)
+    process.wait()
+  program.wait_for_end(children)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    ((), 'of digits, mnist'),
+    (('digits', 'mnist'), 'one study'),
+    (('digit',), "NAME must be one of digits, mnist.*got 'digit'"),
+    (('digits', '--only=sgd,sdg'), "--only must name arms.*'sgd,sdg'"),
+    (('digits', '--only=sgd,sgd'), 'each once'),
+    (('digits', '--only='), '--only must name arms'),
+    (('digits', '--jobs=0'), '--jobs must be ≥ 1, got 0'),
+    (('digits', '--jobs=two'), 'jobs'),
+    (('digits', '--shard=3/2'), "--shard must be i/n.*'3/2'"),
+    (('digits', '--shard=0/2'), '--shard must be i/n'),
+    (('digits', '--shard=1'), '--shard must be i/n'),
+    (('digits', '--reuse=nowhere'), "--reuse must name.*'nowhere'"),
+    (('digits', '--workdir='), '--workdir must name a folder'),
+    (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
+    (('digits', '--workdir=file/study'), '--workdir=file/study'),
+    (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
+    (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
+  ],
+)
+def test_what_cannot_be_is_one_sentence(tmp_path, flags, words):
+  folder = tmp_path / 'run'
+  (folder / 'foreign').mkdir(parents=True)
+  (folder / 'foreign' / 'mine').touch()
+  (folder / 'file').touch()
+  result = run(folder, *flags)
+  assert result.code == 2
+  assert result.stderr.count('\n') == 1
+  assert re.search(words, result.stderr), result.stderr
+  assert sorted(os.listdir(folder)) == ['file', 'foreign']
+  assert os.listdir(folder / 'foreign') == ['mine']
+
+
+def test_a_changed_definition_is_refused(tmp_path):
+  folder = tmp_path / 'run'
+  path = folder / 'study' / 'study.json'
+  path.parent.mkdir(parents=True)
+  study = options.study(['digits'], smoke=True)
+  definition = {'study': 'digits', 'smoke': True, **study.definition()}
+  definition['seeds'] = 3
+  there = {
+    'program': 'neuroplastic_optax/experiments.study',
+    'definition': definition,
+    'arms': ['sgd'],
+  }
+  path.write_text(json.dumps(there))
+  before = path.read_text()
+  result = run(folder, *SMOKE)
+  assert result.code == 2
+  assert 'seeds: 3 there, 10 here' in result.stderr
+  result = run(folder, 'digits', '--only=sgd', '--workdir=study')
+  assert result.code == 2
+  assert 'smoke: true there, false here' in result.stderr
+  assert path.read_text() == before
+  assert os.listdir(path.parent) == ['study.json']
