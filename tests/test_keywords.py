@@ -93,18 +93,18 @@ def test_without_a_near_name_all_are_listed():
 def test_a_rule_of_a_users_own_and_replace_suggest_too():
   @dataclasses.dataclass(frozen=True)
   class Mine(modulations.Modulation):
-    power: float = modulations.number(default=1.0)
+    ardour: float = modulations.number(default=1.0)
 
     def modulate(self, tensor):
       return tensor.base_update
 
-  with pytest.raises(TypeError, match=r"Mine\(\) .*did you mean 'power'"):
-    Mine(powr=2.0)
-  with pytest.raises(TypeError, match="did you mean 'power'"):
-    dataclasses.replace(Mine(), pow=2.0)
+  with pytest.raises(TypeError, match=r"Mine\(\) .*did you mean 'ardour'"):
+    Mine(ardor=2.0)
+  with pytest.raises(TypeError, match="did you mean 'ardour'"):
+    dataclasses.replace(Mine(), arduor=2.0)
   # It is no argument of the library's.
-  with pytest.raises(TypeError, match="'power': the arguments are"):
-    neuroplastic(power=2.0)
+  with pytest.raises(TypeError, match="'ardour': the arguments are"):
+    neuroplastic(ardour=2.0)
 
 
 def test_signatures_stay_spelt_out():

