@@ -34,7 +34,15 @@ EPSILONS = st.sampled_from([1e-8, 1e-5, 1e-2])
 
 def _number_or_schedule(low, high):
   """A number, or a ramp of the update count up to it."""
-  ramp = lambda value: lambda count: value * (count + 1) / UPDATES
+
+  def ramp(value):
+    def at(count):
+      if isinstance(count, jax.Array):  # It is an integer in the reference.
+        count = count.astype(float)
+      return value * (count + 1) / UPDATES
+
+    return at
+
   numbers = st.floats(low, high)
   return numbers | numbers.map(ramp)
 
