@@ -53,22 +53,15 @@ def _descends(
     if _rises(_first_moves(base, _one_of_each_rank(params), 1.0)):
       return False
   with contextlib.suppress(Exception):
-    moves = _first_moves(base, params, 1.0)
-    if _rises(moves) or not any(moves) or _rises_later(base, params):
+    moves = [each for each in _moves(base, params, 1.0) if any(each)]
+    if not moves or any(map(_rises, moves)):
       return False
     # A decay or noise may also be below 0, but the gradient's sign does not
     # change them.
     opposite = _first_moves(base, params, -1.0)
-    pairs = zip(moves, opposite, strict=True)
+    pairs = zip(moves[0], opposite, strict=True)
     return all(up > down for down, up in pairs if down != 0)
   return False
-
-
-def _rises_later(
-  base: optax.GradientTransformationExtraArgs, params: _types.Params
-) -> bool:
-  """Whether it goes up at one of the first updates."""
-  return any(map(_rises, _moves(base, params, 1.0)))
 
 
 def _rises(moves: list[float]) -> bool:

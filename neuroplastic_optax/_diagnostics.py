@@ -442,7 +442,7 @@ def initial(
 
 
 def collect(
-  mode: Mode | None,
+  mode: Mode,
   flat: _trees.Flat,
   stacked_axes: Sequence[int],
   statistics: Sequence[Statistics | None],
@@ -450,16 +450,14 @@ def collect(
   """What the state holds after an update.
 
   Args:
-    mode: 'global', 'per_leaf', or None for nothing.
+    mode: 'global' or 'per_leaf'.
     flat: the updates.
     stacked_axes: of each leaf.
     statistics: of each leaf; None of None and of empty leaves.
 
   Returns:
-    A `Statistics` or a `PerLeaf`, or None.
+    A `Statistics` or a `PerLeaf`.
   """
-  if mode is None:
-    return None
   if mode == 'global':
     return pool([each for each in statistics if each is not None])
   return _per_leaf(flat, stacked_axes, statistics)

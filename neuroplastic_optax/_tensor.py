@@ -69,18 +69,17 @@ class Tensor:
     of two before they are squared, which rounds nothing. The derivative is 0
     where the norm is.
     """
-    scaled = _dtypes.times(1 / self.norm_scale, self.filled(x))
-    return self.reductions.norm(scaled) * self.norm_scale
+    return self.reductions.norm(self._scaled(x)) * self.norm_scale
 
   def scaled_dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns Σ x ⊙ y / norm_scale², where Σ x ⊙ y might overflow or vanish.
 
     It is meant for ratios of two such sums, in which the scale cancels.
     """
-    inverse = 1 / self.norm_scale
-    return self.reductions.dot(
-      _dtypes.times(inverse, self.filled(x)), _dtypes.times(inverse, y)
-    )
+    return self.reductions.dot(self._scaled(x), self._scaled(y))
+
+  def _scaled(self, x: jax.Array) -> jax.Array:
+    return _dtypes.times(1 / self.norm_scale, self.filled(x))
 
   def filled(self, x: jax.Array) -> jax.Array:
     """Returns x, or a tensor that is x everywhere where x is a scalar."""

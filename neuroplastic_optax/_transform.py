@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -25,6 +26,9 @@ from neuroplastic_optax import modulations
 from neuroplastic_optax._state import NeuroplasticState
 
 Mask = Any | Callable[[_types.Params], Any]
+
+# What a leaf proposes, and what the controller multiplies it by; None for 1.
+_Answer = tuple[_leaf.Proposal, jax.Array | None]
 
 
 @_injection.guards_functions
@@ -305,60 +309,81 @@ class _Transformation:
     stages = self.stages.at(state.count)
     old = [_leaf.Inputs(*row) for row in columns]
     inputs = [_leaf.remember(each, stages) for each in old]
+    propose = functools.partial(self._propose, inputs, plans, stages)
+    always = self.diagnostics is not None and self.diagnostics_every == 1
+    proposals = propose(measure=always)
+    updates = [
+      _leaf.finish(proposal, multiplier, like)
+      for (proposal, multiplier), like in zip(
+        proposals, base_leaves, strict=True
+      )
+    ]
+    moments = [
+      _leaf.stored(new.moments, each.moments)
+      for new, each in zip(inputs, old, strict=True)
+    ]
+    return flat.unflatten(updates), NeuroplasticState(
+      count=optax.safe_increment(state.count),
+      **self._unflatten_moments(flat, moments),
+      base=base_state,
+      diagnostics=self._diagnose(state, flat, plans, proposals, propose),
+    )
 
-    def propose(*, measure: bool) -> list[_leaf.Proposal]:
-      return [
-        _leaf.propose(each, plan, stages, measure=measure)
-        for each, plan in zip(inputs, plans, strict=True)
-      ]
+  def _propose(
+    self,
+    inputs: list[_leaf.Inputs],
+    plans: list[_leaf.Plan],
+    stages: _settings.Stages,
+    *,
+    measure: bool,
+  ) -> list[_Answer]:
+    """What each leaf proposes, and what the controller multiplies it by."""
+    proposals = [
+      _leaf.propose(each, plan, stages, measure=measure)
+      for each, plan in zip(inputs, plans, strict=True)
+    ]
+    multipliers = self._multipliers(proposals, plans)
+    return list(zip(proposals, multipliers, strict=True))
 
-    def measured(proposals: list[_leaf.Proposal]) -> Any:
-      multipliers = self._multipliers(proposals, plans)
+  def _diagnose(
+    self,
+    state: NeuroplasticState,
+    flat: _trees.Flat,
+    plans: list[_leaf.Plan],
+    proposals: list[_Answer],
+    propose: Callable[..., list[_Answer]],
+  ) -> Any:
+    """The diagnostics after an update; as they were if it is not measured.
+
+    Args:
+      state: before the update.
+      flat: the updates.
+      plans: of each leaf.
+      proposals: of each leaf, measured if every update is.
+      propose: makes them once more, and measures them.
+    """
+    mode = self.diagnostics
+    if mode is None:
+      return state.diagnostics
+
+    def collected(proposals: list[_Answer]) -> Any:
       return _diagnostics.collect(
-        self.diagnostics,
+        mode,
         flat,
         [plan.stacked_axes for plan in plans],
-        [
-          _diagnostics.complete(proposal.measured, multiplier)
-          for proposal, multiplier in zip(proposals, multipliers, strict=True)
-        ],
+        [_diagnostics.complete(each.measured, by) for each, by in proposals],
       )
 
-    due = self._diagnostics_are_due(state.count)
-    proposals = propose(measure=due is True)
-    updates = map(
-      _leaf.finish, proposals, self._multipliers(proposals, plans), base_leaves
-    )
-    diagnostics = state.diagnostics
-    if due is True:
-      diagnostics = measured(proposals)
-    elif due is not False:
-      # All but the moments is computed once more. What is measured would
-      # otherwise be written to memory at every update, for the conditional to
-      # read; given the old moments, which are overwritten, it would copy them.
-      diagnostics = jax.lax.cond(
-        due, lambda: measured(propose(measure=True)), lambda: diagnostics
-      )
-    return flat.unflatten(list(updates)), NeuroplasticState(
-      count=optax.safe_increment(state.count),
-      **self._unflatten_moments(
-        flat,
-        [
-          _leaf.stored(new.moments, each.moments)
-          for new, each in zip(inputs, old, strict=True)
-        ],
-      ),
-      base=base_state,
-      diagnostics=diagnostics,
-    )
-
-  def _diagnostics_are_due(self, count: jax.Array) -> bool | jax.Array:
-    """Whether the update after `count` others is measured."""
-    if self.diagnostics is None:
-      return False
     if self.diagnostics_every == 1:
-      return True
-    return (count + 1) % self.diagnostics_every == 0
+      return collected(proposals)
+    # All but the moments is computed once more. What is measured would
+    # otherwise be written to memory at every update, for the conditional to
+    # read; given the old moments, which are overwritten, it would copy them.
+    return jax.lax.cond(
+      (state.count + 1) % self.diagnostics_every == 0,
+      lambda: collected(propose(measure=True)),
+      lambda: state.diagnostics,
+    )
 
   def _plan(self, flat: _trees.Flat) -> list[_leaf.Plan]:
     """What is to be done to each leaf; `flat` is of params, or like them."""

@@ -6,7 +6,6 @@ written under a lock, and each file appears whole.
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
-import datetime
 import fcntl
 import json
 from pathlib import Path
@@ -123,8 +122,7 @@ class StudyDirectory:
       done = there == len(items)
       tables.write(self.path, plan)
       found = read(self.path) or {}
-      now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-      end = (found.get('end') or now) if done else None
+      end = (found.get('end') or provenance.now()) if done else None
       files.write_json(
         self.path / FILE,
         {

@@ -17,16 +17,21 @@ Groups = dict[tuple[str, str], dict[str, Values]]
 _IDENTITY = ('condition', 'ruleset', 'arm', 'seed')
 
 
-def accuracies(rows: Iterable[Mapping[str, Any]], chance: float) -> Groups:
+def accuracies(
+  rows: Iterable[Mapping[str, Any]],
+  chance: float,
+  column: str = 'test_accuracy',
+) -> Groups:
   """The accuracy that counts for every seed.
 
   Args:
     rows: those of `results.csv`, in any order, as numbers or as text.
     chance: the accuracy of guessing, a fraction. It is what a diverged seed
       counts as, whatever was measured of it.
+    column: `test_accuracy` or `validation_accuracy`.
 
   Returns:
-    By condition and ruleset, by arm, by seed: the test accuracy, a fraction.
+    By condition and ruleset, by arm, by seed: the accuracy, a fraction.
     A seed that is neither finished nor diverged is left out; an arm that has
     no seed yet is there, and empty.
 
@@ -34,7 +39,7 @@ def accuracies(rows: Iterable[Mapping[str, Any]], chance: float) -> Groups:
     StorageError: a row lacks something, stands there twice, or says what
       cannot be.
   """
-  return _collect(rows, lambda row: _accuracy(row, chance))
+  return _collect(rows, lambda row: _accuracy(row, chance, column))
 
 
 def times(rows: Iterable[Mapping[str, Any]], column: str) -> Groups:
@@ -86,15 +91,15 @@ def _seed(row: Mapping[str, Any]) -> int:
     raise _error(row, 'has a seed that is not a whole number') from None
 
 
-def _accuracy(row: Mapping[str, Any], chance: float) -> float:
+def _accuracy(row: Mapping[str, Any], chance: float, column: str) -> float:
   if row['status'] == DIVERGED:
     return chance
-  found = _number(row, 'test_accuracy')
+  found = _number(row, column)
   if not 0 <= found <= 1:
     raise _error(
       row,
-      f'has the test_accuracy {row.get("test_accuracy")!r}, which must be a '
-      'fraction from 0 to 1',
+      f'has the {column} {row.get(column)!r}, which must be a fraction from 0 '
+      'to 1',
     )
   return found
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from experiments import data
 from experiments import optimizers
+from experiments.studies import results
+from experiments.studies import targets
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
@@ -27,9 +29,8 @@ RESULT_COLUMNS = (
   *('validation_accuracy', 'test_accuracy'),
   *('steps_to_target', 'seconds_to_target', 'status'),
 )
-FINISHED, DIVERGED, MISSING = 'finished', 'diverged', 'missing'
-# Whose median is the target.
-TARGET_ARM = 'adamw'
+# Besides those of `results`.
+MISSING = 'missing'
 
 
 def write(workdir: Path, plan: Plan) -> None:
@@ -77,70 +78,79 @@ def result_rows(plan: Plan) -> Iterator[dict[str, Any]]:
   missed is `inf`; times are empty where nothing was held out to measure them.
   """
   finals = list(plan.finals())
-  targets = _targets(plan, finals)
-  for final in finals:
+  rows = [list(_untimed(final, plan)) for final in finals]
+  found = _targets(plan, [row for each in rows for row in each])
+  for final, each in zip(finals, rows, strict=True):
     outcome = plan.outcome(final.cell)
-    target = targets.get(final.condition.name)
-    for i, seed in enumerate(final.seeds):
-      row = {
-        'condition': final.condition.name,
-        'ruleset': final.ruleset,
-        'arm': final.arm,
-        'seed': seed,
-        'hyperparameters': final.cell
-        and _text(final.arm, final.cell.trials[0]),
-        'status': MISSING,
-      }
-      if outcome is not None:
-        row |= _measured(outcome, i)
-        assert outcome.test_accuracy is not None
-        row['test_accuracy'] = outcome.test_accuracy[i]
+    target = found.get(final.condition.name)
+    for i, row in enumerate(each):
+      if outcome is not None and target is not None:
         row |= _times(outcome, i, target)
       yield row
+
+
+def _untimed(final: Final, plan: Plan) -> Iterator[dict[str, Any]]:
+  """The rows of a result, without the times to the target."""
+  outcome = plan.outcome(final.cell)
+  for i, seed in enumerate(final.seeds):
+    row = {
+      'condition': final.condition.name,
+      'ruleset': final.ruleset,
+      'arm': final.arm,
+      'seed': seed,
+      'hyperparameters': final.cell and _text(final.arm, final.cell.trials[0]),
+      'status': MISSING,
+    }
+    if outcome is not None:
+      row |= _measured(outcome, i)
+      assert outcome.test_accuracy is not None
+      row['test_accuracy'] = outcome.test_accuracy[i]
+    yield row
 
 
 def _measured(outcome: Outcome, i: int) -> dict[str, Any]:
   """The columns that trials and results share."""
   curves = outcome.curves.get('validation_accuracy')
+  diverged = outcome.diverged[i]
   return {
     'validation_accuracy': curves[i][-1] if curves else None,
-    'status': DIVERGED if outcome.diverged[i] else FINISHED,
+    'status': results.DIVERGED if diverged else results.FINISHED,
   }
 
 
-def _times(outcome: Outcome, i: int, target: float | None) -> dict[str, Any]:
+def _times(outcome: Outcome, i: int, target: float) -> dict[str, Any]:
   """When a run first reached the target at the end of an epoch."""
-  curves = outcome.curves.get('validation_accuracy')
-  if curves is None or target is None:
-    return {}
-  reached = np.array(curves[i], float) >= target
-  if outcome.diverged[i] or not reached.any():
+  curve = np.array(outcome.curves['validation_accuracy'][i], float)
+  if outcome.diverged[i]:
+    curve = np.full_like(curve, np.nan)
+  epochs = np.arange(1, len(curve) + 1)
+  seconds = np.cumsum(outcome.epoch_seconds)
+  (epoch,) = targets.time_to_target([curve], epochs, target)
+  if not np.isfinite(epoch):
     return {'steps_to_target': math.inf, 'seconds_to_target': math.inf}
-  epoch = int(np.argmax(reached))
   return {
-    'steps_to_target': (epoch + 1) * outcome.steps_per_epoch,
-    'seconds_to_target': sum(outcome.epoch_seconds[: epoch + 1]),
+    'steps_to_target': int(epoch) * outcome.steps_per_epoch,
+    'seconds_to_target': float(seconds[int(epoch) - 1]),
   }
 
 
-def _targets(plan: Plan, finals: list[Final]) -> dict[str, float]:
-  """By condition, the median of the last validation accuracies of AdamW.
+def _targets(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, float]:
+  """By condition, the target on what was held out; of AdamW.
 
-  It is that of the tuned AdamW; of the default one where none is tuned. Runs
-  that diverged count as chance.
+  It is that of the tuned AdamW; of the default one where none is tuned.
   """
-  targets: dict[str, float] = {}
-  for final in finals:
-    wanted = final.condition.rulesets[-1]
-    outcome = plan.outcome(final.cell)
-    if (final.arm, final.ruleset) != (TARGET_ARM, wanted) or outcome is None:
-      continue
-    if curves := outcome.curves.get('validation_accuracy'):
-      chance = 1 / data.spec(final.condition.task.dataset).num_classes
-      last = np.array([each[-1] for each in curves], float)
-      last = np.where(outcome.diverged, chance, last)
-      targets[final.condition.name] = float(np.median(last))
-  return targets
+  found = {
+    condition.name: targets.target_accuracy(
+      [row for row in rows if row['condition'] == condition.name],
+      condition.name,
+      1 / data.spec(condition.task.dataset).num_classes,
+      ruleset=condition.rulesets[-1],
+      column='validation_accuracy',
+    )
+    for condition in plan.study.conditions
+    if condition.task.held_out
+  }
+  return {name: target for name, target in found.items() if target == target}
 
 
 def _numbered(arm: str, tuner: Tuner) -> dict[str, int]:

@@ -15,6 +15,7 @@ def target_accuracy(
   chance: float,
   arm: str = 'adamw',
   ruleset: str = 'tuned',
+  column: str = 'test_accuracy',
 ) -> float:
   """The target of a condition: the median final accuracy of tuned AdamW.
 
@@ -24,6 +25,7 @@ def target_accuracy(
     chance: the accuracy of guessing, a fraction: that of diverged seeds.
     arm: whose accuracy it is.
     ruleset: the ruleset of that arm.
+    column: which accuracy, as of `results.accuracies`.
 
   Returns:
     The target, a fraction; NaN where the arm has no seed.
@@ -31,7 +33,7 @@ def target_accuracy(
   Raises:
     StorageError: a row of the results cannot be.
   """
-  groups = results.accuracies(rows, chance)
+  groups = results.accuracies(rows, chance, column)
   seeds = groups.get((condition, ruleset), {}).get(arm, {})
   return float(np.median(list(seeds.values()))) if seeds else float('nan')
 

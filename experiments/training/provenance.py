@@ -31,20 +31,20 @@ def begin(workdir: Path) -> None:
   Args:
     workdir: the run directory.
   """
-  now = collect()
+  this = collect()
   before = _read(workdir)
   if before is not None:
     earlier = before.pop('earlier', [])
-    now['start'] = [*earlier, before][0].get('start')
-    now['earlier'] = [*earlier, before]
-  files.write_json(workdir / FILE, now)
+    this['start'] = [*earlier, before][0].get('start')
+    this['earlier'] = [*earlier, before]
+  files.write_json(workdir / FILE, this)
 
 
 def end(workdir: Path) -> None:
   """Writes when the results were complete."""
   found = _read(workdir)
   if found is not None:
-    files.write_json(workdir / FILE, {**found, 'end': _now()})
+    files.write_json(workdir / FILE, {**found, 'end': now()})
 
 
 def collect() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def collect() -> dict[str, Any]:
       'cores': os.cpu_count(),
       'system': platform.platform(),
     },
-    'start': _now(),
+    'start': now(),
     'end': None,
   }
 
@@ -76,7 +76,8 @@ def _read(workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def _now() -> str:
+def now() -> str:
+  """The time, as files say it."""
   return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
 
 

@@ -154,7 +154,7 @@ class Session:
         self._close_epoch()
       pause()
     start = time.perf_counter()
-    evaluated = self._evaluated(pause)
+    evaluated = self._evaluated(self._evaluate, self._pixels, pause)
     met = engine.Sums(self._state.loss, self._state.correct)
     met, evaluated = distributed.fetch((met, evaluated))
     train = engine.means(met, self._trials.indices.shape[-1])
@@ -182,13 +182,7 @@ class Session:
       The metrics of every trial; they are not added to the history.
     """
     evaluate = jax.jit(self._trainer.evaluate)
-    sums = self._zeros
-    state = self._evaluated_at(self._state, self._trials, self._pixels)
-    for batch in range(self._trainer.batches(pixels)):
-      sums = jax.block_until_ready(
-        evaluate(sums, state, pixels, jnp.int32(batch), jnp.int32(1))
-      )
-      pause()
+    sums = self._evaluated(evaluate, pixels, pause)
     return engine.means(distributed.fetch(sums), len(pixels.test_labels))
 
   def _make_updates(self, left: int) -> None:
@@ -214,17 +208,20 @@ class Session:
     self.done += n
     self.history.seconds += seconds
 
-  def _evaluated(self, pause: Callable[[], None]) -> Any:
+  def _evaluated(
+    self,
+    evaluate: Callable[..., Any],
+    pixels: engine.Pixels,
+    pause: Callable[[], None],
+  ) -> Any:
     sums, first = self._zeros, 0
     state = self._evaluated_at(self._state, self._trials, self._pixels)
-    batches = self._trainer.batches(self._pixels)
+    batches = self._trainer.batches(pixels)
     while first < batches:
       n = distributed.agreed(self._paces['evaluate'].units(batches - first))
       start = time.perf_counter()
       sums = jax.block_until_ready(
-        self._evaluate(
-          sums, state, self._pixels, jnp.int32(first), jnp.int32(n)
-        )
+        evaluate(sums, state, pixels, jnp.int32(first), jnp.int32(n))
       )
       self._paces['evaluate'].took(n, time.perf_counter() - start)
       first += n
