@@ -127,9 +127,8 @@ class LearningRateController(_stage.Stage):
 def log_ratio(tensor: _tensor.Tensor) -> jax.Array:
   """ℓ of one tensor, a scalar: the mean log ratio of α to α_grad."""
   eps = tensor.eps
-  ratio = _derivatives.divide(
-    jnp.maximum(tensor.alpha, eps), jnp.maximum(tensor.alpha_gradient, eps)
+  return tensor.mean(
+    _derivatives.log_ratio(
+      jnp.maximum(tensor.alpha, eps), jnp.maximum(tensor.alpha_gradient, eps)
+    )
   )
-  # It is positive. Not finite, it has the logarithm 0, and the derivative of 1.
-  usual = (ratio > 0) & (ratio < jnp.inf)
-  return tensor.mean(jnp.log(jnp.where(usual, ratio, 1.0)))

@@ -34,6 +34,28 @@ def _divide_jvp(
 
 
 @jax.custom_jvp
+def log_ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+  """log(x / y) of positive arrays; 0, and constant, where it is not finite."""
+  # Not a choice of the ratio: XLA on CPUs would write it to memory.
+  logs = jnp.log(x / y)
+  return jnp.where(jnp.isfinite(logs), logs, 0.0)
+
+
+@log_ratio.defjvp
+def _log_ratio_jvp(
+  primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  (x, y), (dx, dy) = primals, tangents
+  usual = jnp.isfinite(jnp.log(x / y))
+  # Chosen before they are divided: what is not finite must not get in.
+  x, y, dx, dy = (
+    jnp.where(usual, each, default)
+    for each, default in ((x, 1.0), (y, 1.0), (dx, 0.0), (dy, 0.0))
+  )
+  return log_ratio(*primals), divide(dx, x) - divide(dy, y)
+
+
+@jax.custom_jvp
 def unless_zero(scale: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
   """y where the scale is 0, else x; with the derivative of x throughout.
 

@@ -1,5 +1,6 @@
 """The learning-rate controller: against the equations, by group."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -70,3 +71,16 @@ def test_controller_is_clipped_and_inert_without_plasticity():
   assert all(min(abs(x - 0.9), abs(x - 1.1)) < 1e-5 for x in actual)
   actual, _ = _controlled(LearningRateController(gain=1e6), gradient_only=True)
   np.testing.assert_allclose(actual, 1.0, rtol=1e-6)
+
+
+def test_the_ratio_of_the_alphas_is_not_written_to_memory():
+  """Words of memory that an element costs beyond an update without it."""
+  g = jnp.ones((100, 100))
+
+  def words(**settings):
+    tx = neuroplastic(**settings)
+    program = jax.jit(tx.update).lower(g, tx.init(g)).compile()
+    return program.cost_analysis()['bytes accessed'] / g.nbytes
+
+  # α and its logarithm are, since both are used twice.
+  assert words(controller=LearningRateController()) - words() < 5.5
