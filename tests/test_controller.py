@@ -82,5 +82,5 @@ def test_the_ratio_of_the_alphas_is_not_written_to_memory():
     program = jax.jit(tx.update).lower(g, tx.init(g)).compile()
     return program.cost_analysis()['bytes accessed'] / g.nbytes
 
-  # α and its logarithm are, since both are used twice.
+  # Five words; a ratio that is used twice costs two more.
   assert words(controller=LearningRateController()) - words() < 5.5
