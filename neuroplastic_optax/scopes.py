@@ -105,6 +105,7 @@ def _check_matches(pattern: re.Pattern[str], params: _types.Params) -> None:
   )
 
 
+@_keywords.suggests_names
 def convolutional(
   params: _types.Params | None = None, *, stacked_axes: int = 0
 ) -> Any:

@@ -82,6 +82,14 @@ def test_an_argument_of_something_else_is_said_to_be_that(keyword, owner):
     neuroplastic(**{keyword: 0.5})
 
 
+@pytest.mark.parametrize('module', [schedules, scopes, modulations])
+def test_no_function_is_forgotten(module):
+  abstract = {'Modulation', 'Residual'}
+  for name in {*module.__all__} - abstract - {'Tensor', 'number', 'switch'}:
+    with pytest.raises(TypeError, match="'bogus': the arguments are "):
+      getattr(module, name)(bogus=1)
+
+
 def test_without_a_near_name_all_are_listed():
   message = "'foo': the arguments are strength, max_ratio and scope"
   with pytest.raises(TypeError, match=message):
