@@ -1,8 +1,11 @@
-"""Prepares JAX, before anything imports it, and Hypothesis."""
+"""Prepares JAX and Matplotlib, before anything imports them, and Hypothesis."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import hypothesis
 import pytest
@@ -34,6 +37,19 @@ if '--xla_backend_optimization_level' not in os.environ['XLA_FLAGS']:
   )
   if _known.returncode == 0:
     os.environ['XLA_FLAGS'] = _quick
+
+# Matplotlib keeps a list of the fonts it has found. The user's may be missing,
+# which it says where a test wants silence, or be of another installation; and
+# a test that kills a program that is making the list would leave a broken one.
+# So the tests have their own. Workers of pytest-xdist inherit it.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  os.environ['MPLCONFIGDIR'] = tempfile.mkdtemp(prefix='matplotlib-')
+  atexit.register(shutil.rmtree, os.environ['MPLCONFIGDIR'], True)
+  subprocess.run(
+    [sys.executable, '-c', 'import matplotlib.font_manager'],
+    capture_output=True,
+    check=False,
+  )
 
 # A failure in CI must be one that everybody can repeat. Compilation makes
 # single examples slow, so they have no deadline; to look further than CI does,
