@@ -6,6 +6,7 @@ A new model is a new module here that puts its specification into `MODELS`.
 from experiments import discovery
 from experiments.models.model import count
 from experiments.models.model import ImageModel
+from experiments.models.model import in_order
 from experiments.models.model import MODELS
 from experiments.models.model import ParameterTree
 from experiments.models.model import StackedAxes
@@ -19,6 +20,7 @@ __all__ = [
   'ParameterTree',
   'StackedAxes',
   'count',
+  'in_order',
   'trees',
 ]
 

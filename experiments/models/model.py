@@ -53,6 +53,22 @@ class ParameterTree:
     return nnx.eval_shape(lambda: nnx.state(self.make(nnx.Rngs(0)), nnx.Param))
 
 
+def in_order(make: Callable[[], nnx.Module]) -> tuple[str, ...]:
+  """The names of the parts of a module, in the order in which it makes them.
+
+  JAX and NNX sort them by name.
+  """
+  found: list[str] = []
+
+  def trace() -> nnx.Module:
+    module = make()
+    found.extend(name for name in vars(module) if not name.startswith('_'))
+    return module
+
+  nnx.eval_shape(trace)
+  return tuple(found)
+
+
 def count(params: Any) -> int:
   """How many parameters there are."""
   return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,12 +1,17 @@
-"""Arms of the design space that change one part: signals, controller, phase.
+"""Arms of the design space that change one part of α's work.
 
-signal_…          the full arm with only these signals in α; their weights
-                  keep their proportion, and sum to 1 as those published do
-controlled_layer  the full arm with a learning-rate controller of each layer
-gain_adam_early   the gain over Adam in one phase of the run alone; likewise
-                  _middle and _late
+signal_…               the full arm with only these signals in α; their weights
+                       keep their proportion, and sum to 1 as those published do
+controlled_layer       the full arm with a learning-rate controller of each
+                       layer
+controlled_classifier  the same of the last layer alone
+gain_adam_early        the gain over Adam in one phase of the run alone;
+                       likewise _middle and _late
+gain_adam_classifier   the gain over Adam in one part of the model alone;
+                       likewise _early_blocks and _late_blocks
 """
 
+from collections.abc import Callable
 import itertools
 from typing import Any, Literal
 
@@ -19,6 +24,7 @@ from experiments.optimizers import plastic
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
+from neuroplastic_optax import scopes
 
 _WEIGHTS = {'activity': 0.4, 'gradient': 0.4, 'memory': 0.2}
 _FULL = {**plastic.CLASSIC, **plastic.KAPPA}
@@ -55,22 +61,40 @@ def _add_signals(name: str, weights: dict[str, float]) -> None:
   )
 
 
+def _add_gain(
+  name: str,
+  place: str,
+  rule: Callable[[arm.Numbers, arm.Setting], modulations.Gain],
+) -> None:
+  plastic.add(
+    f'gain_adam_{name}',
+    f'A gain over Adam in {place}.',
+    hybrids.knobs('gain', 'adam', homeostasis=False),
+    lambda numbers, setting: dict(
+      base=optax.scale_by_adam(),
+      modulation=rule(numbers, setting),
+      decoupled_weight_decay=True,
+    ),
+  )
+
+
 def _add_phase(phase: Literal['early', 'middle', 'late']) -> None:
-  def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
+  def rule(numbers: arm.Numbers, setting: arm.Setting) -> modulations.Gain:
     strength = schedules.phase(
       numbers['strength'], phase, setting.steps_per_epoch, setting.epochs
     )
-    return dict(
-      base=optax.scale_by_adam(),
-      modulation=modulations.Gain(strength),
-      decoupled_weight_decay=True,
-    )
+    return modulations.Gain(strength)
 
-  plastic.add(
-    f'gain_adam_{phase}',
-    f'A gain over Adam in the {phase} phase of the run.',
-    hybrids.knobs('gain', 'adam', homeostasis=False),
-    options,
+  _add_gain(phase, f'the {phase} phase of the run', rule)
+
+
+def _add_scope(scope: Callable[..., scopes.Scope], place: str) -> None:
+  _add_gain(
+    scope.__name__,
+    place,
+    lambda numbers, setting: modulations.Gain(
+      numbers['strength'], scope=scope(setting.order)
+    ),
   )
 
 
@@ -79,6 +103,17 @@ for _name, _weights in signal_weights().items():
 _add_phase('early')
 _add_phase('middle')
 _add_phase('late')
+_add_scope(scopes.classifier, 'the last layer')
+_add_scope(scopes.early_blocks, 'the first half of the other layers')
+_add_scope(scopes.late_blocks, 'the second half of the other layers')
+plastic.add(
+  'controlled_classifier',
+  'The full arm with a learning-rate controller of the last layer.',
+  _FULL,
+  lambda numbers, setting: dict(
+    controller=LearningRateController(scope=scopes.classifier(setting.order))
+  ),
+)
 
 
 @plastic.variant(**_FULL)

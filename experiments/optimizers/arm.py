@@ -27,6 +27,7 @@ class Setting:
     warmup_epochs: how many epochs the warm-up of κ takes.
     diagnostics: what NeuroPlastic keeps of its last update, if anything.
     stacked_axes: of the model's leaves, as the library's argument.
+    order: path prefixes of the model's leaves, in its order; None if unknown.
   """
 
   steps_per_epoch: int
@@ -34,6 +35,7 @@ class Setting:
   warmup_epochs: int
   diagnostics: Literal['global', 'per_leaf'] | None = None
   stacked_axes: Callable[[Any, Any], int] | None = None
+  order: tuple[str, ...] | None = None
 
 
 # The published run: 10 epochs of 60,000 images, 128 at a time.

@@ -72,15 +72,8 @@ def draw(
 
 def _means(diagnostics: Diagnostics) -> dict[str, np.ndarray]:
   """The means over the seeds that stayed finite, or over all if none did."""
-  finite = np.all(
-    [
-      np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-      for x in diagnostics.values.values()
-    ],
-    axis=0,
-  )
-  kept = finite if finite.any() else slice(None)
-  return {name: x[kept].mean(axis=0) for name, x in diagnostics.values.items()}
+  kept = diagnostics.finite().values
+  return {name: x.mean(axis=0) for name, x in kept.items()}
 
 
 def distribution(

@@ -37,6 +37,10 @@ SIGNALS = (
   'signal_gradient_memory',
 )
 PHASES = ('gain_adam_early', 'gain_adam_middle', 'gain_adam_late')
+SCOPES = (
+  *('gain_adam_early_blocks', 'gain_adam_late_blocks'),
+  'gain_adam_classifier',
+)
 
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
@@ -132,7 +136,8 @@ STUDIES = {
       'design_space',
       (
         *('full', 'full_no_clip', 'gradient_only', 'bounded', 'orthogonal'),
-        *('controlled', 'controlled_layer', *SIGNALS, *PHASES, *HYBRIDS),
+        *('controlled', 'controlled_layer', 'controlled_classifier'),
+        *(*SIGNALS, *PHASES, *SCOPES, *HYBRIDS),
         *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
       ),
       (Condition('fashion_mnist_10', _FASHION_10, rulesets=(DEFAULT,)),),

@@ -89,6 +89,8 @@ class Outcome:
     steps_per_epoch: updates an epoch.
     epoch_seconds: of one training, what each epoch took to train.
     seconds: what the cell took, compilation included.
+    alpha: what α did at the last update of each epoch, as `Diagnostics.summary`
+      gives it; None if the arm has none, or if the test set was not read.
   """
 
   curves: dict[str, list[list[float | None]]]
@@ -97,6 +99,7 @@ class Outcome:
   steps_per_epoch: int
   epoch_seconds: list[float]
   seconds: float
+  alpha: dict[str, Any] | None = None
 
   def scores(self, seeds: int) -> np.ndarray:
     """The last validation accuracies, [trials, seeds]; -∞ if diverged."""

@@ -74,6 +74,7 @@ def compute(
     steps_per_epoch=session.steps,
     epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
     seconds=time.perf_counter() - start,
+    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
   )
 
 
@@ -107,6 +108,7 @@ def make_session(cell: Cell, part: data.Dataset) -> Session:
     make_model=models.MODELS[task.model].make,
     batch_size=task.batch_size,
     schedule=task.schedule,
+    diagnosed=cell.tests,
     lanes=1 if jax.default_backend() == 'cpu' else None,
   )
   pixels = mapping.share(engine.to_device(part), cell.size)

@@ -59,12 +59,44 @@ class Diagnostics:
     new.values = {name: np.asarray(x) for name, x in saved['values'].items()}
     return new
 
-  def part(self, trials: slice) -> 'Diagnostics':
+  def part(self, trials: slice | np.ndarray) -> 'Diagnostics':
     """The diagnostics of some of the trials."""
     part = Diagnostics()
     part.leaves = self.leaves
     part.values = {name: x[trials] for name, x in self.values.items()}
     return part
+
+  def finite(self) -> 'Diagnostics':
+    """Those of the trials that stayed finite, or all if none did."""
+    finite = np.all(
+      [
+        np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        for x in self.values.values()
+      ],
+      axis=0,
+    )
+    return self.part(finite if finite.any() else slice(None))
+
+  def summary(self) -> dict[str, Any]:
+    """Means over the trials that stayed finite, JSON-able.
+
+    Returns:
+      `leaves`, the paths of the params; `elements`, how many each has; and
+      every statistic but the histogram by its name, [epochs][leaves], with None
+      for what is not finite.
+    """
+    values = {name: x.mean(axis=0) for name, x in self.finite().values.items()}
+    counts = values.pop(HISTOGRAM)[-1].sum(axis=-1)
+    return {
+      'leaves': self.leaves,
+      'elements': [int(count) for count in counts],
+      **{
+        name: [
+          [x if np.isfinite(x) else None for x in row] for row in each.tolist()
+        ]
+        for name, each in values.items()
+      },
+    }
 
   def rows(
     self, identities: Callable[[int, int], Mapping[str, Any]]

@@ -8,6 +8,7 @@ from flax import nnx
 import optax
 
 from experiments import data
+from experiments import models
 from experiments import optimizers
 from experiments.optimizers import schedules
 from experiments.training import engine
@@ -29,7 +30,7 @@ def trainer(
 
   Args:
     arm: the optimizer.
-    setting: what it knows of the run.
+    setting: what it knows of the run, but for the order of the model's leaves.
     spec: the data set.
     make_model: see `engine.Trainer`.
     batch_size: see `engine.Trainer`.
@@ -43,6 +44,10 @@ def trainer(
   Returns:
     The engine.
   """
+  order = models.in_order(
+    lambda: make_model(spec.shape, spec.num_classes, rngs=nnx.Rngs(0))
+  )
+  setting = dataclasses.replace(setting, order=order)
 
   def make_optimizer(
     traced: optimizers.Numbers, setting: optimizers.Setting = setting

@@ -12,6 +12,7 @@ from experiments import models
 from experiments.models import layers
 from experiments.models import mlp
 from experiments.models import resnet
+from neuroplastic_optax import scopes
 
 SHAPES = {name: model.shape for name, model in models.MODELS.items()}
 
@@ -191,3 +192,18 @@ def test_batch_statistics_move_in_training_and_are_used_in_evaluation():
   assert not np.allclose(first, at_start)
   assert not np.allclose(first, trained)
   np.testing.assert_allclose(alone, first[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_the_order_of_the_parts_is_that_of_the_model(name):
+  make = models.MODELS[name].make
+  _, params = _abstract(name, SHAPES[name])
+  order = models.in_order(lambda: make(SHAPES[name], 10, rngs=nnx.Rngs(0)))
+  last = scopes.classifier(order)(params)
+  paths = jax.tree.leaves_with_path(last)
+  chosen = {jax.tree_util.keystr(path) for path, here in paths if here}
+  assert chosen == {f"['head']['{x}'].value" for x in ('bias', 'kernel')}
+  first = scopes.early_blocks(order)(params)
+  parts = {path[0].key for path, x in jax.tree.leaves_with_path(first) if x}
+  assert order[0] in parts
+  assert 'head' not in parts

@@ -27,9 +27,20 @@ from neuroplastic_optax import schedules as library_schedules
 from tests.experiments import program
 
 SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
-PARAMS = {'a': jnp.array([1.0, -2.0, 0.5]), 'b': jnp.array([[3.0, -1.0]])}
+PARAMS = {
+  'a': jnp.array([1.0, -2.0, 0.5]),
+  'b': jnp.array([[3.0, -1.0]]),
+  'c': jnp.array([2.0, 1.0]),
+}
 # Small enough that the norm clip of homeostasis lets it through.
-GRADIENT = {'a': jnp.array([0.1, 0.2, -0.3]), 'b': jnp.array([[0.2, -0.1]])}
+GRADIENT = {
+  'a': jnp.array([0.1, 0.2, -0.3]),
+  'b': jnp.array([[0.2, -0.1]]),
+  'c': jnp.array([-0.2, 0.3]),
+}
+# The published scopes: the last two leaves are the last layer.
+FIRST = {'a': True, 'b': False, 'c': False}
+LAST = {'a': False, 'b': True, 'c': True}
 
 
 def _path(optimizer, steps=5):
@@ -126,6 +137,14 @@ def _in_phase(phase):
   )
 
 
+def _in_scope(scope):
+  return _plastic(
+    base=optax.scale_by_adam(),
+    modulation=modulations.Gain(scope=scope),
+    decoupled_weight_decay=True,
+  )
+
+
 ABLATIONS = {
   'signal_activity': _signals(1.0),
   'signal_gradient': _signals(gradient=1.0),
@@ -136,7 +155,13 @@ ABLATIONS = {
   'gain_adam_early': _in_phase('early'),
   'gain_adam_middle': _in_phase('middle'),
   'gain_adam_late': _in_phase('late'),
-  # Both of these leaves are of one layer, the model itself.
+  'gain_adam_classifier': _in_scope(LAST),
+  'gain_adam_early_blocks': _in_scope(FIRST),
+  'gain_adam_late_blocks': _in_scope(FIRST),
+  'controlled_classifier': _plastic(
+    controller=LearningRateController(scope=LAST)
+  ),
+  # All of these leaves are of one layer, the model itself.
   'controlled_layer': _plastic(controller=LearningRateController()),
 }
 EXPECTED = {

@@ -1,5 +1,6 @@
 """A cell's trainings are those of `experiments.train`, to the last bit."""
 
+import numpy as np
 import pytest
 
 from experiments import data
@@ -56,6 +57,34 @@ def test_cells_train_as_runs_do(tmp_path, arm, tests):
     assert outcome.curves['validation_accuracy'] == expected.tolist()
   assert outcome.curves['train_loss'] == history['train_loss'].tolist()
   assert outcome.steps_per_epoch == run.setting.steps_per_epoch
+  assert outcome.alpha is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one_device')
+def test_a_cell_that_tests_says_what_alpha_did(tmp_path):
+  config = default.get_config()
+  config.update(
+    dataset=DATASET,
+    model='mlp',
+    arms='gradient_only',
+    epochs=2,
+    batch_size=12,
+    seeds=2,
+  )
+  run = runs.train(
+    default.Config.resolve(config), tmp_path / 'run', runs.Observer()
+  )
+  task = Task(DATASET, 'mlp', epochs=2, batch_size=12, held_out=False)
+  cell = Cell(task, 'gradient_only', ({'learning_rate': 0.1},), (0, 1), True)
+  alpha = computing.compute(cell, data.load(DATASET)).alpha
+  diagnostics = run.histories['gradient_only'].diagnostics
+  assert alpha is not None
+  assert alpha['leaves'] == diagnostics.leaves
+  assert alpha['elements'] == [3, 3 * 256, 256, 16 * 256, 256, 256 * 256]
+  found = np.array(alpha['alpha_mean'])
+  expected = diagnostics.values['alpha_mean'].mean(axis=0)
+  np.testing.assert_array_equal(found, expected)
 
 
 def test_a_reported_run_holds_out_what_its_curve_is_measured_on():
