@@ -4,9 +4,11 @@ r"""Runs a study: its arms under all its conditions, tuned and at defaults.
   python -m experiments.study digits --smoke
 
 A study that was killed at any moment resumes with the same command, which
-computes only the cells that are missing. The study directory holds
-`results.csv` (every arm, condition, ruleset and seed), `trials.csv` (the
-tuning), `study.json` (definition and provenance) and the cells.
+computes only the cells that are missing. The study directory holds the cells,
+`study.json` (definition and provenance) and these tables: `results.csv` (every
+arm, condition, ruleset and seed), `comparisons.csv` (every arm against the
+references), `trials.csv` (the tuning), `curves.csv` and `alpha.csv` (validation
+accuracy and α, epoch by epoch).
 
 `experiments/studies/catalogue.py` declares the studies.
 """
@@ -92,7 +94,7 @@ def main(names: Sequence[str]) -> None:
   reporter.started(runner.progress())
   runner.run(jobs)
   reporter.ended(runner.progress())
-  reporter.say(f'results.csv, trials.csv and study.json are in {workdir}')
+  reporter.say(f'tables and study.json are in {workdir}')
 
 
 if __name__ == '__main__':

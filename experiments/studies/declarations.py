@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+from experiments import data
 from experiments import optimizers
 from experiments.studies.tuner import Budget
 
@@ -72,6 +73,11 @@ class Condition:
   numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
   arms: tuple[str, ...] | None = None
   seeds: int | None = None
+
+  @property
+  def chance(self) -> float:
+    """The accuracy of guessing, a fraction."""
+    return 1 / data.spec(self.task.dataset).num_classes
 
   def defaults(self, arm: str) -> dict[str, float]:
     """The numbers of an arm under the default ruleset."""

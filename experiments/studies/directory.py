@@ -101,6 +101,7 @@ class StudyDirectory:
             'provenance': [*before.get('provenance', []), now],
             'cells': before.get('cells'),
             'tuning': before.get('tuning'),
+            'conditions': before.get('conditions'),
             'end': None,
           },
         )
@@ -129,6 +130,7 @@ class StudyDirectory:
           **found,
           'cells': {'planned': len(items), 'finished': there},
           'tuning': tables.tuned(plan),
+          'conditions': tables.conditions(plan),
           'end': end,
         },
       )

@@ -1,6 +1,6 @@
-"""The tables of a study: `trials.csv` and `results.csv`."""
+"""The tables of a study; `results.csv` and `trials.csv` are made here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 import json
 import math
 from pathlib import Path
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import data
 from experiments import optimizers
+from experiments.studies import comparisons
 from experiments.studies import results
+from experiments.studies import series
 from experiments.studies import targets
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
@@ -19,7 +20,8 @@ from experiments.studies.tuner import Numbers
 from experiments.studies.tuner import Tuner
 from experiments.training import files
 
-TRIALS, RESULTS = 'trials.csv', 'results.csv'
+TRIALS, RESULTS, COMPARISONS = 'trials.csv', 'results.csv', 'comparisons.csv'
+CURVES, ALPHA = 'curves.csv', 'alpha.csv'
 TRIAL_COLUMNS = (
   *('condition', 'arm', 'trial', 'hyperparameters', 'seed'),
   *('validation_accuracy', 'status'),
@@ -34,9 +36,16 @@ MISSING = 'missing'
 
 
 def write(workdir: Path, plan: Plan) -> None:
-  """Writes both tables, as far as results are there."""
-  files.write_table(workdir / TRIALS, TRIAL_COLUMNS, trial_rows(plan))
-  files.write_table(workdir / RESULTS, RESULT_COLUMNS, result_rows(plan))
+  """Writes all tables, as far as results are there."""
+  found = list(result_rows(plan))
+  for name, columns, rows in (
+    (TRIALS, TRIAL_COLUMNS, trial_rows(plan)),
+    (RESULTS, RESULT_COLUMNS, found),
+    (COMPARISONS, comparisons.COLUMNS, comparison_rows(plan, found)),
+    (CURVES, series.CURVE_COLUMNS, series.curve_rows(plan)),
+    (ALPHA, series.ALPHA_COLUMNS, series.alpha_rows(plan)),
+  ):
+    files.write_table(workdir / name, columns, rows)
 
 
 def trial_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -87,6 +96,21 @@ def result_rows(plan: Plan) -> Iterator[dict[str, Any]]:
       if outcome is not None and target is not None:
         row |= _times(outcome, i, target)
       yield row
+
+
+def comparison_rows(
+  plan: Plan, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+  """Compares the arms of each condition; a cell without a value is empty.
+
+  Args:
+    plan: the plan.
+    rows: those of `results.csv`.
+  """
+  for condition in plan.study.conditions:
+    own = [row for row in rows if row['condition'] == condition.name]
+    for row in comparisons.rows(own, condition.chance):
+      yield {name: None if x != x else x for name, x in row.items()}
 
 
 def _untimed(final: Final, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -143,7 +167,7 @@ def _targets(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, float]:
     condition.name: targets.target_accuracy(
       [row for row in rows if row['condition'] == condition.name],
       condition.name,
-      1 / data.spec(condition.task.dataset).num_classes,
+      condition.chance,
       ruleset=condition.rulesets[-1],
       column='validation_accuracy',
     )
@@ -162,6 +186,16 @@ def _numbered(arm: str, tuner: Tuner) -> dict[str, int]:
 def _text(arm: str, numbers: Numbers) -> str:
   """All numbers of an arm, as JSON."""
   return json.dumps(optimizers.ARMS[arm].numbers(numbers))
+
+
+def conditions(plan: Plan) -> dict[str, Any]:
+  """What `study.json` says of each condition, as far as it is known."""
+  rows = [row for final in plan.finals() for row in _untimed(final, plan)]
+  found = _targets(plan, rows)
+  return {
+    each.name: {'chance': each.chance, 'target': found.get(each.name)}
+    for each in plan.study.conditions
+  }
 
 
 def tuned(plan: Plan) -> dict[str, Any]:

@@ -95,6 +95,61 @@ def test_tables_have_a_row_for_every_seed(make_study, whole):
   assert min(int(row['seed']) for row in trials) == 1_000_000
 
 
+def test_comparisons_are_those_of_the_results(make_study, whole):
+  study = make_study()
+  plan, _ = run(study, whole)
+  rows = read(whole, 'results.csv')
+  (other,) = set(study.arms) - {'adamw'}
+  for row in read(whole, 'comparisons.csv'):
+    assert (row['arm'], row['reference'], row['n']) == (other, 'adamw', '2')
+    differences = [
+      sum(
+        float(each['test_accuracy']) * (1 if each['arm'] == other else -1)
+        for each in rows
+        if each['ruleset'] == row['ruleset'] and each['seed'] == seed
+      )
+      for seed in ('0', '1')
+    ]
+    found = float(row['mean_difference'])
+    assert found == pytest.approx(sum(differences) / 2, abs=1e-7)
+  found = tables.conditions(plan)
+  assert found['here']['chance'] == pytest.approx(1 / 3)
+  tuned = [
+    float(row['validation_accuracy'])
+    for row in rows
+    if (row['arm'], row['ruleset']) == ('adamw', 'tuned')
+  ]
+  assert found['here']['target'] == pytest.approx(sum(tuned) / 2)
+
+
+def test_curves_end_where_the_results_are(make_study, whole):
+  study = make_study()
+  run(study, whole)
+  rows = read(whole, 'results.csv')
+  curves = read(whole, 'curves.csv')
+  assert len(curves) == 2 * 2 * 2
+  for curve in curves:
+    assert curve['steps'] == str(2 * int(curve['epoch']))
+    own = [
+      float(row['validation_accuracy'])
+      for row in rows
+      if all(row[x] == curve[x] for x in ('arm', 'ruleset'))
+    ]
+    assert curve['n'] == str(len(own))
+    if curve['epoch'] == '2':
+      assert float(curve['mean']) == pytest.approx(sum(own) / 2, rel=1e-5)
+  # No arm here has an α.
+  assert read(whole, 'alpha.csv') == []
+
+
+def test_alpha_has_a_row_for_every_leaf(make_study, tmp_path):
+  run(make_study(arms=('gradient_only', 'adamw')), tmp_path)
+  rows = read(tmp_path, 'alpha.csv')
+  assert {row['arm'] for row in rows} == {'gradient_only'}
+  assert len(rows) == 2 * 2 * 6
+  assert all(0.5 <= float(row['alpha_mean']) <= 1.5 for row in rows)
+
+
 def test_nothing_is_computed_twice(make_study, whole):
   study = make_study()
   run(study, whole)
