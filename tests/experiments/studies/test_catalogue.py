@@ -57,12 +57,14 @@ def test_studies_that_share_a_tuning_share_its_cells(tmp_path):
     Plan(STUDIES[name], STUDIES[name].all_arms, Store(tmp_path))
     for name in ('fashion_mnist', 'low_data', 'label_noise', 'mnist')
   ]
-  first, *others = (
+  whole, low_data, label_noise, mnist = (
     {item.cell.digest for item in plan.items() if item.what == 'rates'}
     for plan in plans
   )
-  assert first
-  assert all(first == other for other in others)
+  assert whole == low_data == mnist
+  # It takes no numbers from the other condition.
+  assert label_noise < whole
+  assert 2 * len(label_noise) == len(whole)
 
 
 def test_every_arm_is_tuned_with_equal_trials(tmp_path):
