@@ -1,0 +1,96 @@
+"""Stable values: learning rates that are good wherever an arm was tuned.
+
+What is best under one condition may be luck, or good there alone. A setting is
+stable if under every tuning condition it is within a tolerance of the best that
+the arm reached there. Only the grid of learning rates is tried under all
+conditions, so that it alone is asked; the other numbers stay at their defaults.
+"""
+
+from collections.abc import Iterable, Mapping
+import json
+import math
+from typing import Any, NamedTuple
+
+from experiments.studies import declarations
+from experiments.studies import results
+
+TOLERANCE = 0.002  # 0.2 points of accuracy.
+Accuracies = dict[str, float]  # By hyperparameters, as JSON.
+
+
+class Value(NamedTuple):
+  """A setting of an arm that was tried under every tuning condition.
+
+  Attributes:
+    arm: the arm.
+    hyperparameters: its numbers, as JSON.
+    accuracy: the mean over the conditions of its validation accuracy.
+    regret: the largest shortfall from the arm's best, over the conditions.
+    stable: whether that is within the tolerance.
+  """
+
+  arm: str
+  hyperparameters: str
+  accuracy: float
+  regret: float
+  stable: bool
+
+
+def values(
+  rows: Iterable[Mapping[str, Any]], tolerance: float = TOLERANCE
+) -> dict[str, Value]:
+  """For every arm, the value to keep.
+
+  Args:
+    rows: those of `trials.csv`, as numbers or as text. The trials of the first
+      tuning seed count, which all of them have.
+    tolerance: how far from the best a stable value may be, a fraction.
+
+  Returns:
+    By arm, the setting with the smallest regret; of equals the one with the
+    highest accuracy. It need not be stable. An arm that has no setting that
+    finished under every condition is left out.
+  """
+  found = _accuracies(rows)
+  conditions = sorted({condition for condition, _ in found})
+  kept: dict[str, Value] = {}
+  for arm in dict.fromkeys(arm for _, arm in found):
+    tried = [found.get((condition, arm), {}) for condition in conditions]
+    common = set.intersection(*(set(each) for each in tried))
+    best = [max(each.values(), default=-math.inf) for each in tried]
+    candidates = [
+      _value(arm, text, [each[text] for each in tried], best, tolerance)
+      for text in sorted(common)
+    ]
+    finished = [each for each in candidates if math.isfinite(each.accuracy)]
+    if finished:
+      kept[arm] = min(finished, key=lambda x: (x.regret, -x.accuracy))
+  return kept
+
+
+def _value(
+  arm: str,
+  text: str,
+  accuracies: list[float],
+  best: list[float],
+  tolerance: float,
+) -> Value:
+  regret = max(x - y for x, y in zip(best, accuracies, strict=True))
+  mean = sum(accuracies) / len(accuracies)
+  # Accuracies are fractions of thousands of images; their differences round.
+  return Value(arm, text, mean, regret, regret <= tolerance + 1e-9)
+
+
+def _accuracies(
+  rows: Iterable[Mapping[str, Any]],
+) -> dict[tuple[str, str], Accuracies]:
+  """By condition and arm, the accuracy of each setting; -∞ if it diverged."""
+  found: dict[tuple[str, str], Accuracies] = {}
+  for row in rows:
+    if int(row['seed']) != declarations.FIRST_TUNING_SEED:
+      continue
+    diverged = row['status'] == results.DIVERGED
+    accuracy = -math.inf if diverged else float(row['validation_accuracy'])
+    text = json.dumps(json.loads(row['hyperparameters']), sort_keys=True)
+    found.setdefault((row['condition'], row['arm']), {})[text] = accuracy
+  return found
