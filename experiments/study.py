@@ -21,6 +21,7 @@ from absl import flags
 from experiments import program
 from experiments.reporting.study import Reporter
 from experiments.studies import options
+from experiments.studies import speeds
 from experiments.studies import workers
 from experiments.studies.cells import Store
 from experiments.studies.directory import CELLS
@@ -93,6 +94,10 @@ def main(names: Sequence[str]) -> None:
     estimate.measure(item.task)
   reporter.started(runner.progress())
   runner.run(jobs)
+  if directory.wants_speeds(plan):
+    reporter.say('measures how long the updates of each arm take')
+    directory.write_speeds(speeds.measure(plan, load))
+    directory.write_tables(plan)
   reporter.ended(runner.progress())
   reporter.say(f'tables and study.json are in {workdir}')
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from experiments import errors
 from experiments import storage
+from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import versions
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Plan
+from experiments.studies.speeds import Speeds
 from experiments.training import files
 from experiments.training import provenance
 
@@ -102,6 +104,7 @@ class StudyDirectory:
             'cells': before.get('cells'),
             'tuning': before.get('tuning'),
             'conditions': before.get('conditions'),
+            'seconds_per_update': before.get('seconds_per_update'),
             'end': None,
           },
         )
@@ -121,8 +124,8 @@ class StudyDirectory:
       items = plan.items()
       there = sum(plan.outcome(item.cell) is not None for item in items)
       done = there == len(items)
-      tables.write(self.path, plan)
       found = read(self.path) or {}
+      tables.write(self.path, plan, found.get('seconds_per_update'))
       end = (found.get('end') or provenance.now()) if done else None
       files.write_json(
         self.path / FILE,
@@ -134,6 +137,18 @@ class StudyDirectory:
           'end': end,
         },
       )
+
+  def wants_speeds(self, plan: Plan) -> bool:
+    """Whether all cells are there, and not all arms were measured yet."""
+    found = (read(self.path) or {}).get('seconds_per_update')
+    done = all(plan.outcome(item.cell) is not None for item in plan.items())
+    return done and speeds.missing(plan, found)
+
+  def write_speeds(self, found: Speeds) -> None:
+    """Writes how long updates take."""
+    with self._locked():
+      there = read(self.path) or {}
+      files.write_json(self.path / FILE, {**there, 'seconds_per_update': found})
 
   @contextlib.contextmanager
   def _locked(self) -> Iterator[None]:

@@ -12,10 +12,12 @@ from experiments import optimizers
 from experiments.studies import comparisons
 from experiments.studies import results
 from experiments.studies import series
+from experiments.studies import speeds
 from experiments.studies import targets
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
+from experiments.studies.speeds import Speeds
 from experiments.studies.tuner import Numbers
 from experiments.studies.tuner import Tuner
 from experiments.training import files
@@ -35,9 +37,16 @@ RESULT_COLUMNS = (
 MISSING = 'missing'
 
 
-def write(workdir: Path, plan: Plan) -> None:
-  """Writes all tables, as far as results are there."""
-  found = list(result_rows(plan))
+def write(workdir: Path, plan: Plan, speeds_: Speeds | None = None) -> None:
+  """Writes all tables, as far as results are there.
+
+  Args:
+    workdir: the study directory.
+    plan: the plan.
+    speeds_: what was measured by `speeds.measure`; without it, times are those
+      that the cells themselves took.
+  """
+  found = list(result_rows(plan, speeds_))
   for name, columns, rows in (
     (TRIALS, TRIAL_COLUMNS, trial_rows(plan)),
     (RESULTS, RESULT_COLUMNS, found),
@@ -80,7 +89,9 @@ def trial_rows(plan: Plan) -> Iterator[dict[str, Any]]:
             place += 1
 
 
-def result_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+def result_rows(
+  plan: Plan, speeds_: Speeds | None = None
+) -> Iterator[dict[str, Any]]:
   """A row for every arm, condition, ruleset and seed of the study.
 
   Where there is no result yet, the status is `missing`. A target that was
@@ -94,7 +105,9 @@ def result_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     target = found.get(final.condition.name)
     for i, row in enumerate(each):
       if outcome is not None and target is not None:
-        row |= _times(outcome, i, target)
+        kind = speeds.key(final.condition.task)
+        pace = (speeds_ or {}).get(kind, {}).get(final.arm)
+        row |= _times(outcome, i, target, pace)
       yield row
 
 
@@ -142,19 +155,29 @@ def _measured(outcome: Outcome, i: int) -> dict[str, Any]:
   }
 
 
-def _times(outcome: Outcome, i: int, target: float) -> dict[str, Any]:
-  """When a run first reached the target at the end of an epoch."""
+def _times(
+  outcome: Outcome, i: int, target: float, pace: float | None
+) -> dict[str, Any]:
+  """When a run first reached the target at the end of an epoch.
+
+  Args:
+    outcome: that of its cell.
+    i: which of the cell's runs.
+    target: the accuracy.
+    pace: the seconds of an update, if they were measured.
+  """
   curve = np.array(outcome.curves['validation_accuracy'][i], float)
   if outcome.diverged[i]:
     curve = np.full_like(curve, np.nan)
   epochs = np.arange(1, len(curve) + 1)
-  seconds = np.cumsum(outcome.epoch_seconds)
   (epoch,) = targets.time_to_target([curve], epochs, target)
   if not np.isfinite(epoch):
     return {'steps_to_target': math.inf, 'seconds_to_target': math.inf}
+  steps = int(epoch) * outcome.steps_per_epoch
+  seconds = sum(outcome.epoch_seconds[: int(epoch)])
   return {
-    'steps_to_target': int(epoch) * outcome.steps_per_epoch,
-    'seconds_to_target': float(seconds[int(epoch) - 1]),
+    'steps_to_target': steps,
+    'seconds_to_target': seconds if pace is None else steps * pace,
   }
 
 
