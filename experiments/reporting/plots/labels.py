@@ -1,0 +1,86 @@
+"""Names beside the ends of lines, instead of a legend."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+import numpy as np
+
+from experiments.reporting.plots import style
+
+# A line of text, as a share of the height of axes.
+_LINE = 11.0
+
+
+class Label(NamedTuple):
+  """A name for a line.
+
+  Attributes:
+    text: the name.
+    x: where the line ends.
+    y: where the line ends.
+    colour: of the line.
+  """
+
+  text: str
+  x: float
+  y: float
+  colour: str
+
+
+def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
+  """Writes the labels at the right of the axes, none over another.
+
+  Args:
+    axes: whose limits are final.
+    labels: those of lines that end within the horizontal limits. An end that
+      is above or below the axes is said to be so.
+    height: of the axes, about, in points.
+  """
+  low, high = axes.get_ylim()
+  ends = [float(np.clip(label.y, low, high)) for label in labels]
+  places = spread([(y - low) / (high - low) for y in ends], _LINE / height)
+  for label, end, place in zip(labels, ends, places, strict=True):
+    text = label.text
+    if label.y < low:
+      text = f'{text} ▼ {label.y:.1f}'
+    axes.annotate(
+      text,
+      xy=(label.x, end),
+      xytext=(1.06, place),
+      textcoords='axes fraction',
+      va='center',
+      fontsize=style.SMALL,
+      color=label.colour,
+      annotation_clip=False,
+      arrowprops={
+        'arrowstyle': '-',
+        'color': label.colour,
+        'linewidth': 0.5,
+        'shrinkA': 1,
+        'shrinkB': 2,
+      },
+    )
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+  """Moves places apart, keeping their order, within 0 and 1 if they fit.
+
+  Args:
+    places: any numbers.
+    gap: how far neighbours must be apart.
+
+  Returns:
+    The places, in the order given.
+  """
+  order = np.argsort(places, kind='stable')
+  moved = np.array(places, float)[order]
+  for i in range(1, len(moved)):
+    moved[i] = max(moved[i], moved[i - 1] + gap)
+  if len(moved):
+    moved[-1] = min(moved[-1], max(1.0, gap * (len(moved) - 1)))
+  for i in reversed(range(len(moved) - 1)):
+    moved[i] = min(moved[i], moved[i + 1] - gap)
+  found = np.empty_like(moved)
+  found[order] = moved
+  return found.tolist()
