@@ -12,6 +12,7 @@ from experiments.reporting.figures import Kind
 from experiments.reporting.figures import kind
 from experiments.reporting.page import page
 from experiments.reporting.plots import style
+from experiments.reporting.plots import svg
 from experiments.studies.reading import Published
 from experiments.training import files
 
@@ -56,7 +57,7 @@ def _pictures(
     with style.settings(name):
       figure = drawing.make()
       yield (
-        page.Picture(name, drawing.alt, style.svg(figure)),
+        page.Picture(name, drawing.alt, svg.write(figure)),
         style.png(figure),
       )
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from experiments import errors
 from experiments.studies import comparisons
 from experiments.studies import directory
-from experiments.studies import results
+from experiments.studies import results as _results
 
 STUDY = directory.FILE
 RESULTS, TRIALS, COMPARISONS = 'results.csv', 'trials.csv', 'comparisons.csv'
@@ -79,12 +79,12 @@ class Published:
     return found
 
   @functools.cached_property
-  def accuracies(self) -> results.Groups:
+  def accuracies(self) -> _results.Groups:
     """By group, by arm, by seed, the test accuracy that counts."""
-    found: results.Groups = {}
+    found: _results.Groups = {}
     for condition in self.conditions.values():
       rows = self.rows_of(condition.name)
-      found |= results.accuracies(rows, condition.chance)
+      found |= _results.accuracies(rows, condition.chance)
     return {key: found[key] for key in self.planned}
 
   def rows_of(self, condition: str) -> list[Row]:
@@ -185,7 +185,7 @@ def _check(path: Path, found: Published) -> None:
   try:
     groups = found.accuracies
     for column in ('steps_to_target', 'seconds_to_target'):
-      results.times(found.results, column)
+      _results.times(found.results, column)
   except errors.StorageError as e:
     raise errors.StorageError(f'{path / RESULTS} is damaged: {e}') from e
   for name, rows in (

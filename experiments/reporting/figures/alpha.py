@@ -106,8 +106,6 @@ def _layers(axes: Axes, rows: list[Row], leaves: list[str]) -> None:
       color=COLOURS[i % len(COLOURS)]
       if len(leaves) <= _MANY
       else _gradual(i, len(leaves)),
-      marker='.',
-      markersize=3,
       linewidth=1,
       label=leaf,
     )

@@ -3,8 +3,8 @@
 import re
 from xml.etree import ElementTree
 
-_SVG = 'http://www.w3.org/2000/svg'
-_XLINK = 'http://www.w3.org/1999/xlink'
+from experiments.reporting.plots import svg as files
+
 _ID = re.compile(r'#([^)"]+)')
 
 
@@ -22,12 +22,10 @@ def inline(svg: str, prefix: str, title: str) -> str:
   Returns:
     The element.
   """
-  ElementTree.register_namespace('', _SVG)
-  ElementTree.register_namespace('xlink', _XLINK)
-  root = ElementTree.fromstring(svg)
+  root = files.parse(svg)
   for parent in list(root.iter()):
     for child in list(parent):
-      if child.tag in (f'{{{_SVG}}}metadata', f'{{{_SVG}}}style'):
+      if child.tag == f'{{{files.SPACE}}}style':
         parent.remove(child)
   for element in root.iter():
     for name, value in element.attrib.items():
@@ -46,6 +44,8 @@ def _describe(root: ElementTree.Element, prefix: str, title: str) -> None:
   root.set('style', f'--width: {width:.0f}')
   root.set('role', 'img')
   root.set('aria-labelledby', f'{prefix}-title')
-  element = ElementTree.Element(f'{{{_SVG}}}title', {'id': f'{prefix}-title'})
+  element = ElementTree.Element(
+    f'{{{files.SPACE}}}title', {'id': f'{prefix}-title'}
+  )
   element.text = title
   root.insert(0, element)

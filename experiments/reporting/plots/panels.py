@@ -5,7 +5,6 @@ import math
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
@@ -104,14 +103,13 @@ def _panel(
   axes: Axes, lines: Mapping[str, Line], arms: list[str], scale: Scale
 ) -> None:
   _set_x(axes, lines, scale)
-  grey = [
-    np.column_stack(_stepped(line, scale))
-    for arm, line in lines.items()
-    if arm not in arms
-  ]
-  axes.add_collection(
-    LineCollection(grey, colors=style.GREY, linewidths=0.7, zorder=1)
-  )
+  others = [_stepped(line, scale) for x, line in lines.items() if x not in arms]
+  # One line with gaps: hundreds of lines would make large files.
+  gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in others]
+  if gapped:
+    axes.plot(
+      *np.concatenate(gapped, axis=1), color=style.GREY, linewidth=0.7, zorder=1
+    )
   if scale.zero:
     axes.axhline(0, color=style.TEXT, linewidth=0.8, zorder=1.5)
   found = []

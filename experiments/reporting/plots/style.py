@@ -15,7 +15,7 @@ GREY = '#bdbdbd'
 TEXT = '#333333'
 SMALL = 7.5
 _DPI = 110
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
   # Names are no mathematics, whatever they hold.
   'text.parse_math': False,
   # Text stays text: it can be read aloud, searched for and copied, and is
@@ -52,15 +52,8 @@ def settings(name: str) -> Iterator[None]:
   Yields:
     Nothing.
   """
-  with matplotlib.rc_context({**_SETTINGS, 'svg.hashsalt': name}):
+  with matplotlib.rc_context(_SETTINGS | {'svg.hashsalt': name}):
     yield
-
-
-def svg(figure: Figure) -> str:
-  """The picture as SVG, the same whenever it is made."""
-  file = io.StringIO()
-  figure.savefig(file, format='svg', metadata={'Date': None, 'Creator': None})
-  return file.getvalue()
 
 
 def png(figure: Figure) -> bytes:

@@ -84,14 +84,7 @@ def speed(study: Published) -> Table | None:
     ),
     (
       Column('arm', lambda row: row['arm']),
-      *(
-        Column(
-          f'score by {name}',
-          lambda row, name=name: f'{row[f"{name}_score"]:.2f}',
-          lambda row, name=name: row[f'{name}_score'],
-        )
-        for name in MEASURES
-      ),
+      *(_score(name) for name in MEASURES),
       Column(
         'target reached',
         lambda row: f'{row["conditions_reached"]} of {row["conditions"]}',
@@ -104,3 +97,12 @@ def speed(study: Published) -> Table | None:
 
 
 TABLES['speed'] = speed
+
+
+def _score(measure: str) -> Column:
+  field = f'{measure}_score'
+  return Column(
+    f'score by {measure}',
+    lambda row: f'{row[field]:.2f}',
+    lambda row: row[field],
+  )
