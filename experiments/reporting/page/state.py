@@ -22,16 +22,16 @@ def sentences(study: Published) -> Iterator[str]:
     )
   else:
     yield f'The study is complete: {planned} reported trainings.'
-  diverged = [each for each in rows if each.diverged]
+  diverged = {each.arm: [0, 0] for each in rows if each.diverged}
+  for each in rows:
+    if each.arm in diverged:
+      diverged[each.arm][0] += each.diverged
+      diverged[each.arm][1] += each.n
   if diverged:
-    named = '; '.join(
-      f'{each.arm} ({each.condition}, {each.ruleset}: {each.diverged} of '
-      f'{each.n})'
-      for each in diverged
-    )
-    yield f'Seeds that diverged count as chance: {named}.'
+    named = ', '.join(f'{arm} ({x} of {n})' for arm, (x, n) in diverged.items())
+    yield f'Trainings that diverged count as chance: {named}.'
   else:
-    yield 'No seed diverged.'
+    yield 'No training diverged.'
   if study.study['definition'].get('smoke'):
     yield 'It is a tiny test of the program: its numbers mean nothing.'
   for condition, tuning in (study.study.get('tuning') or {}).items():

@@ -10,6 +10,8 @@ SPACE = 'http://www.w3.org/2000/svg'
 _LINK = 'http://www.w3.org/1999/xlink'
 _REFERENCE = re.compile(r'#([\w-]+)')
 _NUMBER = re.compile(r'-?\d+\.\d+')
+# As every text would say it.
+_FONT = "font-family: 'DejaVu Sans', 'Verdana', sans-serif; "
 # What holds coordinates; a pixel is about one of their units.
 _COORDINATES = ('d', 'x', 'y', 'width', 'height', 'points', 'transform')
 
@@ -45,17 +47,23 @@ def write(figure: Figure) -> str:
   for element in root.iter():
     if element.attrib.get('id') not in referred:
       element.attrib.pop('id', None)
+    if 'style' in element.attrib:
+      short = element.attrib['style'].replace(_FONT, '')
+      element.set('style', re.sub(r'([:;]) ', r'\1', short))
+    if element.attrib.get('transform', '').startswith('rotate(-0 '):
+      del element.attrib['transform']
     for name in _COORDINATES:
       if name in element.attrib:
         short = _NUMBER.sub(_rounded, element.attrib[name])
-        element.set(name, ' '.join(short.split()))
+        element.set(name, re.sub(r'\s*([A-Za-z,])\s*', r'\1', short).strip())
+  root.set('font-family', _FONT.removeprefix('font-family: ').rstrip('; '))
   _unwrap(root)
   text = ElementTree.tostring(root, encoding='unicode')
   return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _rounded(match: re.Match[str]) -> str:
-  return f'{float(match[0]):.2f}'.rstrip('0').rstrip('.')
+  return f'{float(match[0]):.1f}'.removesuffix('.0')
 
 
 def _unwrap(element: ElementTree.Element) -> None:

@@ -131,8 +131,7 @@ def _accuracy(row: Row) -> str:
   text = numbers.percent(row['mean'])
   if row['seeds'] > 1:
     text += f' ± {row["sd_percent"]:.2f}'
-  diverged = row['seeds_diverged']
-  return text + ' (diverged)' * (diverged == row['seeds'])
+  return 'diverged: ' * (row['seeds_diverged'] == row['seeds']) + text
 
 
 def _seeds(row: Row) -> str:
