@@ -109,8 +109,8 @@ def _layers(axes: Axes, rows: list[Row], leaves: list[str]) -> None:
       linewidth=1,
       label=leaf,
     )
-  axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-  axes.yaxis.set_major_locator(MaxNLocator(4))
+  axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+  axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
 def _gradual(i: int, count: int) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import functools
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +12,6 @@ from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.pictures import COLOURS
 from experiments.reporting.pictures import STYLES
-from experiments.reporting.plots import labels
 from experiments.reporting.plots import style
 from experiments.reporting.tables import speed
 from experiments.studies import profiles
@@ -20,7 +20,7 @@ from experiments.studies.reading import Published
 # Of the best arms, how many are told apart.
 _NAMED = 7
 _LARGEST = 4.0
-_AXES = 210  # Points, about, of the height of the axes.
+_POINTS = 301
 
 
 @register(
@@ -63,26 +63,35 @@ def _draw(found: dict[str, speed.Times], title: str) -> Figure:
 
 
 def _panel(axes: Axes, times: speed.Times) -> None:
-  factors = np.linspace(1, _LARGEST, 241)
+  ratios = profiles.ratios(times.times)
+  slowest = max(ratios[np.isfinite(ratios)], default=1.0)
+  largest = float(np.clip(1.05 * slowest, 1.2, _LARGEST))
+  factors = np.linspace(1, largest, _POINTS)
   shares = 100 * profiles.profile(times.times, factors)
   best = np.argsort(-profiles.score(times.times), kind='stable')
-  axes.set_xlim(0.98, _LARGEST)
+  axes.set_xlim(1 - 0.01 * (largest - 1), largest)
   axes.set_ylim(-3, 103)
   for i in best[_NAMED:]:
-    axes.step(factors, shares[i], where='post', color=style.GREY, linewidth=0.7)
-  found = []
+    _step(axes, factors, shares[i], color=style.GREY, linewidth=0.7)
   for place, i in enumerate(best[:_NAMED]):
-    colour = COLOURS[place]
-    axes.step(
+    _step(
+      axes,
       factors,
       shares[i],
-      STYLES[place % len(STYLES)],
-      where='post',
-      color=colour,
+      color=COLOURS[place],
+      linestyle=STYLES[place % len(STYLES)],
       # Lines that lie on one another are all seen.
       linewidth=3.4 - 0.35 * place,
       zorder=3 + 0.1 * place,
+      label=f'{place + 1}. {times.arms[i]}',
     )
-    name = f'{place + 1}. {times.arms[i]}'
-    found.append(labels.Label(name, _LARGEST, float(shares[i, -1]), colour))
-  labels.draw(axes, found, _AXES)
+  axes.legend(
+    loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL
+  )
+
+
+def _step(axes: Axes, x: np.ndarray, y: np.ndarray, **how: Any) -> None:
+  """Draws a line of steps, by its corners alone."""
+  kept = np.flatnonzero(np.diff(y, prepend=np.nan) != 0)
+  kept = np.append(kept, len(x) - 1)
+  axes.step(x[kept], y[kept], where='post', **how)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 import numpy as np
+from scipy import optimize
 
 from experiments.reporting.plots import style
 
@@ -47,7 +48,7 @@ def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
     axes.annotate(
       text,
       xy=(label.x, end),
-      xytext=(1.06, place),
+      xytext=(1.07, place),
       textcoords='axes fraction',
       va='center',
       fontsize=style.SMALL,
@@ -57,6 +58,7 @@ def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
         'arrowstyle': '-',
         'color': label.colour,
         'linewidth': 0.5,
+        'relpos': (0.0, 0.5),
         'shrinkA': 1,
         'shrinkB': 2,
       },
@@ -64,23 +66,22 @@ def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-  """Moves places apart, keeping their order, within 0 and 1 if they fit.
+  """Moves places apart as little as can be, keeping their order.
 
   Args:
     places: any numbers.
     gap: how far neighbours must be apart.
 
   Returns:
-    The places, in the order given.
+    The places, in the order given, from 0 to 1 if they fit.
   """
+  if not places:
+    return []
   order = np.argsort(places, kind='stable')
-  moved = np.array(places, float)[order]
-  for i in range(1, len(moved)):
-    moved[i] = max(moved[i], moved[i - 1] + gap)
-  if len(moved):
-    moved[-1] = min(moved[-1], max(1.0, gap * (len(moved) - 1)))
-  for i in reversed(range(len(moved) - 1)):
-    moved[i] = min(moved[i], moved[i + 1] - gap)
+  steps = gap * np.arange(len(places))
+  # Without the gaps between them, places must ascend.
+  bare = optimize.isotonic_regression(np.array(places, float)[order] - steps).x
+  moved = np.clip(bare, 0.0, max(1.0 - steps[-1], 0.0)) + steps
   found = np.empty_like(moved)
   found[order] = moved
   return found.tolist()

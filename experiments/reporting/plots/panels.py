@@ -19,6 +19,7 @@ _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.0, 2.7  # Inches, of a panel.
 _AXES = 145  # Points, about, of its axes.
 _MARKERS = 'osD^vPX'
+_MARKED = 5
 # Above all others, and a little more.
 _MARGIN = 0.06
 
@@ -82,7 +83,7 @@ def draw(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
   figure = Figure(
     figsize=(_WIDTH * columns + 0.6, _HEIGHT * rows + 0.5), layout='constrained'
   )
-  axes = figure.subplots(rows, columns, squeeze=False)
+  axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
   limits = _limits(lines)
   for place, (name, arms) in zip(axes.flat, parts, strict=False):
     place.set_ylim(*limits)
@@ -159,6 +160,8 @@ def _line(axes: Axes, arm: str, line: Line, i: int, scale: Scale) -> None:
     color=colour,
     marker='' if scale.steps else _MARKERS[i],
     markersize=3.5,
+    # A few tell lines apart; many would make large files.
+    markevery=max(1, len(x) // _MARKED),
     label=arm,
     zorder=3,
   )
