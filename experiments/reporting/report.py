@@ -56,10 +56,10 @@ def _pictures(
   for name, drawing in kind.named(each.name, each.draw(study)):
     with style.settings(name):
       figure = drawing.make()
-      yield (
-        page.Picture(name, drawing.alt, svg.write(figure)),
-        style.png(figure),
-      )
+      vector = svg.write(figure)
+      # It is laid out; to do so again takes as long as all the rest.
+      figure.set_layout_engine('none')
+      yield page.Picture(name, drawing.alt, vector), style.png(figure)
 
 
 def check_writable(path: Path) -> None:

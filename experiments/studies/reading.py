@@ -67,6 +67,11 @@ class Published:
     """The name of the study."""
     return self.study['definition']['study']
 
+  @property
+  def arms(self) -> tuple[str, ...]:
+    """All arms of the study, those that are only tuned, too."""
+    return tuple(self.study['arms'])
+
   @functools.cached_property
   def planned(self) -> dict[Group, dict[str, int]]:
     """By group, by arm, how many seeds there are to be, in order."""
@@ -141,6 +146,7 @@ def _study(path: Path) -> Mapping[str, Any]:
     and isinstance(definition.get('study'), str)
     and isinstance(definition.get('conditions'), dict)
     and isinstance(study.get('arms'), list)
+    and all(isinstance(arm, str) for arm in study['arms'])
   ):
     raise errors.StorageError(
       f'{path / STUDY} is damaged: it does not define a study.'

@@ -64,7 +64,7 @@ def conditions(study: Published) -> Iterator[Drawing]:
         yield Drawing(
           (series.field, what, ruleset),
           f'{title}, for every arm.',
-          functools.partial(panels.draw, lines, scale, title),
+          functools.partial(panels.draw, lines, study.arms, scale, title),
         )
 
 

@@ -38,7 +38,7 @@ def curves(study: Published) -> Iterator[Drawing]:
       (condition, ruleset),
       f'Validation accuracy of every arm over epochs, {title}.',
       functools.partial(
-        panels.draw, lines, _SCALE, f'Learning curves: {title}'
+        panels.draw, lines, study.arms, _SCALE, f'Learning curves: {title}'
       ),
     )
 

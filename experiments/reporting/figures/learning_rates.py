@@ -34,7 +34,11 @@ def learning_rates(study: Published) -> Iterator[Drawing]:
       (condition,),
       f'Validation accuracy of every arm against learning rate, {condition}.',
       functools.partial(
-        panels.draw, lines, _SCALE, f'Learning-rate sensitivity: {condition}'
+        panels.draw,
+        lines,
+        study.arms,
+        _SCALE,
+        f'Learning-rate sensitivity: {condition}',
       ),
     )
 

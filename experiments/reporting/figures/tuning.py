@@ -33,7 +33,7 @@ def tuning(study: Published) -> Iterator[Drawing]:
       (condition,),
       f'Best validation accuracy of every arm against trials, {condition}.',
       functools.partial(
-        panels.draw, lines, _SCALE, f'Best so far: {condition}'
+        panels.draw, lines, study.arms, _SCALE, f'Best so far: {condition}'
       ),
     )
 

@@ -44,7 +44,7 @@ def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
   for label, end, place in zip(labels, ends, places, strict=True):
     text = label.text
     if label.y < low:
-      text = f'{text} ▼ {label.y:.1f}'
+      text = f'{text} ▼ {label.y:.1f}'.replace('-', '−')
     axes.annotate(
       text,
       xy=(label.x, end),

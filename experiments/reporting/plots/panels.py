@@ -1,6 +1,6 @@
 """Small multiples: a panel for a few arms, all others grey behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 from typing import NamedTuple
 
@@ -66,18 +66,26 @@ class Scale(NamedTuple):
   ticks: tuple[float, ...] = ()
 
 
-def draw(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
+def draw(
+  lines: Mapping[str, Line], order: Sequence[str], scale: Scale, title: str
+) -> Figure:
   """Draws the lines of all arms, in panels by family.
 
   Args:
     lines: by arm.
+    order: all arms of the study, so that each has the same place and colour in
+      all of its pictures.
     scale: what the axes are.
     title: what stands above.
 
   Returns:
     The picture.
   """
-  parts = families.panels(lines)
+  parts = [
+    (name, arms)
+    for name, arms in families.panels(dict.fromkeys([*order, *lines]))
+    if not lines.keys().isdisjoint(arms)
+  ]
   columns = min(_COLUMNS, len(parts))
   rows = math.ceil(len(parts) / columns)
   figure = Figure(
@@ -104,6 +112,7 @@ def _panel(
   axes: Axes, lines: Mapping[str, Line], arms: list[str], scale: Scale
 ) -> None:
   _set_x(axes, lines, scale)
+  axes.grid(axis='x', visible=False)
   others = [_stepped(line, scale) for x, line in lines.items() if x not in arms]
   # One line with gaps: hundreds of lines would make large files.
   gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in others]
@@ -115,6 +124,8 @@ def _panel(
     axes.axhline(0, color=style.TEXT, linewidth=0.8, zorder=1.5)
   found = []
   for i, arm in enumerate(arms):
+    if arm not in lines:
+      continue
     _line(axes, arm, lines[arm], i, scale)
     there = np.flatnonzero(np.isfinite(lines[arm].y))
     if len(there):
