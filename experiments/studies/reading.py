@@ -140,18 +140,55 @@ def _study(path: Path) -> Mapping[str, Any]:
       f'{path} is no study directory: it has no {STUDY} that '
       '`python -m experiments.study` wrote.'
     )
-  definition = study.get('definition')
-  if not (
+  if not _is_whole(study):
+    raise errors.StorageError(
+      f'{path / STUDY} is damaged: it does not define a study.'
+    )
+  return study
+
+
+def _is_whole(study: Mapping[str, Any]) -> bool:
+  """Whether all that is read of `study.json` is what it should be."""
+  definition, tuning = study.get('definition'), study.get('tuning') or {}
+  makers = study.get('provenance') or []
+  return (
     isinstance(definition, dict)
     and isinstance(definition.get('study'), str)
     and isinstance(definition.get('conditions'), dict)
     and isinstance(study.get('arms'), list)
     and all(isinstance(arm, str) for arm in study['arms'])
-  ):
-    raise errors.StorageError(
-      f'{path / STUDY} is damaged: it does not define a study.'
+    and isinstance(study.get('conditions') or {}, dict)
+    and isinstance(tuning, dict)
+    and all(_is_tuning(each) for each in tuning.values())
+    and isinstance(makers, list)
+    and all(_is_provenance(each) for each in makers)
+  )
+
+
+def _is_tuning(found: Any) -> bool:
+  return (
+    isinstance(found, dict)
+    and all(
+      isinstance(found.get(f'rates_added_{where}', 0), int)
+      for where in ('below', 'above')
     )
-  return study
+    and isinstance(found.get('numbers') or {}, dict)
+    and all(
+      isinstance(numbers, dict)
+      and all(isinstance(x, int | float) for x in numbers.values())
+      for numbers in (found.get('numbers') or {}).values()
+    )
+  )
+
+
+def _is_provenance(found: Any) -> bool:
+  return (
+    isinstance(found, dict)
+    and isinstance(found.get('command') or [], list)
+    and all(isinstance(x, str) for x in found.get('command') or [])
+    and isinstance(found.get('versions') or {}, dict)
+    and isinstance(found.get('hardware') or {}, dict)
+  )
 
 
 def _conditions(

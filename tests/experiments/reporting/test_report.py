@@ -309,6 +309,11 @@ def damage(name, change):
      'is no study directory'),
     (damage('study.json', lambda x: x.replace('"study"', '"stud"')),
      'does not define a study'),
+    (damage('study.json', lambda x: x.replace('"command": [', '"command": [7,')
+     ),
+     'does not define a study'),
+    (damage('study.json', lambda x: x.replace('0.00821201', '"fast"')),
+     'does not define a study'),
     (damage('study.json', lambda x: x.replace('"chance"', '"luck"')),
      'what accuracy chance has'),
     (lambda path: (path / 'results.csv').unlink(),
