@@ -63,7 +63,7 @@ def test_a_study_is_reported_from_its_tables_alone(smoke, tmp_path):
   }  # fmt: skip
   assert new >= {
     'tables/summary.md', 'tables/summary.csv',
-    'figures/forest_full_gradient_only.svg',
+    'figures/forest_digits_adamw.svg',
     'figures/curves_digits_tuned.svg', 'figures/curves_digits_tuned.png',
     'figures/learning_rates_digits.svg', 'figures/tuning_digits.svg',
     'figures/alpha_digits_mean.svg',
