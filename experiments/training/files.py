@@ -45,11 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
   """Writes a file so that a reader, or a crash, sees all of it or nothing."""
-  with (
-    replacing(path) as temporary,
-    temporary.open('w', encoding='utf-8') as file,
-  ):
-    file.write(text)
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  """Writes a file of bytes in the same way."""
+  with replacing(path) as temporary, temporary.open('wb') as file:
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
 
@@ -63,13 +65,18 @@ def write_table(
   path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
   """Writes a CSV file of these columns; what else the rows hold is left out."""
-  table = io.StringIO()
+  write_text(path, table(columns, rows))
+
+
+def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+  """The text of such a file."""
+  text = io.StringIO()
   writer = csv.DictWriter(
-    table, columns, extrasaction='ignore', lineterminator='\n'
+    text, columns, extrasaction='ignore', lineterminator='\n'
   )
   writer.writeheader()
   writer.writerows(rows)
-  write_text(path, table.getvalue())
+  return text.getvalue()
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,0 +1,26 @@
+"""What one change of the method does."""
+
+from collections.abc import Iterator
+
+from experiments.reporting.figures import forest
+from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import register
+from experiments.reporting.tables import ablation as table
+from experiments.studies.reading import Published
+
+
+@register(
+  20,
+  'One change at a time',
+  'Each variant of the method against the whole method: left of zero, the '
+  'change costs accuracy.',
+  'The study has no variants of the method to compare with the whole.',
+)
+def ablation(study: Published) -> Iterator[Drawing]:
+  """A picture for every condition that has several variants."""
+  rows = list(table.rows(study))
+  for condition in study.conditions:
+    own = [row for row in rows if row['condition'] == condition]
+    # A single variant is told by the forest of differences.
+    if len({row['arm'] for row in own}) > 1:
+      yield forest.drawing(own, (condition,), own[0]['reference'], condition)

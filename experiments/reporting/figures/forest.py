@@ -1,0 +1,90 @@
+"""Paired differences to the references, with their intervals."""
+
+from collections.abc import Iterable, Iterator
+import functools
+
+from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import register
+from experiments.reporting.plots import families
+from experiments.reporting.plots import intervals
+from experiments.studies.reading import Published
+from experiments.studies.reading import Row
+
+# Conditions with so few arms are rows of one picture.
+_FEW = 2
+# By ruleset, then by label.
+Panels = dict[str, dict[str, intervals.Interval]]
+
+
+@register(
+  10,
+  'Paired differences',
+  'Mean difference in test accuracy over the seeds that both arms have, with '
+  'its 95 % t interval. A filled marker means p < 0.05 after Holm’s procedure. '
+  'An arrow at the edge means that the value lies beyond it; the number says '
+  'where.',
+  'There is no comparison with a reference (comparisons.csv has no rows).',
+)
+def forest(study: Published) -> Iterator[Drawing]:
+  """A picture for every reference and condition."""
+  references = dict.fromkeys(row['reference'] for row in study.comparisons)
+  for reference in references:
+    own = [row for row in study.comparisons if row['reference'] == reference]
+    here = {
+      condition: [row for row in own if row['condition'] == condition]
+      for condition in study.conditions
+    }
+    few = [
+      condition
+      for condition, rows in here.items()
+      if 0 < len({row['arm'] for row in rows}) <= _FEW
+    ]
+    pooled: dict[str, Panels] = {}
+    for condition, rows in here.items():
+      if condition in few and len(few) > 1:
+        for row in rows:
+          _add(pooled.setdefault(row['arm'], {}), row, condition)
+      elif rows:
+        yield drawing(rows, (condition,), reference, condition)
+    for arm, panels in pooled.items():
+      yield _drawing(panels, (arm,), reference, f'{arm} under each condition')
+
+
+def drawing(
+  rows: Iterable[Row], parts: tuple[str, ...], reference: str, title: str
+) -> Drawing:
+  """A picture of comparisons with one reference, a row for each arm.
+
+  Args:
+    rows: as those of `comparisons.csv`.
+    parts: of the name of the picture.
+    reference: the reference.
+    title: what else stands above.
+  """
+  panels: Panels = {}
+  for row in rows:
+    _add(panels, row, row['arm'])
+  return _drawing(panels, parts, reference, title)
+
+
+def _add(panels: Panels, row: Row, label: str) -> None:
+  panels.setdefault(row['ruleset'], {})[label] = intervals.Interval(
+    families.of(row['arm']),
+    *(row[x] for x in ('mean_difference', 'ci_low', 'ci_high', 'p_holm')),
+  )
+
+
+def _drawing(
+  panels: Panels, parts: tuple[str, ...], reference: str, title: str
+) -> Drawing:
+  return Drawing(
+    (*parts, reference),
+    f'Differences to {reference} with intervals, {title}; the table of paired '
+    'differences has the numbers.',
+    functools.partial(
+      intervals.draw,
+      panels,
+      f'Difference to {reference}: {title}',
+      f'difference to {reference} (points)',
+    ),
+  )

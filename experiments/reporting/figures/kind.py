@@ -1,0 +1,83 @@
+"""What a kind of picture is: a study may have several pictures of it."""
+
+from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+import re
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from experiments import discovery
+from experiments.studies.reading import Published
+
+
+class Drawing(NamedTuple):
+  """A picture.
+
+  Attributes:
+    parts: what tells it from the others of its kind, such as a condition.
+    alt: what it shows, in a sentence, for those who do not see it.
+    make: draws it.
+  """
+
+  parts: tuple[str, ...]
+  alt: str
+  make: Callable[[], Figure]
+
+
+Draw = Callable[[Published], Iterator[Drawing]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """A kind of picture.
+
+  Attributes:
+    name: of its files.
+    place: kinds stand in a report in this order.
+    title: what it shows.
+    note: how to read it.
+    absent: what is said where a study has none.
+    draw: yields the pictures of a study.
+  """
+
+  name: str
+  place: int
+  title: str
+  note: str
+  absent: str
+  draw: Draw
+
+
+KINDS: discovery.Registry[Kind] = discovery.Registry()
+
+
+def register(
+  place: int, title: str, note: str, absent: str
+) -> Callable[[Draw], Draw]:
+  """Registers a function, by its name, as what draws a kind of picture."""
+
+  def decorate(draw: Draw) -> Draw:
+    name = draw.__name__
+    KINDS[name] = Kind(name, place, title, note, absent, draw)
+    return draw
+
+  return decorate
+
+
+def named(
+  name: str, drawings: Iterable[Drawing]
+) -> Iterator[tuple[str, Drawing]]:
+  """Gives every picture of a kind a file name of its own.
+
+  Conditions may be called anything; a name of a file holds letters and digits.
+  """
+  used: set[str] = set()
+  for drawing in drawings:
+    words = [re.sub(r'[^A-Za-z0-9.-]+', '_', part) for part in drawing.parts]
+    file = found = '_'.join([name, *words])[:100]
+    number = 2
+    while found.lower() in used:
+      found, number = f'{file}_{number}', number + 1
+    used.add(found.lower())
+    yield found, drawing

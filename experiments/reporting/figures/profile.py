@@ -1,0 +1,97 @@
+"""Performance profiles: who is how often how near to the fastest."""
+
+from collections.abc import Iterator
+import functools
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+import numpy as np
+
+from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import register
+from experiments.reporting.pictures import COLOURS
+from experiments.reporting.pictures import STYLES
+from experiments.reporting.plots import style
+from experiments.reporting.tables import speed
+from experiments.studies import profiles
+from experiments.studies.reading import Published
+
+# Of the best arms, how many are told apart.
+_NAMED = 7
+_LARGEST = 4.0
+_POINTS = 301
+
+
+@register(
+  70,
+  'Performance profiles',
+  'The share of the conditions under which an arm reaches the target within a '
+  'factor of the fastest arm’s time, by steps and by seconds. The best arms by '
+  'the area under the profile are named, the others grey. Arms that are not '
+  'there under every condition are left out.',
+  'A profile needs at least two conditions with a target, and an arm that is '
+  'there under all of them.',
+)
+def profile(study: Published) -> Iterator[Drawing]:
+  """A picture for every ruleset."""
+  for ruleset in dict.fromkeys(ruleset for _, ruleset in study.planned):
+    found = {
+      measure: each
+      for measure in speed.MEASURES
+      if (each := speed.times(study, ruleset, measure))
+    }
+    if found:
+      yield Drawing(
+        (ruleset,),
+        f'Performance profiles of all arms, {ruleset}; the table of the time '
+        'to target has the scores.',
+        functools.partial(_draw, found, f'Performance profile: {ruleset}'),
+      )
+
+
+def _draw(found: dict[str, speed.Times], title: str) -> Figure:
+  figure = Figure(figsize=(5.6 * len(found), 3.9), layout='constrained')
+  axes = figure.subplots(1, len(found), squeeze=False)[0]
+  for place, (measure, times) in zip(axes, found.items(), strict=True):
+    _panel(place, times)
+    place.set_title(f'by {measure}, {len(times.conditions)} conditions')
+    place.set_xlabel(f'{measure}, as a multiple of the fastest arm’s')
+  axes[0].set_ylabel('share of the conditions (%)')
+  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  return figure
+
+
+def _panel(axes: Axes, times: speed.Times) -> None:
+  ratios = profiles.ratios(times.times)
+  slowest = max(ratios[np.isfinite(ratios)], default=1.0)
+  largest = float(np.clip(1.05 * slowest, 1.2, _LARGEST))
+  factors = np.linspace(1, largest, _POINTS)
+  shares = 100 * profiles.profile(times.times, factors)
+  best = np.argsort(-profiles.score(times.times), kind='stable')
+  axes.set_xlim(1 - 0.01 * (largest - 1), largest)
+  axes.set_ylim(-3, 103)
+  for i in best[_NAMED:]:
+    _step(axes, factors, shares[i], color=style.GREY, linewidth=0.7)
+  for place, i in enumerate(best[:_NAMED]):
+    _step(
+      axes,
+      factors,
+      shares[i],
+      color=COLOURS[place],
+      linestyle=STYLES[place % len(STYLES)],
+      # Lines that lie on one another are all seen.
+      linewidth=3.4 - 0.35 * place,
+      zorder=3 + 0.1 * place,
+      label=f'{place + 1}. {times.arms[i]}',
+    )
+  axes.legend(
+    loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL
+  )
+
+
+def _step(axes: Axes, x: np.ndarray, y: np.ndarray, **how: Any) -> None:
+  """Draws a line of steps, by its corners alone."""
+  kept = np.flatnonzero(np.diff(y, prepend=np.nan) != 0)
+  kept = np.append(kept, len(x) - 1)
+  axes.step(x[kept], y[kept], where='post', **how)

@@ -1,0 +1,72 @@
+"""Which arms belong together, for colours, panels and tables."""
+
+from collections.abc import Iterable, Sequence
+import math
+
+from experiments import optimizers
+from experiments.optimizers import rivals
+from experiments.reporting.pictures import COLOURS
+from experiments.studies import catalogue
+
+NEUROPLASTIC = 'NeuroPlastic'
+CONTROLS = 'controls'
+SIGNALS = 'signals of α'
+HYBRIDS = 'α over another optimizer'
+OTHERS = 'other optimizers'
+UNKNOWN = 'unknown arms'
+FAMILIES = (NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, OTHERS, UNKNOWN)
+# That of the optimizers without α is black: it is what all are compared with.
+COLOUR = dict(
+  zip(FAMILIES, (*COLOURS[:4], COLOURS[6], COLOURS[4]), strict=True)
+)
+MARKER = dict(zip(FAMILIES, 'os^Dvx', strict=True))
+# More lines than this a panel does not tell apart.
+_MANY = 7
+
+
+def of(arm: str) -> str:
+  """The family of an arm, by its name; tables may know more than the code."""
+  if arm not in optimizers.ARMS:
+    return UNKNOWN
+  if optimizers.ARMS[arm].build.__module__ == rivals.__name__:
+    return OTHERS
+  if arm in catalogue.CONTROLS:
+    return CONTROLS
+  if arm in catalogue.SIGNALS:
+    return SIGNALS
+  over_a_base = (
+    *(*catalogue.HYBRIDS, *catalogue.OVER_ADAM),
+    *(*catalogue.PHASES, *catalogue.SCOPES),
+  )
+  return HYBRIDS if arm in over_a_base else NEUROPLASTIC
+
+
+def description(arm: str) -> str:
+  """What an arm is, in a sentence; empty where the code does not know it."""
+  found = optimizers.ARMS.get(arm)
+  return found.description if found else ''
+
+
+def grouped(arms: Iterable[str]) -> dict[str, list[str]]:
+  """The arms by family, families in their order."""
+  arms = list(arms)
+  found = {name: [arm for arm in arms if of(arm) == name] for name in FAMILIES}
+  return {name: each for name, each in found.items() if each}
+
+
+def panels(arms: Iterable[str]) -> list[tuple[str, list[str]]]:
+  """The arms in panels of a few, each with a title; none mixes families."""
+  found = []
+  for family, members in grouped(arms).items():
+    parts = _split(members)
+    for i, part in enumerate(parts, 1):
+      title = f'{family} ({i} of {len(parts)})' if len(parts) > 1 else family
+      found.append((title, part))
+  return found
+
+
+def _split(members: Sequence[str]) -> list[list[str]]:
+  """Parts of about the same size."""
+  parts = math.ceil(len(members) / _MANY)
+  size = math.ceil(len(members) / parts)
+  return [list(members[i : i + size]) for i in range(0, len(members), size)]

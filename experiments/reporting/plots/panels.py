@@ -1,0 +1,217 @@
+"""Small multiples: a panel for a few arms, all others grey behind them."""
+
+from collections.abc import Mapping, Sequence
+import math
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from experiments.reporting.pictures import COLOURS
+from experiments.reporting.pictures import STYLES
+from experiments.reporting.plots import families
+from experiments.reporting.plots import labels
+from experiments.reporting.plots import style
+
+_COLUMNS = 3
+_WIDTH, _HEIGHT = 4.0, 2.7  # Inches, of a panel.
+_AXES = 145  # Points, about, of its axes.
+_MARKERS = 'osD^vPX'
+_MARKED = 5
+# Above all others, and a little more.
+_MARGIN = 0.06
+
+
+class Line(NamedTuple):
+  """What is drawn of an arm.
+
+  Attributes:
+    x: ascending.
+    y: NaN where there is nothing.
+    low: the lower edge of a band; None for none.
+    high: its upper edge.
+    crosses: where along x the arm diverged.
+  """
+
+  x: np.ndarray
+  y: np.ndarray
+  low: np.ndarray | None = None
+  high: np.ndarray | None = None
+  crosses: tuple[float, ...] = ()
+
+
+class Scale(NamedTuple):
+  """The axes of all panels.
+
+  Attributes:
+    x: what is along the horizontal axis.
+    y: what is along the vertical axis.
+    log: whether the horizontal one is logarithmic.
+    whole: whether it has whole numbers only.
+    steps: whether a value holds until the next.
+    ends: whether names stand at the ends of lines; else in a legend.
+    zero: whether there is a line at 0.
+    ticks: the only ticks of the horizontal axis; empty for any.
+  """
+
+  x: str
+  y: str
+  log: bool = False
+  whole: bool = False
+  steps: bool = False
+  ends: bool = True
+  zero: bool = False
+  ticks: tuple[float, ...] = ()
+
+
+def draw(
+  lines: Mapping[str, Line], order: Sequence[str], scale: Scale, title: str
+) -> Figure:
+  """Draws the lines of all arms, in panels by family.
+
+  Args:
+    lines: by arm.
+    order: all arms of the study, so that each has the same place and colour in
+      all of its pictures.
+    scale: what the axes are.
+    title: what stands above.
+
+  Returns:
+    The picture.
+  """
+  parts = [
+    (name, arms)
+    for name, arms in families.panels(dict.fromkeys([*order, *lines]))
+    if not lines.keys().isdisjoint(arms)
+  ]
+  columns = min(_COLUMNS, len(parts))
+  rows = math.ceil(len(parts) / columns)
+  figure = Figure(
+    figsize=(_WIDTH * columns + 0.6, _HEIGHT * rows + 0.5), layout='constrained'
+  )
+  axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+  limits = _limits(lines)
+  for place, (name, arms) in zip(axes.flat, parts, strict=False):
+    place.set_ylim(*limits)
+    _panel(place, lines, arms, scale)
+    place.set_title(name)
+  for place in axes.flat[len(parts) :]:
+    place.remove()
+  for place in axes[:, 0]:
+    place.set_ylabel(scale.y)
+  for i, place in enumerate(axes.flat[: len(parts)]):
+    if i + columns >= len(parts):
+      place.set_xlabel(scale.x)
+  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  return figure
+
+
+def _panel(
+  axes: Axes, lines: Mapping[str, Line], arms: list[str], scale: Scale
+) -> None:
+  _set_x(axes, lines, scale)
+  axes.grid(axis='x', visible=False)
+  others = [_stepped(line, scale) for x, line in lines.items() if x not in arms]
+  # One line with gaps: hundreds of lines would make large files.
+  gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in others]
+  if gapped:
+    axes.plot(
+      *np.concatenate(gapped, axis=1), color=style.GREY, linewidth=0.7, zorder=1
+    )
+  if scale.zero:
+    axes.axhline(0, color=style.TEXT, linewidth=0.8, zorder=1.5)
+  found = []
+  for i, arm in enumerate(arms):
+    if arm not in lines:
+      continue
+    _line(axes, arm, lines[arm], i, scale)
+    there = np.flatnonzero(np.isfinite(lines[arm].y))
+    if len(there):
+      x, y = (float(each[there[-1]]) for each in lines[arm][:2])
+      found.append(labels.Label(arm, x, y, COLOURS[i]))
+    else:
+      # It still has a name: of what diverged.
+      low = axes.get_ylim()[0]
+      found.append(
+        labels.Label(f'{arm} ×', axes.get_xlim()[1], low, COLOURS[i])
+      )
+  if scale.ends:
+    labels.draw(axes, found, _AXES)
+  else:
+    axes.legend(
+      loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL
+    )
+
+
+def _set_x(axes: Axes, lines: Mapping[str, Line], scale: Scale) -> None:
+  every = np.concatenate([line.x for line in lines.values()])
+  low, high = float(every.min()), float(every.max())
+  if scale.log:
+    style.log_x(axes)
+    axes.set_xlim(low / 1.15, high * 1.15)
+  else:
+    margin = 0.03 * (high - low) or 0.5
+    axes.set_xlim(low - margin, high + margin)
+  if scale.whole:
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+  if scale.ticks:
+    axes.set_xticks(scale.ticks, [f'{x:g}' for x in scale.ticks])
+    axes.minorticks_off()
+
+
+def _line(axes: Axes, arm: str, line: Line, i: int, scale: Scale) -> None:
+  colour = COLOURS[i]
+  x, y = _stepped(line, scale)
+  axes.plot(
+    x,
+    y,
+    STYLES[i % len(STYLES)],
+    color=colour,
+    marker='' if scale.steps else _MARKERS[i],
+    markersize=3.5,
+    # A few tell lines apart; many would make large files.
+    markevery=max(1, len(x) // _MARKED),
+    label=arm,
+    zorder=3,
+  )
+  if line.low is not None and line.high is not None:
+    axes.fill_between(
+      line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0
+    )
+  if line.crosses:
+    low, high = axes.get_ylim()
+    # Apart, since several arms may diverge at one place.
+    height = low + (0.02 + 0.05 * i) * (high - low)
+    axes.plot(
+      line.crosses,
+      [height] * len(line.crosses),
+      'x',
+      color=colour,
+      markersize=6,
+      markeredgewidth=1.8,
+      zorder=4,
+    )
+
+
+def _stepped(line: Line, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+  if not scale.steps:
+    return line.x, line.y
+  return np.repeat(line.x, 2)[1:], np.repeat(line.y, 2)[:-1]
+
+
+def _limits(lines: Mapping[str, Line]) -> tuple[float, float]:
+  """Vertical limits in which most can be read; few lines leave them below."""
+  ends = [line.y[np.isfinite(line.y)] for line in lines.values()]
+  ends = [each for each in ends if len(each)]
+  if not ends:
+    return 0.0, 1.0
+  top = max(float(each.max()) for each in ends)
+  last = np.array([each[-1] for each in ends])
+  reach = max(4 * (last.max() - np.median(last)), 1.0)
+  near = [each for each in ends if each[-1] >= last.max() - reach]
+  values = np.concatenate(near)
+  low = max(values.min(), top - 3 * (top - np.median(values)) - 0.5)
+  margin = _MARGIN * (top - low) or 1.0
+  return float(low - margin), float(top + margin)

@@ -1,0 +1,70 @@
+"""How the pictures of a report are drawn and written."""
+
+from collections.abc import Iterator
+import contextlib
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import NullFormatter
+
+GREY = '#bdbdbd'
+TEXT = '#333333'
+SMALL = 7.5
+_DPI = 110
+_SETTINGS: Any = {
+  # Names are no mathematics, whatever they hold.
+  'text.parse_math': False,
+  # Text stays text: it can be read aloud, searched for and copied, and is
+  # small. Verdana is as wide as DejaVu Sans, where that is not installed.
+  'svg.fonttype': 'none',
+  'font.sans-serif': ['DejaVu Sans', 'Verdana'],
+  'font.size': 8.5,
+  'axes.titlesize': 9.5,
+  'axes.titlelocation': 'left',
+  'axes.titleweight': 'bold',
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'axes.edgecolor': '#888888',
+  'axes.labelcolor': TEXT,
+  'text.color': TEXT,
+  'xtick.color': TEXT,
+  'ytick.color': TEXT,
+  'grid.color': '#e6e6e6',
+  'axes.grid': True,
+  'axes.axisbelow': True,
+  'lines.linewidth': 1.4,
+  'lines.markersize': 4,
+  'legend.frameon': False,
+}
+
+
+@contextlib.contextmanager
+def settings(name: str) -> Iterator[None]:
+  """Around what draws a picture and writes it.
+
+  Args:
+    name: of the picture, of which the identifiers within its SVG are made.
+
+  Yields:
+    Nothing.
+  """
+  with matplotlib.rc_context(_SETTINGS | {'svg.hashsalt': name}):
+    yield
+
+
+def png(figure: Figure) -> bytes:
+  """The picture as PNG, the same whenever it is made."""
+  file = io.BytesIO()
+  figure.savefig(file, format='png', dpi=_DPI, metadata={'Software': None})
+  return file.getvalue()
+
+
+def log_x(axes: Axes) -> None:
+  """Makes the horizontal axis logarithmic, with plain numbers."""
+  axes.set_xscale('log')
+  axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:g}'))
+  axes.xaxis.set_minor_formatter(NullFormatter())

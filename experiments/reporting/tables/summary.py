@@ -1,0 +1,152 @@
+"""How good every arm is, and how far from the reference."""
+
+from typing import Any
+
+from experiments.reporting import numbers
+from experiments.reporting.plots import families
+from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import Row
+from experiments.reporting.tables.table import Table
+from experiments.reporting.tables.table import TABLES
+from experiments.studies import comparisons
+from experiments.studies import summaries
+from experiments.studies.reading import Published
+
+REFERENCE = comparisons.REFERENCES[0]
+_FIELDS = (
+  *('condition', 'ruleset', 'arm', 'family', 'seeds', 'seeds_planned'),
+  *('seeds_diverged', 'test_accuracy_percent', 'sd_percent'),
+  *('difference_points', 'ci_low_points', 'ci_high_points', 'p', 'p_holm'),
+  *('steps_to_target', 'seconds_to_target'),
+)
+_COMPARED = {
+  'difference_points': 'mean_difference',
+  'ci_low_points': 'ci_low',
+  'ci_high_points': 'ci_high',
+  'p': 'p',
+  'p_holm': 'p_holm',
+}
+_NOTE = (
+  'Test accuracy after the last epoch, mean ± standard deviation over seeds; '
+  f'the difference to {REFERENCE} in percentage points, over the seeds that '
+  'both arms have, with its 95 % t interval, and the p-value of the paired t '
+  'test, adjusted by Holm’s procedure over the arms of the table. A diverged '
+  'seed counts as chance. Times are medians until the validation accuracy '
+  f'reaches the median of {REFERENCE}; ∞ is a miss.'
+)
+
+
+def summary(study: Published) -> Table:
+  """All arms under each condition and ruleset, the best one first."""
+  compared = {
+    (row['condition'], row['ruleset'], row['arm']): row
+    for row in study.comparisons
+    if row['reference'] == REFERENCE
+  }
+  rows = [
+    _row(each, compared.get((each.condition, each.ruleset, each.arm), {}))
+    for each in summaries.of(study)
+  ]
+  order = {group: i for i, group in enumerate(study.planned)}
+  rows.sort(
+    key=lambda row: (
+      order[row['condition'], row['ruleset']],
+      # What is not there has no accuracy, and comes last.
+      -row['mean'] if row['seeds'] else 1.0,
+    )
+  )
+  return Table(
+    'summary',
+    'Test accuracy',
+    _NOTE,
+    _FIELDS,
+    _columns(),
+    rows,
+    split=('condition', 'ruleset'),
+  )
+
+
+TABLES['summary'] = summary
+
+
+def _row(each: summaries.Summary, compared: Row) -> dict[str, Any]:
+  found = {
+    field: compared.get(name, float('nan'))
+    * (100 if field.endswith('points') else 1)
+    for field, name in _COMPARED.items()
+  }
+  return {
+    'condition': each.condition,
+    'ruleset': each.ruleset,
+    'arm': each.arm,
+    'family': families.of(each.arm),
+    'seeds': each.n,
+    'seeds_planned': each.planned,
+    'seeds_diverged': each.diverged,
+    'test_accuracy_percent': 100 * each.mean,
+    'sd_percent': 100 * each.sd,
+    'steps_to_target': each.steps,
+    'seconds_to_target': each.seconds,
+    'mean': each.mean,
+    **found,
+  }
+
+
+def _columns() -> tuple[Column, ...]:
+  return (
+    Column('arm', lambda row: row['arm']),
+    Column('test accuracy (%)', _accuracy, lambda row: row['mean']),
+    Column('seeds', _seeds, lambda row: row['seeds']),
+    Column(
+      'diverged',
+      lambda row: str(row['seeds_diverged']),
+      lambda row: row['seeds_diverged'],
+    ),
+    Column(
+      f'difference to {REFERENCE} (points)',
+      _difference,
+      lambda row: row['difference_points'],
+    ),
+    Column(
+      'p (Holm)',
+      lambda row: numbers.p_value(row['p_holm']),
+      lambda row: row['p_holm'],
+    ),
+    Column(
+      'steps to target',
+      lambda row: numbers.count(row['steps_to_target']),
+      lambda row: row['steps_to_target'],
+    ),
+    Column(
+      'seconds to target',
+      lambda row: numbers.short(row['seconds_to_target']),
+      lambda row: row['seconds_to_target'],
+    ),
+  )
+
+
+def _accuracy(row: Row) -> str:
+  if not row['seeds']:
+    return 'missing'
+  text = numbers.percent(row['mean'])
+  if row['seeds'] > 1:
+    text += f' ± {row["sd_percent"]:.2f}'
+  return 'diverged: ' * (row['seeds_diverged'] == row['seeds']) + text
+
+
+def _seeds(row: Row) -> str:
+  there, planned = row['seeds'], row['seeds_planned']
+  return str(there) if there == planned else f'{there} of {planned}'
+
+
+def _difference(row: Row) -> str:
+  if row['arm'] == REFERENCE:
+    return 'reference'
+  return difference(
+    *(row[f'{x}_points'] / 100 for x in ('difference', 'ci_low', 'ci_high'))
+  )
+
+
+def difference(mean: float, low: float, high: float) -> str:
+  """A difference with its interval."""
+  return f'{numbers.points(mean)} {numbers.interval(low, high)}'.strip()

@@ -1,0 +1,63 @@
+"""The numbers that the tuner chose."""
+
+from collections.abc import Iterator
+import json
+from typing import Any
+
+from experiments.optimizers import LEARNING_RATE
+from experiments.reporting import numbers
+from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import Row
+from experiments.reporting.tables.table import Table
+from experiments.reporting.tables.table import TABLES
+from experiments.studies.reading import Published
+
+_FIELDS = ('condition', 'arm', 'learning_rate', 'hyperparameters')
+
+
+def tuned(study: Published) -> Table | None:
+  """The tuned numbers of every arm, by the condition that it was tuned on."""
+  found = list(_rows(study))
+  if not found:
+    return None
+  return Table(
+    'tuned',
+    'Tuned numbers',
+    'What the tuner chose on held-out training data. Numbers that are not '
+    'named keep their defaults.',
+    _FIELDS,
+    (
+      Column('arm', lambda row: row['arm']),
+      Column(
+        'learning rate',
+        lambda row: numbers.short(row['learning_rate']),
+        lambda row: row['learning_rate'],
+      ),
+      Column('other numbers', _others),
+    ),
+    found,
+    split=('condition',),
+  )
+
+
+TABLES['tuned'] = tuned
+
+
+def _rows(study: Published) -> Iterator[dict[str, Any]]:
+  for condition, found in (study.study.get('tuning') or {}).items():
+    for arm, chosen in (found.get('numbers') or {}).items():
+      yield {
+        'condition': condition,
+        'arm': arm,
+        'learning_rate': float(chosen.get(LEARNING_RATE, float('nan'))),
+        'hyperparameters': json.dumps(chosen),
+      }
+
+
+def _others(row: Row) -> str:
+  chosen = json.loads(row['hyperparameters'])
+  return ', '.join(
+    f'{name} {numbers.short(float(x))}'
+    for name, x in chosen.items()
+    if name != LEARNING_RATE
+  )
