@@ -42,7 +42,7 @@ def values(
   """For every arm, the value to keep.
 
   Args:
-    rows: those of `trials.csv`, as numbers or as text. The trials of the first
+    rows: those of `trials.csv`, as text or read. The trials of the first
       tuning seed count, which all of them have.
     tolerance: how far from the best a stable value may be, a fraction.
 
@@ -91,6 +91,8 @@ def _accuracies(
       continue
     diverged = row['status'] == results.DIVERGED
     accuracy = -math.inf if diverged else float(row['validation_accuracy'])
-    text = json.dumps(json.loads(row['hyperparameters']), sort_keys=True)
+    given = row['hyperparameters']
+    given = json.loads(given) if isinstance(given, str) else dict(given)
+    text = json.dumps(given, sort_keys=True)
     found.setdefault((row['condition'], row['arm']), {})[text] = accuracy
   return found

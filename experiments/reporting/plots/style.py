@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import LogLocator
 from matplotlib.ticker import NullFormatter
 
 GREY = '#bdbdbd'
@@ -66,5 +67,7 @@ def png(figure: Figure) -> bytes:
 def log_x(axes: Axes) -> None:
   """Makes the horizontal axis logarithmic, with plain numbers."""
   axes.set_xscale('log')
+  # As many as have room for their labels.
+  axes.xaxis.set_major_locator(LogLocator(numticks=5))
   axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:g}'))
   axes.xaxis.set_minor_formatter(NullFormatter())

@@ -130,6 +130,18 @@ def test_the_ablation_compares_variants_with_the_whole(whole):
   assert float(row['mean_difference_points']) == pytest.approx(expected)
 
 
+def test_values_are_stable_only_under_several_conditions(tmp_path, whole):
+  assert 'tables/stable.csv' not in whole[2].files
+  tasks = {'whole': TASK, 'part': Task('fashion_mnist', 'mlp', fraction=0.1)}
+  study = small(tuning=Tuning(tasks, ARMS))
+  directories.write(tmp_path / 'study', study)
+  stable = table(made(tmp_path / 'study'), 'stable')
+  assert {row['arm'] for row in stable} == set(ARMS)
+  for row in stable:
+    near = float(row['regret']) <= 0.002 + 1e-9
+    assert (row['stable'] == 'True') == near
+
+
 def test_an_incomplete_study_says_what_is_missing(whole):
   _, _, found = whole
   assert {

@@ -1,0 +1,60 @@
+"""The learning rate to keep, where arms were tuned under several conditions."""
+
+import json
+from typing import Any
+
+from experiments.optimizers import LEARNING_RATE
+from experiments.reporting import numbers
+from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import Table
+from experiments.reporting.tables.table import TABLES
+from experiments.studies import stable as values
+from experiments.studies.reading import Published
+
+_FIELDS = ('arm', 'learning_rate', 'accuracy', 'regret', 'stable')
+
+
+def stable(study: Published) -> Table | None:
+  """The values that are good wherever an arm was tuned, the best arm first."""
+  if len({row['condition'] for row in study.trials}) < 2:
+    return None
+  rows = [_row(value) for value in values.values(study.trials).values()]
+  rows.sort(key=lambda row: -row['accuracy'])
+  return Table(
+    'stable',
+    'Stable values',
+    'The learning rate of the grid that is nowhere far from the best of all '
+    'trials of the arm, whatever the condition that it was tuned on; the other '
+    f'numbers keep their defaults. It is stable within '
+    f'{numbers.short(100 * values.TOLERANCE)} points. Validation accuracy, '
+    'mean over the tuning conditions, of one seed.',
+    _FIELDS,
+    (
+      Column('arm', lambda row: row['arm']),
+      Column(
+        'learning rate',
+        lambda row: numbers.short(row['learning_rate']),
+        lambda row: row['learning_rate'],
+      ),
+      Column(
+        'validation accuracy (%)',
+        lambda row: numbers.percent(row['accuracy']),
+        lambda row: row['accuracy'],
+      ),
+      Column(
+        'farthest from the best (points)',
+        lambda row: numbers.percent(row['regret']),
+        lambda row: row['regret'],
+      ),
+      Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
+    ),
+    rows,
+  )
+
+
+TABLES['stable'] = stable
+
+
+def _row(value: values.Value) -> dict[str, Any]:
+  rate = json.loads(value.hyperparameters)[LEARNING_RATE]
+  return {**value._asdict(), 'learning_rate': rate}
