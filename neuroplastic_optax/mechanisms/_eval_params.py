@@ -1,0 +1,112 @@
+"""The params to evaluate with, where an optimizer trains others."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from neuroplastic_optax import _keywords
+from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
+from neuroplastic_optax.mechanisms import _hare_and_tortoise
+from neuroplastic_optax.mechanisms import _neural_variability
+
+_STATES = (
+  _hare_and_tortoise.HareAndTortoiseState,
+  _neural_variability.NeuralVariabilityState,
+)
+
+
+@_keywords.suggests_names
+def eval_params(
+  opt_state: _types.OptState, params: _types.Params
+) -> _types.Params:
+  """The params to evaluate with, where an optimizer trains others.
+
+  Use it before evaluation, and before saving a model, with an optimizer that
+  has one of the two in it: `neural_variability` gives the params without their
+  noise, `hare_and_tortoise` the slow ones. The state may be that of a chain or
+  of wrappers. Leaves that `optax.masked` keeps from the mechanism are returned
+  as they are.
+
+  Args:
+    opt_state: the state of the optimizer.
+    params: the params that are trained.
+
+  Returns:
+    A tree like the params, of their dtypes.
+
+  Raises:
+    ValueError: the state holds none of the two mechanisms, or more than one.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> import optax
+    >>> from neuroplastic_optax import mechanisms
+    >>> tx = optax.chain(optax.sgd(0.1), mechanisms.hare_and_tortoise(0.9))
+    >>> params = jnp.array([1.0])
+    >>> state = tx.init(params)
+    >>> updates, state = tx.update(params, state, params)
+    >>> params = optax.apply_updates(params, updates)
+    >>> print(params, mechanisms.eval_params(state, params).round(3))
+    [0.9] [0.99]
+  """
+  found = _found(opt_state)
+  if len(found) != 1:
+    how_many = 'more than one' if found else 'none'
+    raise ValueError(
+      'opt_state must hold one state of neural_variability or '
+      f'hare_and_tortoise, it holds {how_many}'
+      + (f': {", ".join(type(x).__name__ for x in found)}.' if found else '.')
+    )
+  (state,) = found
+  flat = _trees.flatten(params)
+  is_slow = isinstance(state, _hare_and_tortoise.HareAndTortoiseState)
+  held = state.slow if is_slow else state.noise
+  stop = lambda x: x is None or isinstance(x, optax.MaskedNode)
+  # A masked part of the params may be more than one leaf.
+  values = jax.tree.map(
+    lambda x, part: jax.tree.map(lambda _: _Held(x), part),
+    held,
+    flat.tree,
+    is_leaf=stop,
+  )
+  return jax.tree.map(
+    lambda p, x: (_slow if is_slow else _clean)(p, x.value), flat.tree, values
+  )
+
+
+class _Held:
+  """Holds a value, whatever it is, as one leaf."""
+
+  def __init__(self, value: Any) -> None:
+    self.value = value
+
+
+def _found(opt_state: _types.OptState) -> list[Any]:
+  """All states of the two mechanisms, also within one another."""
+  is_ours = lambda x: isinstance(x, _STATES)
+  found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_ours) if is_ours(x)]
+  inside = [
+    each
+    for x in found
+    if isinstance(x, _neural_variability.NeuralVariabilityState)
+    for each in _found(x.inner)
+  ]
+  return found + inside
+
+
+def _slow(p: jax.Array, slow: Any) -> jax.Array:
+  if isinstance(slow, optax.MaskedNode):
+    return p
+  return jnp.asarray(slow).astype(jnp.result_type(p))
+
+
+def _clean(p: jax.Array, noise: Any) -> jax.Array:
+  if isinstance(noise, optax.MaskedNode):
+    return p
+  dtype = jnp.result_type(p)
+  if _neural_variability.is_narrow(p):
+    return jnp.asarray(noise).astype(dtype)
+  return (p - jnp.asarray(noise).astype(dtype)).astype(dtype)
