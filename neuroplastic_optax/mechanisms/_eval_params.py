@@ -49,8 +49,9 @@ def eval_params(
     >>> state = tx.init(params)
     >>> updates, state = tx.update(params, state, params)
     >>> params = optax.apply_updates(params, updates)
-    >>> print(params, mechanisms.eval_params(state, params).round(3))
-    [0.9] [0.99]
+    >>> slow = mechanisms.eval_params(state, params)
+    >>> print(f'{params[0]:.2f} {slow[0]:.2f}')
+    0.90 0.99
   """
   found = _found(opt_state)
   if len(found) != 1:
