@@ -130,8 +130,8 @@ def add_consolidation(
         for decay in (now.anchor_decay, now.importance_decay)
       ]
       seen = _leaves.product(g, g) if importance == 'ewc' else jnp.abs(g)
-      anchor = anchor + rates[0] * (w - anchor)
-      weight = weight + rates[1] * (seen - weight)
+      anchor = _leaves.finite(anchor + rates[0] * (w - anchor))
+      weight = _leaves.finite(weight + rates[1] * (seen - weight))
       pull = _leaves.product(weight, w - anchor)
       return g + now.strength * pull, anchor, weight
 

@@ -153,9 +153,8 @@ def elastic_weight_consolidation(
       now: _Numbers, g: Any, w: Any, squares: Any, weight: Any, anchor: Any
     ) -> tuple[Any, ...]:
       n = jnp.maximum(state.steps, 1).astype(g.dtype)
-      weight = _boundary.where(
-        boundary, now.decay * weight + squares / n, weight
-      )
+      grown = _leaves.finite(now.decay * weight + squares / n)
+      weight = _boundary.where(boundary, grown, weight)
       anchor = _boundary.where(boundary, w, anchor)
       squares = _boundary.where(boundary, jnp.zeros_like(squares), squares)
       pull = _leaves.product(weight, w - anchor)

@@ -172,7 +172,9 @@ def debiased_rate(decay: Any, t: jax.Array, dtype: Any) -> jax.Array:
   m + rate·(x - m) is the average Σ βⁱx / Σ βⁱ, which Adam has by dividing by
   1 - βᵗ. Here a constant x gives x, without rounding.
   """
-  return (1 - decay) / bias(decay, t, dtype)
+  # Rounding must not take it above 1, where the largest numbers overflow.
+  rate = jnp.asarray((1 - decay) / bias(decay, t, dtype))
+  return jnp.minimum(rate, jnp.ones_like(rate))
 
 
 def bias(decay: Any, t: jax.Array, dtype: Any) -> jax.Array:

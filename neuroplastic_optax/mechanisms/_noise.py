@@ -10,6 +10,7 @@ the count of updates and the number of the leaf.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import math
 from typing import Any
 
@@ -94,9 +95,14 @@ def words(
   Returns:
     For each leaf, uint32 [2].
   """
-  key = jax.random.fold_in(threefry(data), count)
-  both = jax.random.bits(key, (len(axis_names), 2), jnp.uint32)
+  both = _pairs(data, count, len(axis_names))
   return [_of_part(both[i], names) for i, names in enumerate(axis_names)]
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _pairs(data: jax.Array, count: jax.Array, n: int) -> jax.Array:
+  key = jax.random.fold_in(threefry(data), count)
+  return jax.random.bits(key, (n, 2), jnp.uint32)
 
 
 def _of_part(pair: jax.Array, names: tuple[str, ...] | None) -> jax.Array:
@@ -189,6 +195,9 @@ def _log(x: jax.Array) -> jax.Array:
   return m * _horner(_LOG, m) + e * np.float32(math.log(2))
 
 
+# Compiled by itself where nothing else is: call by call, a draw takes dozens of
+# operations.
+@jax.jit
 def normal(pair: jax.Array, like: jax.Array) -> jax.Array:
   """Standard normal noise of the shape of `like`, float32, within ±5.9.
 
@@ -202,6 +211,7 @@ def normal(pair: jax.Array, like: jax.Array) -> jax.Array:
   return radius * s * _horner(_SIN, s * s)
 
 
+@jax.jit
 def laplace(pair: jax.Array, like: jax.Array) -> jax.Array:
   """Laplace noise of scale 1 of the shape of `like`, float32."""
   bits = _bits(pair, like.shape)
@@ -209,11 +219,13 @@ def laplace(pair: jax.Array, like: jax.Array) -> jax.Array:
   return sign * _log(_fraction(bits))
 
 
+@jax.jit
 def uniform(pair: jax.Array, like: jax.Array) -> jax.Array:
   """Noise uniform in (-1, 1) of the shape of `like`, float32."""
   return _signed(_bits(pair, like.shape))
 
 
+@jax.jit
 def rademacher(pair: jax.Array, like: jax.Array) -> jax.Array:
   """Fair coins ±1 of the shape of `like`, float32."""
   return _coin(_bits(pair, like.shape) >> np.uint32(31))

@@ -148,7 +148,8 @@ def _step(
   axes = _kernels.all_axes(w, stacked)
   moved = _leaves.finite(w + g)
   norm = _leaves.finite(_kernels.norms(moved, axes, names))
-  defined = (aim > 0) & (norm > 0)
-  ratio = aim / jnp.where(norm > 0, norm, jnp.ones_like(norm))
-  projected = _leaves.product(moved, ratio) - w
-  return (jnp.where(jnp.broadcast_to(defined, g.shape), projected, g),)
+  # Where it is not defined, the factor would be 0 or infinite.
+  defined = ((aim > 0) & (norm > 0)).astype(g.dtype)
+  ratio = _leaves.finite(aim / jnp.where(norm > 0, norm, jnp.ones_like(norm)))
+  projected = _leaves.finite(_leaves.product(moved, ratio) - w)
+  return (defined * projected + (1 - defined) * g,)

@@ -171,12 +171,12 @@ def _step(
   gradient: jax.Array,
 ) -> tuple[jax.Array, ...]:
   """The update, and what is kept in the order of `_COLUMNS`."""
-  path = path - _leaves.product(gradient, w - previous)
+  path = _leaves.finite(path - _leaves.product(gradient, w - previous))
   if boundary is not False:
     zero = jnp.zeros_like(path)
     moved = _leaves.product(w - anchor, w - anchor)
     grown = importance + jnp.maximum(path, zero) / (moved + now.damping)
-    importance = jnp.where(boundary, grown, importance)
+    importance = jnp.where(boundary, _leaves.finite(grown), importance)
     anchor = jnp.where(boundary, w, anchor)
     path = jnp.where(boundary, zero, path)
   u = g + now.strength * _leaves.product(importance, w - anchor)

@@ -323,9 +323,14 @@ def _equalized(
   for each in rms[1:]:
     mean = mean + each / len(rms)
   return [
-    _leaves.product(u, mean / jnp.where(each > 0, each, jnp.ones_like(each)))
+    _leaves.product(u, _ratio(mean, each))
     for u, each in zip(proposed, rms, strict=True)
   ]
+
+
+def _ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+  """x / y, finite; x where y is 0."""
+  return _leaves.finite(x / jnp.where(y > 0, y, jnp.ones_like(y)))
 
 
 def _rms(

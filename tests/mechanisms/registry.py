@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -18,12 +19,14 @@ from neuroplastic_optax import mechanisms
 from neuroplastic_optax import neuroplastic
 
 
-def squares(params):
-  """A loss of any params."""
-  return sum(
-    jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
+def loss(params):
+  """A loss of any params, finite for all that are."""
+  wide = [
+    x.astype(jnp.promote_types(x.dtype, jnp.float32))
     for x in jax.tree.leaves(params)
-  ).astype(jnp.float32) + jnp.float32(1)
+  ]
+  parts = [jnp.sum(jnp.sqrt(1 + jnp.abs(x))) for x in wide]
+  return sum((x.astype(jnp.float32) for x in parts), jnp.float32(0))
 
 
 def _with(extra):
@@ -38,7 +41,7 @@ def _with(extra):
   return wrap
 
 
-with_loss = _with(lambda state: {'value_fn': squares})
+with_loss = _with(lambda state: {'value_fn': loss})
 with_boundaries = _with(lambda state: {'new_task': state.count % 2 == 1})
 
 
@@ -86,18 +89,18 @@ class Case:
     return self.wrap(self.make(**{**self.settings, **more}))
 
 
-def _variability(scale=0.1, distribution='normal', **settings):
+def _variability(scale=0.1, distribution='normal', refresh=1):
   return mechanisms.neural_variability(
-    optax.sgd(0.1, momentum=0.5), scale, distribution, **settings
+    optax.sgd(0.1, momentum=0.5), scale, distribution, int(refresh)
   )
 
 
-def _synergy(rate=1.0, floor=0.05, **settings):
+def _synergy(assignment='blend', weights=None, rate=1.0, floor=0.05):
   both = {
     'momentum': optax.trace(0.9),
     'plastic': neuroplastic(homeostasis=None),
   }
-  return mechanisms.synergy(both, rate=rate, floor=floor, **settings)
+  return mechanisms.synergy(both, assignment, weights, rate, floor)
 
 
 def _reset(period=None):
@@ -186,14 +189,14 @@ CASES = {
   ),
   'perturbation': Case(
     _m.simultaneous_perturbation,
-    {},
-    dict(epsilon=0.01),
+    dict(epsilon=0.5),
+    dict(epsilon=0.3),
     wrap=with_loss,
     pooled=True,
   ),
   'perturbation_normal': Case(
     _m.simultaneous_perturbation,
-    dict(epsilon=0.1, distribution='normal', samples=2),
+    dict(epsilon=0.5, distribution='normal', samples=2),
     dict(epsilon=0.2),
     wrap=with_loss,
     pooled=True,
@@ -252,7 +255,7 @@ CASES = {
   'variability': Case(_variability, dict(scale=0.1), dict(scale=0.2)),
   'variability_kept': Case(
     _variability,
-    dict(scale=0.1, distribution='laplace', refresh=2),
+    dict(scale=0.1, distribution='laplace', refresh=np.int64(2)),
     dict(scale=0.2),
   ),
   'synergy': Case(

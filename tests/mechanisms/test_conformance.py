@@ -54,69 +54,46 @@ def test_every_mechanism_is_registered():
 # JAX.
 
 
-@every_case
-def test_compiled_scanned_and_by_hand(case):
-  tx = _complete(case.tx())
-  params, gradients = random_tree(0), random_trees(3)
-  expected = trained(tx, params, gradients)
-  traces = 0
-
-  @jax.jit
-  def train(params, gradients):
-    def step(carry, gradient):
-      nonlocal traces
-      traces += 1
-      params, state = carry
-      updates, state = tx.update(gradient, state, params)
-      return (optax.apply_updates(params, updates), state), None
-
-    start = params, tx.init(params)
-    return jax.lax.scan(step, start, gradients)[0]
-
-  # One type throughout, or it would not scan.
-  close(train(params, stack(gradients)), expected)
-
-
-@every_case
-def test_vmap_over_members_equals_a_loop(case):
-  tx = _complete(case.tx())
-  members, gradients = random_trees(2), random_trees(2)
-
-  def train(params):
-    return trained(tx, params, gradients)
-
-  together = jax.vmap(train)(stack(members))
-  close(together, stack([train(params) for params in members]))
-
-
 def _pointers(tree):
   return [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree)]
 
 
 @every_case
-def test_one_compilation_with_donated_buffers(case):
+def test_compiled_donated_scanned_and_mapped(case):
+  """All give what operation by operation gives, with one compilation."""
   tx = _complete(case.tx())
-  params, gradients = random_tree(0), random_trees(3)
-  expected, _ = trained(tx, params, gradients, compiled=True)
+  members, gradients = random_trees(2), random_trees(3)
+  expected = trained(tx, members[0], gradients)
   traces = 0
 
-  @functools.partial(jax.jit, donate_argnums=(0, 1))
   def step(params, state, gradient):
     nonlocal traces
     traces += 1
     updates, state = tx.update(gradient, state, params)
     return optax.apply_updates(params, updates), state
 
-  state = tx.init(params)
-  # No two share a buffer: neither within the state nor with the params.
-  pointers = _pointers((params, state))
-  assert len(set(pointers)) == len(pointers)
+  @jax.jit
+  def scan(params, gradients):
+    one = lambda carry, gradient: (step(*carry, gradient), None)
+    start = params, tx.init(params)
+    return jax.lax.scan(one, start, gradients)[0]
+
+  # Carried from step to step: shapes and types stay.
+  mapped = jax.vmap(scan, (0, None))(stack(members), stack(gradients))
+  take = lambda i: jax.tree.map(lambda x: x[i], mapped)
+  close(take(0), expected)
+  close(take(1), trained(tx, members[1], gradients))
+  # No two buffers are one, neither in the state nor with the params: so both
+  # can be donated.
+  traces = 0
+  donating = jax.jit(step, donate_argnums=(0, 1))
+  params, state = members[0], tx.init(members[0])
   for gradient in gradients:
-    params, state = step(params, state, gradient)
     pointers = _pointers((params, state))
     assert len(set(pointers)) == len(pointers)
+    params, state = donating(params, state, gradient)
   assert traces == 1
-  chex.assert_trees_all_close(params, expected, rtol=1e-5, atol=1e-6)
+  close((params, state), expected)
 
 
 @every_case
@@ -139,21 +116,16 @@ def test_updates_do_not_keep_the_buffers_of_params(case):
 def test_types_stay(case, dtype):
   with jax.enable_x64(dtype == 'float64'):
     tx = case.tx()
-    params, gradient = random_tree(0, dtype), random_tree(1, dtype)
-    state = tx.init(params)
-    chex.assert_trees_all_equal_structs(state, jax.jit(tx.init)(params))
-    assert types_of(jax.eval_shape(tx.init, params)) == types_of(state)
+    params = jax.eval_shape(lambda: random_tree(0, dtype))
+    state = jax.eval_shape(tx.init, params)
     types = jax.tree.leaves(types_of(state))
     assert not any(t.weak_type for t in types)
     # Accumulators are wide; but for those of Optax within a wrapper.
     if not case.make.__name__.startswith('_'):
       floating = [t for t in types if jnp.issubdtype(t.dtype, jnp.floating)]
       assert all(jnp.finfo(t.dtype).bits >= 32 for t in floating)
-    updates, after = tx.update(gradient, state, params)
-    assert types_of(updates) == types_of(gradient)
-    assert types_of(after) == types_of(state)
-    shapes = jax.eval_shape(tx.update, gradient, state, params)
-    assert types_of(shapes) == types_of((updates, after))
+    after = jax.eval_shape(tx.update, params, state, params)
+    assert types_of(after) == types_of((params, state))
 
 
 @every_case
@@ -166,14 +138,19 @@ def test_strict_promotion(case):
       jax.eval_shape(tx.update, params, state, params)
 
 
+def _without_bounds(state):
+  """The state without what may be infinite."""
+  if isinstance(state, mechanisms.ClipWeightsState):
+    return None
+  return state
+
+
 # Trees.
 
 
 @every_case
 @pytest.mark.parametrize('tree', [{}, {'a': None, 'b': ()}])
 def test_empty_trees(case, tree):
-  if case.needs_params and not jax.tree.leaves(tree):
-    tree = dict(tree)
   tx = case.tx()
   state = tx.init(tree)
   updates, after = tx.update(tree, state, tree)
@@ -192,7 +169,7 @@ def test_holes_and_odd_leaves(case, hole):
     actual, state = trained(tx, wide(params), map(wide, gradients))
   assert actual['hole'] == hole
   assert types_of(actual['z']) == types_of(odd)
-  chex.assert_tree_all_finite((actual, state))
+  chex.assert_tree_all_finite((actual, _without_bounds(state)))
   if not case.pooled:
     expected, _ = trained(tx, {'a': params}, [{'a': g} for g in gradients])
     close(actual['a'], expected['a'])
@@ -250,7 +227,7 @@ def test_no_finite_number_makes_nan_or_infinity(case):
       for _ in range(3):
         gradient = _filled(tree, of_gradient)
         updates, state = update(gradient, state, params)
-        chex.assert_tree_all_finite((updates, state))
+        chex.assert_tree_all_finite((updates, _without_bounds(state)))
 
 
 @every_case
@@ -285,9 +262,6 @@ def test_neutral_settings_are_the_identity(case):
 def test_injected_and_scheduled_numbers_are_the_numbers(case):
   if not case.numbers:
     return
-  static = [
-    name for name, value in case.settings.items() if isinstance(value, str)
-  ]
   params, gradients = random_tree(0), random_trees(4)
   expected, _ = trained(case.tx(**case.numbers), params, gradients)
   injected = optax.inject_hyperparams(case.make)(
@@ -295,7 +269,6 @@ def test_injected_and_scheduled_numbers_are_the_numbers(case):
   )
   state = injected.init(params)
   assert state.hyperparams.keys() >= case.numbers.keys()
-  del static
 
   def update(updates, state, params):
     inner = case.wrap(
@@ -381,11 +354,8 @@ def test_apply_if_finite_leaves_no_trace_of_a_bad_step(case):
 def test_copies_of_the_params_are_what_optax_takes_for_them(case):
   tx, params = case.tx(), random_tree(0)
   state = tx.init(params)
-  shapes = jax.tree.map(jnp.shape, params)
-  seen = []
 
   def check(leaf, shape):
-    seen.append(leaf)
     assert leaf.shape == shape
     return leaf
 
@@ -395,7 +365,6 @@ def test_copies_of_the_params_are_what_optax_takes_for_them(case):
   optax.tree.map_params(
     tx, lambda x: x, state, transform_non_params=others.append
   )
-  del shapes
   for leaf in jax.tree.leaves(others):
     assert leaf.shape != (3, 4)
 
@@ -478,6 +447,8 @@ def test_train_state_and_checkpoint(case, tmp_path):
 @every_case
 @pytest.mark.parametrize('kind', ['Auto', 'Explicit'])
 def test_sharded_equals_unsharded(case, kind):
+  if case is CASES['replicas'] and kind == 'Explicit':
+    pytest.skip('JAX: psum inside vmap does not take Explicit axes')
   rng = np.random.default_rng(0)
 
   def draw():
