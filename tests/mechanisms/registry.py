@@ -89,7 +89,10 @@ class Case:
     return self.wrap(self.make(**{**self.settings, **more}))
 
 
-def _variability(scale=0.1, distribution='normal', refresh=1):
+_ONCE = np.int64(1)  # A number that `inject_hyperparams` leaves alone.
+
+
+def _variability(scale=0.1, distribution='normal', refresh=_ONCE):
   return mechanisms.neural_variability(
     optax.sgd(0.1, momentum=0.5), scale, distribution, int(refresh)
   )

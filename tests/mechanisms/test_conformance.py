@@ -473,5 +473,11 @@ def test_sharded_equals_unsharded(case, kind):
     actual, _ = trained(tx, params, gradients, compiled=True)
     for name, leaf in actual.items():
       assert leaf.sharding.is_equivalent_to(placed[name], leaf.ndim)
-  actual = jax.tree.map(np.asarray, actual)
-  close(actual, jax.tree.map(np.asarray, expected))
+  host = functools.partial(jax.tree.map, np.asarray)
+  # Differences of sums, in another order, over ε.
+  rough = case.make is mechanisms.simultaneous_perturbation
+  close(
+    host(actual),
+    host(expected),
+    **(dict(rtol=2e-3, atol=1e-3) if rough else {}),
+  )
