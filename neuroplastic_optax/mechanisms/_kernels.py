@@ -56,5 +56,6 @@ def norms(
   largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True)
   if names is not None:
     largest = jax.lax.pmax(largest, names)
-  scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))
-  return scale * jnp.sqrt(sums(jnp.square(x / scale), axes, names))
+  tiny = float(jnp.finfo(x.dtype).tiny)
+  scale = jnp.where(largest >= tiny, largest, jnp.ones_like(largest))
+  return scale * jnp.sqrt(sums(jnp.square(x * (1 / scale)), axes, names))

@@ -167,18 +167,15 @@ def scale_by_upgd(
     ) -> tuple[Any]:
       bias = _leaves.bias(now.decay, t, g.dtype)
       if largest is None:
-        axes = _kernels.input_axis(g, stacked)
-        corrected = _divided(utility, bias)
-        norm = _kernels.norms(corrected, axes, names)
-        q = jax.nn.sigmoid(corrected / (norm + 1e-12))
+        # Û / (‖Û‖ + 1e-12), where 1 - βᵗ cancels but for the constant.
+        norm = _kernels.norms(utility, _kernels.input_axis(g, stacked), names)
+        divisor = norm + 1e-12 * bias
       else:
-        most = largest.astype(g.dtype)
-        most = _divided(most, bias) if bias_correction else most
-        positive = most >= float(jnp.finfo(g.dtype).tiny)
-        q = jax.nn.sigmoid(
-          _divided(utility, bias) / jnp.where(positive, most, 1)
-        )
-      return (_gated(now, g, q, pair, protect),)
+        divisor = _divisor(largest.astype(g.dtype), bias, bias_correction)
+      tiny = float(jnp.finfo(g.dtype).tiny)
+      # By products, which are cheaper than divisions; 1 - σ(x) is σ(-x).
+      useless = jax.nn.sigmoid(utility * (-1 / jnp.maximum(divisor, tiny)))
+      return (_gated(now, g, useless, pair, protect),)
 
     leaves, _ = _leaves.advance(
       step,
@@ -230,17 +227,23 @@ def _largest(
   return most
 
 
-def _divided(x: jax.Array, bias: jax.Array) -> jax.Array:
-  """x / (1 - βᵗ), finite."""
-  most = float(jnp.finfo(x.dtype).max)
-  return jnp.clip(x / bias, -most, most)
+def _divisor(most: jax.Array, bias: jax.Array, corrected: bool) -> jax.Array:
+  """What U is divided by, given its largest element, for Û / M."""
+  positive = most >= float(jnp.finfo(most.dtype).tiny)
+  if corrected:  # 1 - βᵗ cancels.
+    return jnp.where(positive, most, bias)
+  return bias * jnp.where(positive, most, jnp.ones_like(most))
 
 
 def _gated(
-  now: _Numbers, g: jax.Array, q: jax.Array, pair: jax.Array, protect: bool
+  now: _Numbers,
+  g: jax.Array,
+  useless: jax.Array,
+  pair: jax.Array,
+  protect: bool,
 ) -> jax.Array:
-  """The update, given the gate q."""
+  """The update, given 1 - q."""
   if _hyperparameters.is_zero(now.noise):
-    return g * (1 - q) if protect else g
+    return g * useless if protect else g
   noise = now.noise * _noise.normal(pair, g).astype(g.dtype)
-  return (g + noise) * (1 - q) if protect else g + noise * (1 - q)
+  return (g + noise) * useless if protect else g + noise * useless
