@@ -44,7 +44,7 @@ such chains:
     >>> curled = optax.chain(
     ...   mechanisms.regenerate(1e-3),
     ...   neuroplastic(),
-    ...   mechanisms.flip_signs(fraction=0.05),
+    ...   mechanisms.flip_signs(fraction=0.05, axis='output'),
     ...   optax.scale_by_learning_rate(0.1),
     ... )
 

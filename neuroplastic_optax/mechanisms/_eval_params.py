@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _trees
@@ -62,27 +61,22 @@ def eval_params(
       + (f': {", ".join(type(x).__name__ for x in found)}.' if found else '.')
     )
   (state,) = found
-  flat = _trees.flatten(params)
   is_slow = isinstance(state, _hare_and_tortoise.HareAndTortoiseState)
   held = state.slow if is_slow else state.noise
-  stop = lambda x: x is None or isinstance(x, optax.MaskedNode)
-  # A masked part of the params may be more than one leaf.
-  values = jax.tree.map(
-    lambda x, part: jax.tree.map(lambda _: _Held(x), part),
-    held,
-    flat.tree,
-    is_leaf=stop,
+  function = _slow if is_slow else _clean
+  leaves, treedef = jax.tree.flatten(params)
+  values: list[Any] = jax.tree.leaves(held)
+  if len(values) != len(leaves):
+    # A part of the params is masked, which may be more than one leaf.
+    values = _trees.spread(held, _trees.Flat(leaves, treedef))
+  # By leaves: within `nnx.Optimizer` variables stand around those of the state.
+  return jax.tree.unflatten(
+    treedef,
+    [
+      p if x is None else function(p, jnp.asarray(x))
+      for p, x in zip(leaves, values, strict=True)
+    ],
   )
-  return jax.tree.map(
-    lambda p, x: (_slow if is_slow else _clean)(p, x.value), flat.tree, values
-  )
-
-
-class _Held:
-  """Holds a value, whatever it is, as one leaf."""
-
-  def __init__(self, value: Any) -> None:
-    self.value = value
 
 
 def _found(opt_state: _types.OptState) -> list[Any]:
@@ -98,16 +92,12 @@ def _found(opt_state: _types.OptState) -> list[Any]:
   return found + inside
 
 
-def _slow(p: jax.Array, slow: Any) -> jax.Array:
-  if isinstance(slow, optax.MaskedNode):
-    return p
-  return jnp.asarray(slow).astype(jnp.result_type(p))
+def _slow(p: jax.Array, slow: jax.Array) -> jax.Array:
+  return slow.astype(jnp.result_type(p))
 
 
-def _clean(p: jax.Array, noise: Any) -> jax.Array:
-  if isinstance(noise, optax.MaskedNode):
-    return p
+def _clean(p: jax.Array, noise: jax.Array) -> jax.Array:
   dtype = jnp.result_type(p)
   if _neural_variability.is_narrow(p):
-    return jnp.asarray(noise).astype(dtype)
-  return (p - jnp.asarray(noise).astype(dtype)).astype(dtype)
+    return noise.astype(dtype)
+  return (p - noise.astype(dtype)).astype(dtype)
