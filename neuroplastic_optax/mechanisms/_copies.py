@@ -91,7 +91,7 @@ def _holds_copy(bone: Any, is_copy: Callable[[Any], bool]) -> bool:
 
 def _is_count(name: str, value: Any) -> bool:
   return (
-    name.startswith('count')
+    'count' in name.split('_')
     and jnp.ndim(value) == 0
     and jnp.issubdtype(jnp.result_type(value), jnp.integer)
   )

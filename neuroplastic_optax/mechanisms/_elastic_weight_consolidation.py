@@ -22,7 +22,8 @@ class ElasticWeightConsolidationState(NamedTuple):
 
   Attributes:
     count: the number of updates so far, shape (), dtype int32.
-    steps: n, the updates of the present task so far, shape (), dtype int32.
+    task_count: n, the updates of the present task so far, shape (), dtype
+      int32.
     passed: whether a boundary has passed, shape (), dtype bool.
     squares: S, the sum of g² in the present task: a tree like the params, at
       least float32, as are the other two.
@@ -31,7 +32,7 @@ class ElasticWeightConsolidationState(NamedTuple):
   """
 
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
-  steps: jax.Array
+  task_count: jax.Array
   passed: jax.Array
   squares: _types.Updates
   importance: _types.Updates
@@ -126,7 +127,7 @@ def elastic_weight_consolidation(
     flat = _leaves.flatten(owner, 'params', params)
     return ElasticWeightConsolidationState(
       count=jnp.zeros([], jnp.int32),
-      steps=jnp.zeros([], jnp.int32),
+      task_count=jnp.zeros([], jnp.int32),
       passed=jnp.zeros([], jnp.bool_),
       squares=_leaves.zeros(flat),
       importance=_leaves.zeros(flat),
@@ -147,12 +148,12 @@ def elastic_weight_consolidation(
     boundary = _boundary.begins(owner, new_task, state.count)
     passed = state.passed | boundary
     zero = jnp.zeros([], jnp.int32)
-    steps = optax.safe_increment(_boundary.where(boundary, zero, state.steps))
+    n = _boundary.where(boundary, zero, state.task_count)
 
     def step(
       now: _Numbers, g: Any, w: Any, squares: Any, weight: Any, anchor: Any
     ) -> tuple[Any, ...]:
-      n = jnp.maximum(state.steps, 1).astype(g.dtype)
+      n = jnp.maximum(state.task_count, 1).astype(g.dtype)
       grown = _leaves.finite(now.decay * weight + squares / n)
       weight = _boundary.where(boundary, grown, weight)
       anchor = _boundary.where(boundary, w, anchor)
@@ -176,7 +177,7 @@ def elastic_weight_consolidation(
     )
     return flat.unflatten(leaves), ElasticWeightConsolidationState(
       optax.safe_increment(state.count),
-      steps,
+      optax.safe_increment(n),
       passed,
       *map(flat.unflatten, kept),
     )

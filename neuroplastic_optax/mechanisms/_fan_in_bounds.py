@@ -37,7 +37,8 @@ def fan_in_bounds(
     A callable of the params that returns a tree of bounds like them.
 
   Raises:
-    TypeError: an argument has the wrong type.
+    TypeError: an argument has the wrong type; also if the function gets a count
+      of updates, which `optax.inject_hyperparams` passes, in place of params.
     ValueError: a Python or NumPy number is out of range.
 
   Examples:
@@ -56,6 +57,7 @@ def fan_in_bounds(
   _slices.check_stacked_axes(stacked_axes)
 
   def bounds(params: _types.Params) -> Any:
+    _refuse_count(params)
     flat = _trees.flatten(params)
     stacked = _slices.stacked(stacked_axes, flat)
     parents = flat.map_with_path(lambda path, _: _parent(path))
@@ -72,6 +74,21 @@ def fan_in_bounds(
     return flat.unflatten(own)
 
   return bounds
+
+
+def _refuse_count(params: Any) -> None:
+  """Refuses what `optax.inject_hyperparams` calls a schedule with.
+
+  Raises:
+    TypeError: `params` is a count of updates.
+  """
+  count = isinstance(params, jax.Array | int) and not jnp.ndim(params)
+  if count and jnp.issubdtype(jnp.result_type(params), jnp.integer):
+    raise TypeError(
+      f'fan_in_bounds gives a function of the params, got {params!r} for them. '
+      'optax.inject_hyperparams takes a function for a schedule of the update '
+      "count: pass static_args='bound'."
+    )
 
 
 def _bound(scale: Any, fan_in: int) -> Any:

@@ -127,6 +127,13 @@ def test_functions_under_injection_are_refused_in_words(name):
   chex.assert_trees_all_close(actual, expected, rtol=1e-5)
 
 
+def test_bounds_of_a_count_are_refused():
+  """As a function of the user's own is injected, with ours in it."""
+  injected = optax.inject_hyperparams(lambda bound: m.clip_weights(bound))
+  with pytest.raises(TypeError, match="static_args='bound'"):
+    injected(bound=m.fan_in_bounds()).init(random_tree(0))
+
+
 def test_a_switch_may_be_a_schedule_also_injected():
   w = jnp.array([2.0, -3.0])
   later = lambda count: count > 0
