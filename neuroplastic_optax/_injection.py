@@ -68,10 +68,16 @@ class _Signature(inspect.Signature):
 
   owner: str
 
+  # `functools.partial` makes its signature by this.
+  def replace(self, **kwargs: Any) -> '_Signature':  # type: ignore[override]
+    replaced = super().replace(**kwargs)
+    replaced.owner = self.owner
+    return replaced
+
   def bind(self, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
     return self._guard(super().bind, args, kwargs)
 
-  # `functools.partial` has a signature that is made by this.
+  # `functools.partial` binds its own arguments by this.
   def bind_partial(
     self, /, *args: Any, **kwargs: Any
   ) -> inspect.BoundArguments:
