@@ -69,7 +69,7 @@ class _Signature(inspect.Signature):
   owner: str
 
   # `functools.partial` makes its signature by this.
-  def replace(self, **kwargs: Any) -> '_Signature':  # type: ignore[override]
+  def replace(self, **kwargs: Any) -> '_Signature':
     replaced = super().replace(**kwargs)
     replaced.owner = self.owner
     return replaced

@@ -59,11 +59,10 @@ def scale_by_classp(
   and elsewhere G stays and u = 0. G starts at 0 and never falls, so that the
   steps become ever smaller, as in Adagrad, which is p = 2 but for ε.
 
-  The defaults of `power` and `eps` are those of the specification that this
-  library follows. The paper's τ is 0.5, but the published program compares
-  whole tensors with it and drops the power, so that its threshold is inert
-  there. Element by element, 0.5 stops an ordinary network, whose g² at the
-  start is below 0.01. That is why `threshold` is 0 here.
+  The paper's τ is 0.5. The published program, however, compares whole tensors
+  with it and drops the power, so that its threshold is inert there. Element by
+  element, 0.5 stops an ordinary network, whose g² at the start is below 0.01.
+  That is why `threshold` is 0 here.
 
   Args:
     threshold: τ ≥ 0, a number or a schedule of the update count. Elements with

@@ -64,8 +64,9 @@ def simultaneous_perturbation(
   loss, however many params there are; the variance of the estimate grows with
   their number. The loss is the extra argument `value_fn` of `update`, a
   callable of the params that returns a scalar, such as that of Optax's line
-  searches. The incoming updates are ignored: only their structure and dtypes
-  are used, so that zeros or the params will do.
+  searches; it gets the params that the transformation sees. The incoming updates
+  are ignored: only their structure and dtypes are used, so that zeros, the
+  params, or None will do.
 
   Params narrower than float32 are perturbed, and passed to `value_fn`, in
   float32: in bfloat16 a perturbation of 1e-3 would vanish. Unlike MeZO's
@@ -137,6 +138,8 @@ def simultaneous_perturbation(
     **extra_args: Any,
   ) -> tuple[_types.Updates, SimultaneousPerturbationState]:
     del extra_args
+    # Whatever comes in is ignored, and need not be there.
+    updates = params if updates is None else updates
     flat = _leaves.flatten(_OWNER, 'updates', updates)
     weights = _leaves.params_of(_OWNER, flat, params)
     if value_fn is None:

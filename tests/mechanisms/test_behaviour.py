@@ -361,6 +361,18 @@ def test_spsa_descends_a_quadratic(dtype, distribution, samples):
   assert loss(end.astype(jnp.float32)) < 0.01 * loss(start.astype(jnp.float32))
 
 
+def test_spsa_ignores_what_comes_in():
+  w = {'a': jnp.ones(3), 'b': jnp.ones(2)}
+  loss = lambda w: jnp.sum(w['a'] ** 2) + jnp.sum(w['b'])
+  tx = mechanisms.simultaneous_perturbation()
+  each = [
+    tx.update(updates, tx.init(w), w, value_fn=loss)[0]
+    for updates in (w, jax.tree.map(jnp.zeros_like, w), None)
+  ]
+  for other in each[1:]:
+    jax.tree.map(np.testing.assert_array_equal, each[0], other)
+
+
 def test_spsa_in_low_precision_sees_small_perturbations():
   """In bfloat16 4 + 0.001 is 4: a loss would not differ."""
   w = jnp.full(5, 4.0, jnp.bfloat16)

@@ -113,6 +113,40 @@ def test_shard_map_with_axis_names_equals_unsharded(make, inside):
     np.testing.assert_allclose(updates, u, rtol=2e-5, atol=1e-6)
 
 
+CONDITIONAL = {
+  'shrink': lambda: mechanisms.shrink_and_perturb(every=2, axis_name='x'),
+  'variability': lambda: mechanisms.neural_variability(
+    optax.trace(0.9), refresh=2, axis_name='x'
+  ),
+  'reset': lambda: mechanisms.reset_moments(optax.scale_by_adam(), 2),
+  'elastic': mechanisms.elastic_weight_consolidation,
+}
+
+
+@pytest.mark.parametrize('make', CONDITIONAL.values(), ids=CONDITIONAL)
+def test_what_happens_now_and_then_does_so_in_shard_map(make):
+  """Both branches of a conditional have one type there, too."""
+  tx, w = make(), jnp.ones((16, 3))
+  state = tx.init(w)
+  specs = optax.tree.map_params(
+    tx, lambda _: jax.P('x'), state, transform_non_params=lambda _: jax.P()
+  )
+  update = jax.jit(
+    jax.shard_map(
+      lambda g, s, w, new: tx.update(g, s, w, new_task=new),
+      mesh=all_devices(),
+      in_specs=(jax.P('x'), specs, jax.P('x'), jax.P()),
+      out_specs=(jax.P('x'), specs),
+    )
+  )
+  for t in range(3):
+    updates, state = update(0.1 * w, state, w, jnp.asarray(t == 2))
+  assert jnp.isfinite(updates).all()
+  assert optax.tree.get(
+    state, 'count', filtering=lambda path, _: len(path) == 1
+  ) == 3  # fmt: skip
+
+
 @pytest.mark.parametrize('how', ['vmap', 'shard_map'])
 def test_replicas_are_coupled_over_mapped_axes(how):
   tx = mechanisms.couple_replicas(0.5, axis_name='x')
