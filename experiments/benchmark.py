@@ -48,6 +48,10 @@ _OPTIMIZERS = (
   *('bounded', 'orthogonal', 'gain_adam', 'momentum_adam'),
   *('neuroplastic+global', 'neuroplastic+per_leaf'),
   *('sgdm', 'adamw', 'lion', 'muon', 'prodigy', 'schedule_free'),
+  *('adam', 'upgd', 'shrink_and_perturb', 'classp', 'curl_descent'),
+  *('consolidation', 'l2_init', 'metaplasticity', 'exponentiated_gradient'),
+  *('kept_signs', 'weight_clipping', 'sleep', 'hare_and_tortoise'),
+  *('normalize_and_project', 'neural_variability', 'synergy', 'adam_reset'),
 )
 
 

@@ -5,12 +5,13 @@ transformation in it, which modulates the update of any Optax transformation.
 `modulations` has the rules by which it does so, `Homeostasis` and
 `LearningRateController` are the stages after them, and `get_diagnostics` reads
 what the last update did. `schedules` and `scopes` say when and where plasticity
-acts.
+acts. `mechanisms` has other plasticity mechanisms of the literature.
 
 Source: Jiang et al., *NeuroPlastic: A Plasticity-Modulated Optimizer for
 Biologically Inspired Learning Dynamics*, arXiv:2604.26297 (2026).
 """
 
+from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
@@ -26,6 +27,7 @@ __all__ = (  # noqa: RUF022
   'neuroplastic',
   'neuroplastic_optimizer',
   'modulations',
+  'mechanisms',
   'Homeostasis',
   'LearningRateController',
   'scopes',

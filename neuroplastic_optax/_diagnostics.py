@@ -415,21 +415,6 @@ class PerLeaf(NamedTuple):
     }
 
 
-def check_every(every: Any) -> int:
-  """What `diagnostics_every` is, an integer ≥ 1.
-
-  Raises:
-    TypeError: it is no integer.
-    ValueError: it is less than 1.
-  """
-  message = f'diagnostics_every must be an integer ≥ 1, got {every!r}.'
-  if isinstance(every, bool) or not isinstance(every, int | np.integer):
-    raise TypeError(message)
-  if every < 1:
-    raise ValueError(message)
-  return int(every)
-
-
 def initial(
   mode: Mode | None, flat: _trees.Flat, stacked_axes: Sequence[int]
 ) -> Any:

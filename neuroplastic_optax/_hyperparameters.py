@@ -42,6 +42,7 @@ REAL = Interval(-math.inf, low_open=True)
 NON_NEGATIVE = Interval(0.0)
 POSITIVE = Interval(0.0, low_open=True)
 DECAY = Interval(0.0, 1.0)
+FRACTION = Interval(0.0, 1.0, high_open=False)
 
 
 def is_known(value: Any) -> bool:
@@ -100,6 +101,21 @@ def check(
     number = math.inf
   if number not in allowed:
     raise ValueError(message)
+
+
+def check_integer(name: str, value: Any) -> int:
+  """What an argument is that must be a Python or NumPy integer ≥ 1.
+
+  Raises:
+    TypeError: it is no integer.
+    ValueError: it is less than 1.
+  """
+  message = f'{name} must be an integer ≥ 1, got {value!r}.'
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    raise TypeError(message)
+  if value < 1:
+    raise ValueError(message)
+  return int(value)
 
 
 def at(name: str, value: Any, count: jax.Array) -> Any:

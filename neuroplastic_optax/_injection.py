@@ -23,29 +23,61 @@ from neuroplastic_optax import _keywords
 _F = TypeVar('_F', bound=Callable[..., Any])
 
 # Arguments that may be functions, though not of the update count.
-_FUNCTIONS = ('weight_decay_mask', 'stacked_axes', 'axis_name')
+_FUNCTIONS = (
+  'weight_decay_mask',
+  'mask',
+  'stacked_axes',
+  'axis_name',
+  'bound',
+)
 
-# Arguments that must be Python integers, though they look like numbers.
-_INTEGERS = ('diagnostics_every',)
+# Arguments that must be Python integers, though they look like numbers, and a
+# seed, which may be larger than the integers of JAX.
+_INTEGERS = (
+  'diagnostics_every',
+  'every',
+  'period',
+  'refresh',
+  'samples',
+  'key',
+)
 
 
 def guards_functions(function: _F) -> _F:
   """Decorates a function that makes a transformation."""
   signature = inspect.signature(function)
-  function.__signature__ = _Signature(  # type: ignore[attr-defined]
+  guarded = _Signature(
     list(signature.parameters.values()),
     return_annotation=signature.return_annotation,
   )
+  guarded.owner = _OWNERS.get(function.__name__, function.__name__)
+  function.__signature__ = guarded  # type: ignore[attr-defined]
   return function
 
 
+# Whose call an error shows instead: what users write.
+_OWNERS = {'neuroplastic': 'neuroplastic_optimizer'}
+
+
 class _Signature(inspect.Signature):
-  """A signature that guards functions when arguments are bound to it."""
+  """A signature that guards functions when arguments are bound to it.
+
+  Attributes:
+    owner: the name of the function whose signature this is.
+  """
+
+  owner: str
+
+  # `functools.partial` makes its signature by this.
+  def replace(self, **kwargs: Any) -> '_Signature':
+    replaced = super().replace(**kwargs)
+    replaced.owner = self.owner
+    return replaced
 
   def bind(self, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
     return self._guard(super().bind, args, kwargs)
 
-  # `functools.partial` has a signature that is made by this.
+  # `functools.partial` binds its own arguments by this.
   def bind_partial(
     self, /, *args: Any, **kwargs: Any
   ) -> inspect.BoundArguments:
@@ -59,21 +91,33 @@ class _Signature(inspect.Signature):
     self._keep_static(bound)
     for name in _FUNCTIONS:
       if callable(value := bound.arguments.get(name)):
-        bound.arguments[name] = _guarded(name, value)
+        bound.arguments[name] = _guarded(name, value, self._example(name))
     return bound
+
+  def _example(self, name: str) -> str:
+    """How to close over an argument that is a function."""
+    number = 'learning_rate'
+    if self.owner != 'neuroplastic_optimizer':
+      number = next((x for x in self.parameters if x != name), 'mask')
+    return (
+      f'optax.inject_hyperparams(lambda {number}: {self.owner}({number}, '
+      f'{name}=...))'
+    )
 
   def _keep_static(self, bound: inspect.BoundArguments) -> None:
     """Hands an integer that must stay one as what no number is taken for.
 
     `inject_hyperparams` makes arrays of Python's integers, not of NumPy's.
     """
-    for name in _INTEGERS:
+    for name in self.parameters.keys() & set(_INTEGERS):
       value = bound.arguments.get(name, self.parameters[name].default)
       if type(value) is int:
         bound.arguments[name] = np.int64(value)
 
 
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(
+  name: str, function: Callable[..., Any], example: str
+) -> Callable[..., Any]:
   """The function, but that it refuses an update count."""
 
   @functools.wraps(function, updated=())
@@ -82,8 +126,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
       raise TypeError(
         f'{name} is a function, which optax.inject_hyperparams takes for a '
         f"schedule: pass static_args='{name}', or close over it, as in "
-        'optax.inject_hyperparams(lambda learning_rate: neuroplastic_optimizer('
-        f'learning_rate, {name}=...)).'
+        f'{example}.'
       )
     return function(*args)
 

@@ -79,8 +79,8 @@ def check_axis_name(axis_name: Any) -> None:
   """
   if axis_name is None or _trees.is_callable_of_params(axis_name):
     return
-  for value in jax.tree.leaves(axis_name, is_leaf=_is_names):
-    if not _is_names(value):
+  for value in jax.tree.leaves(axis_name, is_leaf=is_names):
+    if not is_names(value):
       raise TypeError(
         'axis_name must be the name of a mesh axis, a tuple of names, a pytree '
         '(prefix) of such, or a callable (path, leaf) -> name, got '
@@ -88,7 +88,7 @@ def check_axis_name(axis_name: Any) -> None:
       )
 
 
-def _is_names(value: Any) -> bool:
+def is_names(value: Any) -> bool:
   """Whether this is one axis name, several, or None for none."""
   if value is None or isinstance(value, str):
     return True
@@ -99,12 +99,12 @@ def _is_names(value: Any) -> bool:
 
 def axis_names(axis_name: Any, flat: _trees.Flat) -> list[Any]:
   """The mesh axes over which each leaf is split: a tuple, None for none."""
-  if _is_names(axis_name):
+  if is_names(axis_name):
     values: Sequence[Any] = [axis_name] * len(flat.leaves)
   elif _trees.is_callable_of_params(axis_name):
     values = flat.map_with_path(axis_name)
   else:
-    values = _trees.spread(axis_name, flat, is_leaf=_is_names)
+    values = _trees.spread(axis_name, flat, is_leaf=is_names)
   return [_names(value) for value in values]
 
 

@@ -13,6 +13,7 @@ from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _injection
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _leaf
@@ -229,7 +230,9 @@ def neuroplastic(
     axis_name=axis_name,
     state_dtype=_dtypes.check_state_dtype(state_dtype),
     diagnostics=diagnostics,
-    diagnostics_every=_diagnostics.check_every(diagnostics_every),
+    diagnostics_every=_hyperparameters.check_integer(
+      'diagnostics_every', diagnostics_every
+    ),
   )
   return optax.GradientTransformationExtraArgs(
     transformation.init, transformation.update

@@ -191,6 +191,28 @@ def check_mask(name: str, mask_: Any) -> None:
     )
 
 
+def check_floating(owner: str, name: str, flat: Flat) -> None:
+  """Refuses leaves that are not floating, complex ones among them.
+
+  Args:
+    owner: what takes the tree, for the message.
+    name: what the tree is.
+    flat: the tree.
+
+  Raises:
+    TypeError: naming the first such leaf.
+  """
+  for i, leaf in enumerate(flat.leaves):
+    if leaf is None:
+      continue
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.floating):
+      raise TypeError(
+        f'{owner} takes floating {name}, got {name}{flat.path(i)} of dtype '
+        f'{dtype}. Leave such leaves out with optax.masked or optax.partition.'
+      )
+
+
 def check_inexact(name: str, flat: Flat) -> None:
   """Refuses leaves that are neither floating nor complex.
 

@@ -1,0 +1,147 @@
+"""Weight clipping: no weight grows beyond a bound."""
+
+from collections.abc import Callable
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _injection
+from neuroplastic_optax import _keywords
+from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
+from neuroplastic_optax.mechanisms import _leaves
+
+_BOUND = _hyperparameters.Interval(
+  0.0, math.inf, low_open=True, high_open=False
+)
+
+
+class ClipWeightsState(NamedTuple):
+  """The state of `clip_weights`.
+
+  Attributes:
+    bounds: B of each leaf, if `bound` is a callable of the params: a tuple of
+      scalars, at least float32. Else None.
+  """
+
+  bounds: Any
+
+
+@_injection.guards_functions
+@_keywords.suggests_names
+def clip_weights(
+  bound: _types.ArrayLike | Any | Callable[[_types.Params], Any],
+) -> optax.GradientTransformationExtraArgs:
+  """Keeps every weight within ±B.
+
+  Use it against loss of plasticity on changing data, and against parameters
+  that grow without bound, for which it can take the place of weight decay: it
+  does nothing to weights within their bounds. Chain it last, after the learning
+  rate. With w the params and g what would be added to them,
+
+      u = clip(w + g, -B, B) - w
+
+  and u = g, untouched, where nothing is clipped. `fan_in_bounds` gives the
+  paper's bounds, in proportion to those of usual initial values.
+
+  Args:
+    bound: B > 0, which may be infinite: a number for all leaves, a pytree
+      (prefix) of numbers, or a callable of the params that returns such, which
+      is called once, at `init`. `optax.inject_hyperparams` takes a callable for
+      a schedule: name it in its `static_args`.
+
+  Returns:
+    A gradient transformation, whose state is a `ClipWeightsState`. Its `update`
+    needs the params.
+
+  Raises:
+    TypeError: `bound` has the wrong type, or a leaf is not floating.
+    ValueError: a bound is not positive, `bound` does not fit the params, or
+      `update` is called without params.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> import optax
+    >>> from neuroplastic_optax import mechanisms
+    >>> tx = optax.chain(optax.sgd(0.1), mechanisms.clip_weights(1.0))
+    >>> params = jnp.array([0.5, 0.9])
+    >>> updates, _ = tx.update(jnp.full(2, -3.0), tx.init(params), params)
+    >>> print(optax.apply_updates(params, updates))
+    [0.8 1. ]
+
+  References:
+    Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
+    Learning <https://arxiv.org/abs/2407.01704>`_, 2024
+  """
+  called = callable(bound) and _trees.is_callable_of_params(bound)
+  if not called:
+    for value in jax.tree.leaves(bound):
+      _hyperparameters.check('bound', value, _BOUND)
+    if not jax.tree.leaves(bound):
+      raise TypeError(_message(bound))
+
+  def init_fn(params: _types.Params) -> ClipWeightsState:
+    flat = _leaves.flatten('clip_weights', 'params', params)
+    if not called:
+      return ClipWeightsState(None)
+    return ClipWeightsState(_leaves.per_leaf(flat, _measured(bound, flat)))
+
+  def update_fn(
+    updates: _types.Updates,
+    state: ClipWeightsState,
+    params: _types.Params | None = None,
+    **extra_args: Any,
+  ) -> tuple[_types.Updates, ClipWeightsState]:
+    del extra_args
+    flat = _leaves.flatten('clip_weights', 'updates', updates)
+    weights = _leaves.params_of('clip_weights', flat, params)
+    if called:
+      bounds = _leaves.kept_per_leaf(flat, state.bounds)
+    else:
+      like = _trees.Flat(weights, flat.treedef)
+      bounds = _trees.broadcast('bound', bound, like)
+
+    def step(_: None, g: Any, w: Any, bound: Any) -> tuple[Any]:
+      bound = _hyperparameters.cast(bound, g.dtype)
+      moved = w + g
+      clipped = jnp.clip(moved, -bound, bound)
+      return (jnp.where(clipped == moved, g, clipped - w),)
+
+    leaves, _ = _leaves.advance(
+      step, None, flat.leaves, reads=[weights], extras=[bounds]
+    )
+    return flat.unflatten(leaves), state
+
+  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _message(value: Any) -> str:
+  return (
+    'bound must be a positive number, a pytree (prefix) of such, or a callable '
+    f'of the params that returns one, got {value!r}.'
+  )
+
+
+def _measured(bound: Any, flat: _trees.Flat) -> list[Any]:
+  """The bound of each leaf, by a callable of the params.
+
+  Raises:
+    TypeError: it returns what is made of no numbers, or was called with a count
+      by `inject_hyperparams` before.
+  """
+  if not flat.leaves:
+    return []
+  values = _trees.broadcast('bound', bound, flat)
+  for leaf, value in zip(flat.leaves, values, strict=True):
+    if leaf is not None:
+      _hyperparameters.check('bound', value, _BOUND)
+  return [
+    None
+    if leaf is None
+    else jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
+    for leaf, value in zip(flat.leaves, values, strict=True)
+  ]

@@ -1,0 +1,105 @@
+"""Bounds for weights, from the number of inputs of a unit."""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _keywords
+from neuroplastic_optax import _slices
+from neuroplastic_optax import _trees
+from neuroplastic_optax import _types
+from neuroplastic_optax.mechanisms import _kernels
+
+
+@_keywords.suggests_names
+def fan_in_bounds(
+  scale: _types.ArrayLike = 1.0, *, stacked_axes: Any = None
+) -> Callable[[_types.Params], Any]:
+  """The bounds κ/√fan_in of `clip_weights`, for all leaves of a model.
+
+  Use it as `clip_weights(fan_in_bounds())`: the bounds are then κ times those
+  of uniform initial values with variance 1 / (3·fan_in), which Linear layers
+  of PyTorch have. The fan-in of a kernel [..., in, out] is the product of all
+  its axes but the last. A leaf of rank less than 2, such as a bias, takes the
+  bound of the one kernel, a leaf of rank 2 or more, under the same parent.
+  Where there is none, or more than one, its bound is infinite.
+
+  Args:
+    scale: κ > 0.
+    stacked_axes: how many leading axes of a leaf index independent tensors, as
+      in `neuroplastic`. They count neither for the rank nor for the fan-in.
+
+  Returns:
+    A callable of the params that returns a tree of bounds like them.
+
+  Raises:
+    TypeError: an argument has the wrong type; also if the function gets a count
+      of updates, which `optax.inject_hyperparams` passes, in place of params.
+    ValueError: a Python or NumPy number is out of range.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from neuroplastic_optax import mechanisms
+    >>> layer = {'kernel': jnp.ones((4, 3)), 'bias': jnp.ones(3)}
+    >>> params = {'dense': layer, 'scale': jnp.ones(3)}
+    >>> mechanisms.fan_in_bounds()(params)
+    {'dense': {'bias': 0.5, 'kernel': 0.5}, 'scale': inf}
+
+  References:
+    Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
+    Learning <https://arxiv.org/abs/2407.01704>`_, 2024
+  """
+  _hyperparameters.check('scale', scale, _hyperparameters.POSITIVE)
+  _slices.check_stacked_axes(stacked_axes)
+
+  def bounds(params: _types.Params) -> Any:
+    _refuse_count(params)
+    flat = _trees.flatten(params)
+    stacked = _slices.stacked(stacked_axes, flat)
+    parents = flat.map_with_path(lambda path, _: _parent(path))
+    of_kernels: dict[Any, list[Any]] = {}
+    own: list[Any] = [None] * len(flat.leaves)
+    for i, leaf in enumerate(flat.leaves):
+      if leaf is not None and _kernels.rank(leaf, stacked[i]) > 1:
+        own[i] = _bound(scale, _kernels.fan_in(jnp.shape(leaf), stacked[i]))
+        of_kernels.setdefault(parents[i], []).append(own[i])
+    for i, leaf in enumerate(flat.leaves):
+      if leaf is not None and own[i] is None:
+        found = of_kernels.get(parents[i], [])
+        own[i] = found[0] if len(found) == 1 else math.inf
+    return flat.unflatten(own)
+
+  return bounds
+
+
+def _refuse_count(params: Any) -> None:
+  """Refuses what `optax.inject_hyperparams` calls a schedule with.
+
+  Raises:
+    TypeError: `params` is a count of updates.
+  """
+  count = isinstance(params, jax.Array | int) and not jnp.ndim(params)
+  if count and jnp.issubdtype(jnp.result_type(params), jnp.integer):
+    raise TypeError(
+      f'fan_in_bounds gives a function of the params, got {params!r} for them. '
+      'optax.inject_hyperparams takes a function for a schedule of the update '
+      "count: pass static_args='bound'."
+    )
+
+
+def _bound(scale: Any, fan_in: int) -> Any:
+  if _hyperparameters.is_known(scale):
+    return float(scale) / math.sqrt(fan_in) if fan_in else math.inf
+  return scale / math.sqrt(fan_in) if fan_in else math.inf
+
+
+def _parent(path: tuple[Any, ...]) -> str:
+  """The path of what holds a leaf; `.value`, which nnx appends, is no part."""
+  last = path[-1] if path else None
+  if isinstance(last, jax.tree_util.GetAttrKey) and last.name == 'value':
+    path = path[:-1]
+  return jax.tree_util.keystr(path[:-1])

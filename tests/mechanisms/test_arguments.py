@@ -1,0 +1,193 @@
+"""Bad arguments are refused by name, when a mechanism is made."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from neuroplastic_optax import mechanisms
+from tests.running import trained
+from tests.trees import is_matrix
+from tests.trees import random_tree
+from tests.trees import random_trees
+
+m = mechanisms
+SGD = optax.sgd(0.1)
+REFUSED = [
+  (m.scale_by_classp, dict(threshold=-1.0)),
+  (m.scale_by_classp, dict(power=0.0)),
+  (m.scale_by_classp, dict(eps=0.0)),
+  (m.scale_by_classp, dict(scaling=1.0)),
+  (m.flip_signs, dict(fraction=1.5)),
+  (m.flip_signs, dict(axis='rows')),
+  (m.flip_signs, dict(mask=True)),
+  (m.flip_signs, dict(stacked_axes=-1)),
+  (m.flip_signs, dict(key='seed')),
+  (m.scale_by_upgd, dict(decay=1.0)),
+  (m.scale_by_upgd, dict(decay=lambda count: 0.9)),
+  (m.scale_by_upgd, dict(noise=-1.0)),
+  (m.scale_by_upgd, dict(scaling='layer')),
+  (m.scale_by_upgd, dict(protect=1)),
+  (m.scale_by_upgd, dict(bias_correction=0)),
+  (m.scale_by_upgd, dict(axis_name=3)),
+  (m.add_consolidation, dict(strength=-1.0)),
+  (m.add_consolidation, dict(importance='si')),
+  (m.add_consolidation, dict(anchor_decay=1.0)),
+  (m.add_consolidation, dict(importance_decay='0.9')),
+  (m.elastic_weight_consolidation, dict(decay=1.1)),
+  (m.elastic_weight_consolidation, dict(forgetting=-1.0)),
+  (m.synaptic_intelligence, dict(strength=-1.0)),
+  (m.synaptic_intelligence, dict(damping=0.0)),
+  (m.regenerate, dict(strength=-1.0)),
+  (m.regenerate, dict(norm='l3')),
+  (m.metaplasticity, dict(strength=float('nan'))),
+  (m.metaplasticity, dict(mask=False)),
+  (m.simultaneous_perturbation, dict(epsilon=0.0)),
+  (m.simultaneous_perturbation, dict(distribution='uniform')),
+  (m.simultaneous_perturbation, dict(samples=0)),
+  (m.simultaneous_perturbation, dict(samples=1.0)),
+  (m.exponentiate, dict(max_exponent=0.0)),
+  (m.exponentiate, dict(mask=1.0)),
+  (m.keep_signs, dict(mask=True)),
+  (m.shrink_and_perturb, dict(shrink=-1.0)),
+  (m.shrink_and_perturb, dict(perturb=-1.0)),
+  (m.shrink_and_perturb, dict(every=0)),
+  (m.shrink_and_perturb, dict(every=True)),
+  (m.clip_weights, dict(bound=0.0)),
+  (m.clip_weights, dict(bound={'w': -1.0})),
+  (m.clip_weights, dict(bound='one')),
+  (m.fan_in_bounds, dict(scale=0.0)),
+  (m.sleep, dict(period=0)),
+  (m.sleep, dict(period=10.0)),
+  (m.sleep, dict(fraction=1.1)),
+  (m.sleep, dict(strength=1.1)),
+  (m.sleep, dict(jitter=-1.0)),
+  (m.hare_and_tortoise, dict(decay=1.0)),
+  (m.hare_and_tortoise, dict(period=0)),
+  (m.couple_replicas, dict(axis_name=None)),
+  (m.couple_replicas, dict(axis_name={'a': 'x'})),
+  (m.couple_replicas, dict(axis_name='x', strength=-1.0)),
+  (m.normalize_and_project, dict(mask=False)),
+  (m.neural_variability, dict(inner=0.1)),
+  (m.neural_variability, dict(inner=SGD, scale=-1.0)),
+  (m.neural_variability, dict(inner=SGD, distribution='cauchy')),
+  (m.neural_variability, dict(inner=SGD, refresh=0)),
+  (m.synergy, dict(mechanisms=[SGD])),
+  (m.synergy, dict(mechanisms={})),
+  (m.synergy, dict(mechanisms={'a': 1.0})),
+  (m.synergy, dict(mechanisms={'a': SGD}, assignment='vote')),
+  (m.synergy, dict(mechanisms={'a': SGD}, weights={'b': 1.0})),
+  (m.synergy, dict(mechanisms={'a': SGD}, weights={'a': 0.0})),
+  (m.synergy, dict(mechanisms={'a': SGD}, weights=[1.0])),
+  (m.synergy, dict(mechanisms={'a': SGD}, rate=-1.0)),
+  (m.synergy, dict(mechanisms={'a': SGD, 'b': SGD}, floor=0.5)),
+  (m.reset_moments, dict(inner=None)),
+  (m.reset_moments, dict(inner=SGD, period=0)),
+]
+
+
+@pytest.mark.parametrize(
+  ('make', 'arguments'), REFUSED,
+  ids=[f'{f.__name__}-{list(a)[-1]}={str(list(a.values())[-1])[:20]}'
+       for f, a in REFUSED],
+)  # fmt: skip
+def test_a_bad_argument_is_refused_by_name(make, arguments):
+  *_, name = arguments
+  with pytest.raises((TypeError, ValueError), match=name) as caught:
+    make(**arguments)
+  assert str(caught.value).endswith('.')
+
+
+def test_what_the_callables_return_is_checked():
+  w = {'w': jnp.ones(2)}
+  with pytest.raises(ValueError, match='bound must be a number'):
+    m.clip_weights(lambda params: -1.0).init(w)
+  with pytest.raises(ValueError, match='bound must be a pytree'):
+    m.clip_weights({'v': 1.0}).update(w, m.clip_weights(1.0).init(w), w)
+  tx = m.scale_by_classp(scaling=lambda count: 1.0)
+  with pytest.raises(TypeError, match='scaling must be'):
+    tx.update(w, tx.init(w))
+  tx = m.flip_signs(mask=lambda params: {'w': 1})
+  with pytest.raises(TypeError, match='mask must be Python bools'):
+    tx.init(w)
+
+
+@pytest.mark.parametrize('name', ['bound', 'mask'])
+def test_functions_under_injection_are_refused_in_words(name):
+  make = {'bound': m.clip_weights, 'mask': m.exponentiate}[name]
+  function = {'bound': m.fan_in_bounds(), 'mask': is_matrix}[name]
+  message = f"{name} is a function.*static_args='{name}'.*{make.__name__}"
+  with pytest.raises(TypeError, match=message):
+    optax.inject_hyperparams(make)(**{name: function}).init(random_tree(0))
+  static = optax.inject_hyperparams(make, static_args=name)
+  params, gradients = random_tree(0), random_trees(2)
+  actual, _ = trained(static(**{name: function}), params, gradients)
+  expected, _ = trained(make(**{name: function}), params, gradients)
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5)
+
+
+def test_bounds_of_a_count_are_refused():
+  """As a function of the user's own is injected, with ours in it."""
+  injected = optax.inject_hyperparams(lambda bound: m.clip_weights(bound))
+  with pytest.raises(TypeError, match="static_args='bound'"):
+    injected(bound=m.fan_in_bounds()).init(random_tree(0))
+
+
+def test_a_switch_may_be_a_schedule_also_injected():
+  w = jnp.array([2.0, -3.0])
+  later = lambda count: count > 0
+  for tx in (
+    m.scale_by_classp(scaling=later),
+    optax.inject_hyperparams(m.scale_by_classp)(scaling=later),
+  ):
+    first, state = jax.jit(tx.update)(w, tx.init(w), w)
+    second, _ = jax.jit(tx.update)(w, state, w)
+    chex.assert_trees_all_equal(first, w)
+    assert (abs(second) < 1).all()
+
+
+def test_a_missing_loss_is_one_sentence():
+  tx, w = m.simultaneous_perturbation(), jnp.ones(2)
+  message = r'^simultaneous_perturbation needs the loss: call update'
+  with pytest.raises(ValueError, match=message):
+    tx.update(w, tx.init(w), w)
+  with pytest.raises(TypeError, match='value_fn must return a floating scalar'):
+    tx.update(w, tx.init(w), w, value_fn=lambda w: w)
+
+
+@pytest.mark.parametrize(
+  'make',
+  [
+    m.elastic_weight_consolidation,
+    m.synaptic_intelligence,
+    lambda: m.reset_moments(optax.trace(0.9)),
+  ],
+)
+@pytest.mark.parametrize('new_task', [1, 'yes', jnp.ones(2, bool), None])
+def test_a_boundary_that_is_no_bool(make, new_task):
+  tx, w = make(), jnp.ones(2)
+  with pytest.raises(TypeError, match='takes new_task as a bool'):
+    tx.update(w, tx.init(w), w, new_task=new_task)
+
+
+def test_a_boundary_at_the_very_first_update_is_ignored():
+  for make in (m.elastic_weight_consolidation, m.synaptic_intelligence):
+    tx, w = make(), jnp.ones(2)
+    told = tx.update(w, tx.init(w), w, new_task=True)
+    untold = tx.update(w, tx.init(w), w)
+    chex.assert_trees_all_equal(told, untold)
+
+
+@pytest.mark.parametrize('dtype', ['int32', 'complex64'])
+def test_leaves_that_are_not_floating(dtype):
+  tx, w = m.keep_signs(), {'w': jnp.ones(2, dtype)}
+  with pytest.raises(TypeError, match=r"floating params, got params\['w'\]"):
+    tx.init(w)
+
+
+def test_misspelt_keywords_suggest_a_name():
+  with pytest.raises(TypeError, match="did you mean 'threshold'"):
+    m.scale_by_classp(treshold=0.1)
+  with pytest.raises(TypeError, match="did you mean 'strength'"):
+    m.regenerate(strenght=0.1)

@@ -1,0 +1,190 @@
+"""Noise: what is drawn, when it differs, and when it does not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+from neuroplastic_optax import mechanisms
+from neuroplastic_optax.mechanisms import _noise
+from tests.arrays import all_devices
+
+LIKE = jnp.zeros((300, 700))
+SCIPY = {
+  'normal': scipy.stats.norm(),
+  'laplace': scipy.stats.laplace(),
+  'uniform': scipy.stats.uniform(-1, 2),
+}
+
+
+def _draw(name='normal', seed=0, count=0, leaf=0, like=LIKE):
+  data = _noise.key_data(seed)
+  pairs = _noise.words(data, jnp.int32(count), [None] * (leaf + 1))
+  return np.asarray(_noise.DISTRIBUTIONS[name](pairs[leaf], like))
+
+
+@pytest.mark.parametrize('name', SCIPY)
+@pytest.mark.parametrize('seed', [0, 1, 12345])
+def test_the_distribution(name, seed):
+  x = _draw(name, seed).ravel()
+  assert scipy.stats.kstest(x, SCIPY[name].cdf).pvalue > 1e-3
+  assert np.isfinite(x).all()
+  # The mean and the variance, within five standard errors.
+  n, sd = x.size, SCIPY[name].std()
+  assert abs(x.mean()) < 5 * sd / n**0.5
+  fourth = SCIPY[name].stats('k') + 2
+  assert abs(x.var() / sd**2 - 1) < 5 * (fourth / n) ** 0.5
+
+
+def test_rademacher_is_a_fair_coin():
+  x = _draw('rademacher')
+  assert set(np.unique(x)) == {-1.0, 1.0}
+  assert abs(x.mean()) < 5 / x.size**0.5
+
+
+def test_the_tails_are_as_long_as_they_should_be():
+  x = np.concatenate([_draw(seed=seed).ravel() for seed in range(5)])
+  for far in (3.0, 4.0):
+    expected = x.size * scipy.stats.norm.sf(far) * 2
+    found = (abs(x) > far).sum()
+    assert abs(found - expected) < 5 * expected**0.5
+
+
+OTHERS = {
+  'seed': dict(seed=1),
+  'step': dict(count=1),
+  'leaf': dict(leaf=1),
+}
+
+
+@pytest.mark.parametrize('other', OTHERS.values(), ids=OTHERS)
+def test_other_draws_are_independent(other):
+  x, y = _draw().ravel(), _draw(**other).ravel()
+  bound = 5 / x.size**0.5
+  assert abs(np.corrcoef(x, y)[0, 1]) < bound
+  assert abs(np.corrcoef(x**2, y**2)[0, 1]) < bound
+  # Nor are they the same numbers elsewhere.
+  assert abs(np.corrcoef(np.sort(abs(x - y)), np.sort(abs(x)))[0, 1]) < 1
+  assert len(np.intersect1d(x, y)) < 0.02 * x.size
+
+
+@pytest.mark.parametrize('lag', [1, 2, 700, 701, 1024])
+def test_neighbours_are_independent(lag):
+  x = _draw().ravel()
+  bound = 5 / x.size**0.5
+  for power in (1, 2):
+    y = x**power
+    assert abs(np.corrcoef(y[lag:], y[:-lag])[0, 1]) < bound
+
+
+def test_the_same_key_draws_the_same():
+  np.testing.assert_array_equal(_draw(), _draw())
+
+
+@pytest.mark.parametrize('spec', [('x', None), (None, 'x'), (('x',), None)])
+def test_a_draw_does_not_depend_on_sharding(spec):
+  mesh = all_devices()
+  like = jnp.zeros((64, 128))
+  placed = jax.device_put(like, jax.NamedSharding(mesh, jax.P(*spec)))
+  pair = _noise.words(_noise.key_data(3), jnp.int32(0), [None])[0]
+  draw = jax.jit(lambda pair, x: x + _noise.normal(pair, x))
+  np.testing.assert_array_equal(draw(pair, placed), draw(pair, like))
+  text = draw.lower(pair, placed).compile().as_text()
+  assert 'all-gather' not in text
+  assert 'all-reduce' not in text
+
+
+def test_leaves_that_32_bits_cannot_count():
+  like = jax.ShapeDtypeStruct((2**12, 2**11, 2**11), jnp.float32)
+  pair = jax.ShapeDtypeStruct((2,), jnp.uint32)
+  assert jax.eval_shape(_noise.normal, pair, like).shape == like.shape
+
+
+KEYS = {
+  'int': 7,
+  'numpy': np.int64(7),
+  'key': jax.random.key(7),
+  'legacy': jax.random.PRNGKey(7),
+}
+
+
+@pytest.mark.parametrize('key', KEYS.values(), ids=KEYS)
+def test_keys_of_all_kinds_are_one(key):
+  tx = mechanisms.shrink_and_perturb(perturb=1.0, key=key)
+  state = tx.init(LIKE)
+  expected = jax.random.key_data(jax.random.key(7))
+  np.testing.assert_array_equal(state.key, expected)
+  updates, _ = tx.update(LIKE, state, LIKE)
+  plain = mechanisms.shrink_and_perturb(perturb=1.0, key=7)
+  expected, _ = plain.update(LIKE, plain.init(LIKE), LIKE)
+  np.testing.assert_array_equal(updates, expected)
+
+
+@pytest.mark.parametrize('impl', ['rbg', 'unsafe_rbg'])
+def test_other_kinds_of_key_vary_too(impl):
+  keys = jax.random.split(jax.random.key(0, impl=impl), 3)
+
+  def draw(key):
+    tx = mechanisms.shrink_and_perturb(perturb=1.0, key=key)
+    return tx.update(jnp.zeros(9), tx.init(jnp.zeros(9)), jnp.zeros(9))[0]
+
+  together = jax.vmap(draw)(keys)
+  assert len(np.unique(together)) == 27
+  for key, expected in zip(keys, together, strict=True):
+    np.testing.assert_allclose(draw(key), expected, rtol=1e-6)
+
+
+def test_replicas_with_keys_of_their_own():
+  w = jnp.zeros((4, 5))
+
+  def train(key):
+    tx = mechanisms.scale_by_upgd(noise=1.0, key=key)
+    return tx.update(w, tx.init(w), w)[0]
+
+  keys = jax.random.split(jax.random.key(0), 6)
+  together = jax.jit(jax.vmap(train))(keys)
+  assert len(np.unique(together)) == together.size
+  for key, expected in zip(keys, together, strict=True):
+    np.testing.assert_allclose(train(key), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('key', [True, 1.5, 'seed', None, jnp.ones(2)])
+def test_what_is_no_key(key):
+  with pytest.raises(TypeError, match='key must be an int seed or a JAX key'):
+    mechanisms.sleep(key=key)
+
+
+def test_many_keys_at_once():
+  with pytest.raises(ValueError, match=r'For many keys, use jax\.vmap'):
+    mechanisms.sleep(key=jax.random.split(jax.random.key(0), 3))
+
+
+MECHANISMS = {
+  'upgd': lambda **k: mechanisms.scale_by_upgd(noise=1.0, **k),
+  'shrink': lambda **k: mechanisms.shrink_and_perturb(perturb=1.0, **k),
+  'sleep': lambda **k: mechanisms.sleep(2, 1.0, jitter=1.0, **k),
+  'variability': lambda **k: mechanisms.neural_variability(
+    optax.sgd(1.0), 1.0, **k
+  ),
+}
+
+
+@pytest.mark.parametrize('make', MECHANISMS.values(), ids=MECHANISMS)
+def test_parts_in_shard_map_have_noise_of_their_own(make):
+  """With `axis_name`; and so have leaves, and updates."""
+  mesh = all_devices()
+  w = jnp.ones((16, 3))
+
+  def step(w):
+    tx = make(axis_name='x')
+    state = tx.init(w / 2)
+    first, state = tx.update(jnp.zeros_like(w), state, w)
+    second, _ = tx.update(jnp.zeros_like(w), state, w)
+    return first, second
+
+  split = jax.shard_map(step, mesh=mesh, in_specs=jax.P('x'),
+                        out_specs=jax.P('x'))  # fmt: skip
+  both = np.stack(jax.jit(split)(w))
+  assert len(np.unique(both)) == both.size
