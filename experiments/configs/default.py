@@ -31,6 +31,11 @@ def _dataset(name: str, value: Any) -> str:
   return value
 
 
+def _stream(name: str, value: Any) -> str:
+  """The name of a stream; '' for none."""
+  return value and fields.one_of(name, value, tuple(streams.STREAMS))
+
+
 def _knobs() -> dict[str, dict[str, None]]:
   """Every knob of every arm, unset."""
   return {
@@ -109,7 +114,7 @@ class Config:
   # permuted_labels, permuted_inputs, random_labels, split, split_heads or
   # online_permuted_inputs; '' for ordinary training. Whatever counts epochs
   # then counts tasks.
-  stream: str = fields.choice('', ('', *streams.STREAMS))
+  stream: str = fields.checked('', _stream, str)
   # How many tasks, and the updates of one; by default what the stream says.
   tasks: int | None = fields.integer(None, low=1)
   updates: int | None = fields.integer(None, low=1)
