@@ -72,10 +72,13 @@ class StreamTrainer(engine.Trainer):
     tasks: the stream.
     restart: whether every task begins with a new network and a new state of the
       optimizer.
+    measure: whether more is measured than the loss and accuracy of batches;
+      what is not, stays 0.
   """
 
   tasks: Tasks
   restart: bool = False
+  measure: bool = True
 
   metrics: ClassVar[tuple[str, ...]] = (
     *(ONLINE_LOSS, ONLINE_ACCURACY, 'plasticity'),
@@ -165,6 +168,8 @@ class StreamTrainer(engine.Trainer):
     if self._scored_apart:
       loss, correct = self._scored(state, batch)
       new = new._replace(loss=loss, correct=correct)
+    if not self.measure:
+      return new
     step = place.at % self.tasks.updates
     plasticity = jax.lax.cond(
       (step + 1) % self.plasticity_every == 0,
@@ -189,6 +194,8 @@ class StreamTrainer(engine.Trainer):
     return new._replace(readings=readings)
 
   def _ended(self, state: TrainState, place: Place) -> TrainState:
+    if not self.measure:
+      return state
     trial, pixels, plan, at = place
     batch = self.tasks.sample(plan, _SAMPLE, trial, pixels, at)
     params = self._evaluated_params(state)

@@ -30,6 +30,7 @@ def trainer(
   lanes: int | None = None,
   tasks: Tasks | None = None,
   restart: bool = False,
+  measure: bool = True,
 ) -> engine.Trainer:
   """The engine that trains an arm.
 
@@ -47,6 +48,7 @@ def trainer(
     lanes: see `engine.Trainer`.
     tasks: the stream that it is trained on; None for ordinary training.
     restart: see `stream_engine.StreamTrainer`.
+    measure: see `stream_engine.StreamTrainer`.
 
   Returns:
     The engine.
@@ -86,4 +88,4 @@ def trainer(
     return engine.Trainer(**common)
   # An image that is seen once, or permuted, is not cropped and flipped.
   common['spec'] = dataclasses.replace(spec, augment=False)
-  return StreamTrainer(**common, tasks=tasks, restart=restart)
+  return StreamTrainer(**common, tasks=tasks, restart=restart, measure=measure)
