@@ -71,15 +71,14 @@ def summarize(
 
   Returns:
     A JSON-able dictionary. `measures` has, by name, a value for each seed
-    (None for a diverged one), and `mean` and `sd` of the others. Online
-    accuracy is of all tasks, of the first and of the last tenth; what a split
-    forgot, of the last task; all else a mean over the tasks.
+    (None for a diverged one), and `mean` and `sd` of the others; see
+    `summaries`.
   """
   bad = history.diverged()
   diverged = [seed for seed, b in zip(seeds, bad, strict=True) if b]
   done = history.epochs == tasks
   status = 'finished' if done else 'running'
-  values = _summaries(measured(history)) if history.epochs else {}
+  values = summaries(measured(history)) if history.epochs else {}
   return {
     'status': 'diverged' if diverged else status,
     'task': history.epochs,
@@ -92,8 +91,17 @@ def summarize(
   }
 
 
-def _summaries(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """By name, a number for each trial."""
+def summaries(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Every measure over all tasks.
+
+  Args:
+    found: as `measured` gives them.
+
+  Returns:
+    By name, a number for each trial: online accuracy of all tasks, of the first
+    and of the last tenth; what a split forgot, after the last task; all else as
+    a mean over the tasks.
+  """
   online = found[ONLINE_ACCURACY]
   summaries = {
     ONLINE_ACCURACY: online.mean(-1),
