@@ -9,10 +9,12 @@ of the state; the bytes that the compiled program accesses, as XLA counts them;
 the compile time. Then the time of whole training epochs, data and gradients and
 all. Last, for some models, the time of a training step that is a program of its
 own, that of one within a compiled epoch (of four, divided by four), and their
-ratio, which says whether the compiler does worse inside of loops. For this
-alone:
+ratio, which says whether the compiler does worse inside of loops. And the time
+of a task of a stream, with and without its measures, beside that of as many
+updates of ordinary training. For one of these alone, empty the others:
 
-  python -m experiments.benchmark --workloads= --training= --loops=cnn,resnet18
+  python -m experiments.benchmark --workloads= --training= --streams= \
+    --loops=cnn,resnet18
 
 Everything is measured in turn, round after round, and medians over rounds
 are shown: machines are noisy, ratios within a round less so.
@@ -39,7 +41,9 @@ from experiments import models
 from experiments import optimizers
 from experiments import program
 from experiments.costs import measuring
+from experiments.costs import streaming
 from experiments.costs import timing
+from experiments.data import streams
 from experiments.reporting import costs
 from experiments.training import files
 
@@ -84,6 +88,18 @@ def define_flags() -> None:
     'Models whose training step is measured alone and in the loop of an '
     f'epoch: {", ".join(models.MODELS)}. Empty for none.',
   )
+  flags.DEFINE_list(
+    'streams',
+    ['permuted_inputs'],
+    'Streams of which a task is measured beside ordinary training: '
+    f'{", ".join(streams.STREAMS)}. Empty for none.',
+  )
+  flags.DEFINE_integer(
+    'stream_updates',
+    None,
+    'Updates of such a task; by default what the stream says.',
+    lower_bound=1,
+  )
   flags.DEFINE_integer(
     'loop_batch_size', 32, 'Examples of such a step.', lower_bound=1
   )
@@ -124,16 +140,17 @@ def main(_: Sequence[str]) -> None:
   _check('optimizers', given.optimizers, arms, measuring.UPDATE_SUFFIXES)
   _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
   _check('loops', given.loops, models.MODELS)
-  if not (given.workloads or given.training or given.loops):
+  _check('streams', given.streams, streams.STREAMS)
+  if not (given.workloads or given.training or given.loops or given.streams):
     raise errors.UserError(
-      '--workloads, --training and --loops leave nothing to measure.'
+      '--workloads, --training, --loops and --streams leave nothing to measure.'
     )
   workdir = program.output_folder(given.workdir)
   console = program.wide_console()
   console.print(timing.machine())
   limits = given.seconds, given.rounds
   tables: dict[str, list[timing.Row]] = {}
-  loops: dict[str, list[timing.LoopRow]] = {}
+  more: dict[str, list[Any]] = {}
 
   def show(title: str, rows: list[timing.Row]) -> None:
     tables[title] = rows
@@ -152,12 +169,18 @@ def main(_: Sequence[str]) -> None:
     )
   if given.loops:
     title = f'a training step at batch {given.loop_batch_size}'
-    loops[title] = [
+    more[title] = [
       measuring.loop(name, given.loop_batch_size, *limits)
       for name in given.loops
     ]
-    console.print(costs.looped(title, loops[title]))
-  every: dict[str, list[Any]] = {**tables, **loops}
+    console.print(costs.looped(title, more[title]))
+  if given.streams:
+    title = 'a task of a stream, beside ordinary training'
+    more[title] = [
+      streaming.task(name, given.stream_updates, *limits)
+      for name in given.streams
+    ]
+    console.print(costs.streamed(title, more[title]))
   written = ['benchmark.json']
   if tables:
     costs.draw(tables, workdir / 'benchmark.png')
@@ -168,7 +191,7 @@ def main(_: Sequence[str]) -> None:
       'machine': timing.machine(),
       'tables': {
         title: [dataclasses.asdict(row) for row in rows]
-        for title, rows in every.items()
+        for title, rows in [*tables.items(), *more.items()]
       },
     },
   )

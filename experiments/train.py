@@ -3,6 +3,8 @@ r"""Trains one configuration: its arms, all seeds, on one data set.
   python -m experiments.train
   python -m experiments.train --config.dataset=fashion_mnist \
     --config.arms=full,gradient_only,adam
+  python -m experiments.train --config.stream=permuted_inputs \
+    --config.arms=sgd,full
 
 With no flags: NeuroPlastic and its gradient-only ablation on the embedded
 digits. The run directory holds the metrics, results, pictures and checkpoints.
@@ -79,8 +81,10 @@ def default_workdir(config: Config) -> Path:
   }
   text = json.dumps(settings, sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-  dataset = config.dataset.replace(':', '_')
-  return Path('runs') / f'{dataset}-{config.model}-{digest}'
+  parts = [config.dataset.replace(':', '_'), config.model, digest]
+  if config.stream:
+    parts.insert(0, config.stream)
+  return Path('runs') / '-'.join(parts)
 
 
 def _train(config: Config, workdir: Path, *args: Any, **kwargs: Any) -> None:

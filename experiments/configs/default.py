@@ -20,6 +20,7 @@ from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs import fields
+from experiments.data import streams
 from experiments.optimizers import schedules
 
 
@@ -28,6 +29,11 @@ def _dataset(name: str, value: Any) -> str:
   fields.one_of(name, str(value).partition(':')[0], data.NAMES)
   data.spec(value)
   return value
+
+
+def _stream(name: str, value: Any) -> str:
+  """The name of a stream; '' for none."""
+  return value and fields.one_of(name, value, tuple(streams.STREAMS))
 
 
 def _knobs() -> dict[str, dict[str, None]]:
@@ -104,7 +110,19 @@ class Config:
   # image is touched.
   split: str = fields.choice('test', ('test', 'validation'))
 
-  # cnn, mlp or resnet18; by default what the data set names.
+  # Tasks that follow one another, as `experiments.data.streams` says:
+  # permuted_labels, permuted_inputs, random_labels, split, split_heads or
+  # online_permuted_inputs; '' for ordinary training. Whatever counts epochs
+  # then counts tasks.
+  stream: str = fields.checked('', _stream, str)
+  # How many tasks, and the updates of one; by default what the stream says.
+  tasks: int | None = fields.integer(None, low=1)
+  updates: int | None = fields.integer(None, low=1)
+  # Begin every task of a stream with a new network, and a new optimizer.
+  restart: bool = fields.switch(False)
+
+  # cnn, mlp or resnet18, or one of a stream: mlp_small, mlp_norm, mlp_wide,
+  # mlp_wide_norm, mlp_leaky; by default what the data set or the stream names.
   model: str = fields.choice(None, tuple(models.MODELS))
 
   # Optimizers under comparison, of `experiments.optimizers`: names,
@@ -132,8 +150,9 @@ class Config:
   # seeds. One compiled program trains all combinations and seeds of an arm.
   trials: tuple[Mapping[str, float], ...] = fields.checked('', _trials)
 
-  # By default what the data set names.
-  epochs: int = fields.integer(None, low=1)
+  # By default what the data set names, or the stream; epochs are none of a
+  # stream's.
+  epochs: int | None = fields.integer(None, low=1)
   batch_size: int = fields.integer(None, low=1)
 
   # How many seeds, and the first.
@@ -142,8 +161,9 @@ class Config:
   # How many seeds train at once on a device; 0 for 1 on CPUs, else all.
   lanes: int = fields.integer(0, low=0, free=True)
 
-  # Epochs from one checkpoint to the next.
-  checkpoint_every: int = fields.integer(1, low=1, free=True)
+  # Epochs from one checkpoint to the next; by default 1, or a tenth of a
+  # stream's tasks.
+  checkpoint_every: int = fields.integer(None, low=1, free=True)
   # Write TensorBoard events too.
   tensorboard: bool = fields.switch(False, free=True)
   # Record and draw what α did at the last update of each epoch, for the arms
@@ -165,9 +185,18 @@ class Config:
     """
     values = fields.values(cls, config)
     spec = data.spec(values['dataset'])
-    for name in ('model', 'epochs', 'batch_size'):
+    _check_stream(values)
+    if values['stream']:
+      source: Any = streams.STREAMS[values['stream']]
+      names = {'model', 'tasks', 'batch_size'}
+    else:
+      source, names = spec, {'model', 'epochs', 'batch_size'}
+    for name in names:
       if values[name] is None:
-        values[name] = getattr(spec, name)
+        values[name] = getattr(source, name)
+    _check_fit(values, spec)
+    if values['checkpoint_every'] is None:
+      values['checkpoint_every'] = max(1, (values['tasks'] or 0) // 10)
     values['learning_rate'] = _rates(values['learning_rate'], values['arms'])
     if values['seed'] + values['seeds'] > 2**32:
       raise errors.InvalidValueError(
@@ -195,9 +224,24 @@ class Config:
     Returns:
       Whether the run, resumed, ends as one that had this setting all along.
     """
-    if name == 'epochs' and self.schedule == schedules.CONSTANT:
-      return isinstance(there, int) and there < self.epochs
+    longer = 'tasks' if self.stream else 'epochs'
+    splits = self.stream and streams.STREAMS[self.stream].splits
+    constant = self.schedule == schedules.CONSTANT
+    if name == longer and constant and not splits:
+      return isinstance(there, int) and there < self.length
     return fields.is_free(type(self), name)
+
+  @property
+  def length(self) -> int:
+    """How many epochs, or tasks of a stream, it has."""
+    length = self.tasks if self.stream else self.epochs
+    assert length is not None
+    return length
+
+  @property
+  def unit(self) -> str:
+    """What it counts."""
+    return 'task' if self.stream else 'epoch'
 
   @property
   def seed_list(self) -> list[int]:
@@ -223,6 +267,57 @@ class Config:
     if self.weight_decay is not None:
       shared['weight_decay'] = self.weight_decay
     return {**shared, **self.hparams.get(arm, {})}
+
+
+def _check_stream(values: Mapping[str, Any]) -> None:
+  """Refuses what has no meaning with a stream, or without one."""
+  stream = values['stream']
+  if not stream:
+    for name in ('tasks', 'updates'):
+      if values[name] is not None:
+        raise fields.refusal(
+          name, 'left out without config.stream', values[name]
+        )
+    if values['restart']:
+      raise fields.refusal('restart', 'False without config.stream', True)
+    return
+  if values['epochs'] is not None:
+    raise fields.refusal(
+      'epochs',
+      f'left out with config.stream={stream}, whose length is config.tasks',
+      values['epochs'],
+    )
+  for name, neutral in (('fraction', 1.0), ('label_noise', 0.0)):
+    if values[name] != neutral:
+      raise fields.refusal(
+        name,
+        f'{neutral:g} with config.stream={stream}, which says itself what is '
+        'learned from',
+        values[name],
+      )
+
+
+def _check_fit(values: Mapping[str, Any], spec: data.Spec) -> None:
+  """Refuses a data set or a model that a stream cannot have."""
+  if not values['stream']:
+    return
+  stream, name = streams.STREAMS[values['stream']], values['model']
+  if stream.splits:
+    streams.check_split(values['tasks'], spec.num_classes, spec.name)
+  model = models.MODELS[name]
+  if not model.features or (stream.heads and not model.heads):
+    what = 'heads' if model.features else 'features to be measured'
+    known = [
+      name
+      for name, each in models.MODELS.items()
+      if each.features and (each.heads or not stream.heads)
+    ]
+    raise fields.refusal(
+      'model',
+      f'one with {what} for config.stream={values["stream"]}: '
+      f'{", ".join(known)}',
+      name,
+    )
 
 
 def _check_knobs(

@@ -182,7 +182,7 @@ def _image_problem(
   batch = shape((config.batch_size * mesh.size,), jnp.int32)
 
   def step(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
-    return trainer.step(state, batch, trial=trial, pixels=pixels)
+    return trainer.step(state, trainer.batch(batch, trial, pixels), trial=trial)
 
   return _Problem(
     step,

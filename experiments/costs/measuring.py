@@ -174,7 +174,7 @@ def loop(
   first_trial, first_state = jax.tree.map(lambda x: x[0], (trial, state))
 
   def alone(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
-    return trainer.step(state, batch, trial=trial, pixels=pixels)
+    return trainer.step(state, trainer.batch(batch, trial, pixels), trial=trial)
 
   constants = jnp.arange(batch_size), first_trial, pixels
   steps = {

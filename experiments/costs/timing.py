@@ -54,6 +54,29 @@ class LoopRow:
   ratio: float
 
 
+@dataclasses.dataclass
+class StreamRow:
+  """What was measured of a stream, beside ordinary training.
+
+  Attributes:
+    name: of the stream.
+    updates: of a task.
+    plain_seconds: median wall time of as many updates of ordinary training.
+    stream_seconds: of a task, without its measures.
+    measured_seconds: of a task, with all of them.
+    ratio: median over rounds of the second to the first.
+    measures_ratio: median over rounds of the third to the second.
+  """
+
+  name: str
+  updates: int
+  plain_seconds: float
+  stream_seconds: float
+  measured_seconds: float
+  ratio: float
+  measures_ratio: float
+
+
 class Step:
   """A compiled program that is called again and again on its own results."""
 
@@ -138,6 +161,28 @@ def loop_row(
     ratio=statistics.median(
       mine / other for mine, other in zip(in_loop, alone, strict=True)
     ),
+  )
+
+
+def stream_row(
+  name: str,
+  updates: int,
+  plain: Sequence[float],
+  stream: Sequence[float],
+  measured: Sequence[float],
+) -> StreamRow:
+  """A row from the times of ordinary training, and of tasks of a stream."""
+  ratio = lambda some, others: statistics.median(
+    mine / other for mine, other in zip(some, others, strict=True)
+  )
+  return StreamRow(
+    name=name,
+    updates=updates,
+    plain_seconds=statistics.median(plain),
+    stream_seconds=statistics.median(stream),
+    measured_seconds=statistics.median(measured),
+    ratio=ratio(stream, plain),
+    measures_ratio=ratio(measured, stream),
   )
 
 

@@ -93,6 +93,21 @@ def stratified_subset(
   return np.sort(np.concatenate(kept)).astype(np.int32)
 
 
+def subset(indices: np.ndarray, size: int, key: jax.Array) -> np.ndarray:
+  """Chooses so many of some indices at random; subsets of a key are nested.
+
+  Args:
+    indices: integer [n].
+    size: how many to keep, at most n.
+    key: a typed JAX key.
+
+  Returns:
+    [size], in the order of `indices`.
+  """
+  order = np.asarray(jax.random.permutation(key, len(indices)))
+  return indices[np.sort(order[:size])]
+
+
 def symmetric_label_noise(
   labels: ArrayLike, noise: float, num_classes: int, key: jax.Array
 ) -> np.ndarray:

@@ -24,11 +24,18 @@ class ImageModel:
       training.
     shape: of the images that it was published for.
     augment: whether it was published with cropped and flipped images.
+    features: whether the module also has `features(images)`: the activations
+      of its hidden layers in evaluation, [b, units] each, of which the last is
+      what the head reads. Streams measure them.
+    heads: whether `make` also takes `heads`: how many layers, each with as many
+      outputs as the others, share out the classes among them in their order.
   """
 
   make: Callable[..., nnx.Module]
   shape: ImageShape
   augment: bool = False
+  features: bool = False
+  heads: bool = False
 
   def tree(self) -> 'ParameterTree':
     """Its parameters, for images of the published shape and ten classes."""

@@ -2,6 +2,7 @@
 
 signal_…               the full arm with only these signals in α; their weights
                        keep their proportion, and sum to 1 as those published do
+memory_only_no_clip    signal_memory without the norm clip of homeostasis
 controlled_layer       the full arm with a learning-rate controller of each
                        layer
 controlled_classifier  the same of the last layer alone
@@ -100,6 +101,12 @@ def _add_scope(scope: Callable[..., scopes.Scope], place: str) -> None:
 
 for _name, _weights in signal_weights().items():
   _add_signals(_name, _weights)
+plastic.add(
+  'memory_only_no_clip',
+  'The arm signal_memory without the norm clip of homeostasis.',
+  _FULL,
+  lambda numbers, setting: signal_weights()['signal_memory'] | plastic.NO_CLIP,
+)
 _add_phase('early')
 _add_phase('middle')
 _add_phase('late')

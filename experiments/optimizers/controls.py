@@ -10,8 +10,10 @@ one such difference, or all that α knows:
     unit_rms                   the step has the norm of the base's
     shuffled                   α is there, but on the wrong elements
 
-Each is the full arm in all else, the warm-up of κ included. Diagnostics show α
-before a rule changes it.
+Each is the full arm in all else, the warm-up of κ included. The last three come
+without the norm clip of homeostasis, too (…_no_clip): the clip bounds most
+steps at the published rate, and then hides what a control changes. Diagnostics
+show α before a rule changes it.
 """
 
 import dataclasses
@@ -182,3 +184,17 @@ def unit_rms() -> dict[str, Any]:
 def shuffled() -> dict[str, Any]:
   """The full arm with α permuted at random within each tensor."""
   return dict(modulation=Shuffled())
+
+
+def _add_without_clip(name: str, rule: modulations.Modulation) -> None:
+  plastic.add(
+    f'{name}_no_clip',
+    f'The arm {name} without the norm clip of homeostasis.',
+    {**plastic.CLASSIC, **plastic.KAPPA},
+    lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
+  )
+
+
+_add_without_clip('unit_mean', modulations.Direct(unit_mean=True))
+_add_without_clip('unit_rms', UnitRms())
+_add_without_clip('shuffled', Shuffled())

@@ -25,6 +25,7 @@ CLASSIC = {
   'weight_decay': Knob(0.0, 1e-6, 1e-2),
 }
 KAPPA = {'plasticity_scale': Knob(2.0, 0.5, 4.0)}
+NO_CLIP = {'homeostasis': Homeostasis(max_update_norm=None)}
 
 _DEFAULTS = inspect.signature(neuroplastic_optimizer).parameters
 
@@ -115,7 +116,13 @@ def neuroplastic() -> dict[str, Any]:
 @variant(**CLASSIC, **KAPPA)
 def full_no_clip() -> dict[str, Any]:
   """The full arm without the norm clip of homeostasis."""
-  return dict(homeostasis=Homeostasis(max_update_norm=None))
+  return dict(NO_CLIP)
+
+
+@variant(**CLASSIC)
+def gradient_only_no_clip() -> dict[str, Any]:
+  """The published ablation without the norm clip of homeostasis."""
+  return dict(gradient_only=True, min_alpha=0.5, max_alpha=1.5, **NO_CLIP)
 
 
 @variant(**CLASSIC, **KAPPA)

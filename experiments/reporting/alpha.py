@@ -23,6 +23,7 @@ def draw(
   bounds: tuple[float, float],
   path: Path,
   title: str,
+  unit: str = 'epoch',
 ) -> None:
   """Draws six panels over epochs: means over seeds, of each epoch's last step.
 
@@ -33,6 +34,7 @@ def draw(
     bounds: α_min and α_max, the range of the histogram.
     path: the PNG to write; it appears whole.
     title: what stands above.
+    unit: what an epoch is called.
   """
   figure = Figure(figsize=(15, 8.4), layout='constrained')
   axes = figure.subplots(2, 3)
@@ -64,7 +66,7 @@ def draw(
     'controller multiplier',
   )
   for each in axes.flat:
-    each.set_xlabel('epoch')
+    each.set_xlabel(unit)
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
   figure.suptitle(title)
   pictures.save(figure, path, dpi=110)

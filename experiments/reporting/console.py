@@ -9,6 +9,7 @@ from experiments import optimizers
 from experiments.reporting import alpha
 from experiments.reporting import curves
 from experiments.reporting import overview
+from experiments.reporting import streams
 from experiments.reporting import tensorboard
 from experiments.reporting import terminal
 from experiments.training import run as runs
@@ -27,9 +28,14 @@ class Reporter(runs.Observer):
     config = run.config
     times = len(config.combinations)
     combinations = f', {times} combinations of numbers' if times > 1 else ''
+    length = _counted(config.length, config.unit)
+    stream, batch_size = '', config.batch_size
+    if run.tasks:
+      stream, batch_size = f'{config.stream}, ', run.tasks.batch_size
+      length += f' of {_counted(run.tasks.updates, "update")}'
     self._say(
-      f'{config.dataset}, {config.model}: {_counted(config.epochs, "epoch")}, '
-      f'batch {config.batch_size}, {_counted(config.seeds, "seed")}'
+      f'{stream}{config.dataset}, {config.model}: {length}, '
+      f'batch {batch_size}, {_counted(config.seeds, "seed")}'
       f'{combinations} → {run.workdir}'
     )
 
@@ -47,23 +53,25 @@ class Reporter(runs.Observer):
     self, run: runs.Run, arm: str, session: Session
   ) -> Iterator[runs.Progress]:
     """See the base class."""
-    epochs = run.config.epochs
+    epochs, done = run.config.length, session.done / session.steps
     with terminal.progress(
-      self._console, arm, session.done / session.steps, epochs
+      self._console, arm, done, epochs, run.config.unit
     ) as shown:
       yield _Progress(epochs, shown, _board(run, arm, session.history))
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
     drawn = ', '.join(_draw(run))
-    seconds = {
-      label: run.compile_seconds[variant.arm]
-      for label, variant in run.variants().items()
-      if variant.arm in run.compile_seconds
-    }
-    self._console.print(
-      terminal.results_table(run.results(), seconds, run.title)
-    )
+    if run.tasks:
+      table = streams.results_table(run.results(), run.title)
+    else:
+      seconds = {
+        label: run.compile_seconds[variant.arm]
+        for label, variant in run.variants().items()
+        if variant.arm in run.compile_seconds
+      }
+      table = terminal.results_table(run.results(), seconds, run.title)
+    self._console.print(table)
     self._say(f'metrics, results, {drawn} are in {run.workdir}')
 
   def _say(self, text: str) -> None:
@@ -125,25 +133,47 @@ def _draw(run: runs.Run) -> list[str]:
   """Draws all pictures of a run, and says which."""
   variants = run.variants()
   histories = {label: each.history for label, each in variants.items()}
+  if run.tasks:
+    drawn = streams.draw(histories, run.workdir, run.title)
+    return [*drawn, *_draw_alpha(run)]
   curves.draw(histories, run.workdir / 'curves.png', run.title)
-  drawn = ['curves.png']
+  drawn = _draw_alpha(run)
+  # Of the first arm that has an α.
+  for arm, history in run.histories.items():
+    if drawn and history.diagnostics.epochs:
+      drawn.insert(0, 'overview.png')
+      overview.draw(
+        run.histories,
+        arm,
+        _bounds(arm),
+        run.workdir / drawn[0],
+        run.title,
+      )
+      break
+  return ['curves.png', *drawn]
+
+
+def _draw_alpha(run: runs.Run) -> list[str]:
+  """Draws what α did in every arm that has one."""
   # Of a grid, α has too many pictures to be looked at.
   if len(run.config.combinations) > 1:
-    return drawn
+    return []
+  drawn = []
   for arm, history in run.histories.items():
-    bounds = optimizers.ARMS[arm].alpha_bounds
-    if not bounds or not history.diagnostics.epochs:
+    if not optimizers.ARMS[arm].alpha_bounds or not history.diagnostics.epochs:
       continue
-    if len(drawn) == 1:
-      drawn.append('overview.png')
-      overview.draw(
-        run.histories, arm, bounds, run.workdir / drawn[-1], run.title
-      )
     drawn.append(f'diagnostics/{arm}.png')
     alpha.draw(
       history.diagnostics,
-      bounds,
+      _bounds(arm),
       run.workdir / drawn[-1],
       f'{arm}: {run.title}',
+      run.config.unit,
     )
   return drawn
+
+
+def _bounds(arm: str) -> tuple[float, float]:
+  bounds = optimizers.ARMS[arm].alpha_bounds
+  assert bounds
+  return bounds

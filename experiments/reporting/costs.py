@@ -59,6 +59,28 @@ def looped(title: str, rows: Sequence[timing.LoopRow]) -> Table:
   return table
 
 
+def streamed(title: str, rows: Sequence[timing.StreamRow]) -> Table:
+  """The table of tasks of streams, beside ordinary training."""
+  table = Table(title=title)
+  table.add_column('stream', no_wrap=True)
+  for heading in (
+    *('updates', 'ordinary', 'stream', '÷ ordinary'),
+    *('measured', '÷ stream'),
+  ):
+    table.add_column(heading, justify='right', no_wrap=True)
+  for row in rows:
+    table.add_row(
+      row.name,
+      str(row.updates),
+      _time(row.plain_seconds),
+      _time(row.stream_seconds),
+      f'{row.ratio:.2f}',
+      _time(row.measured_seconds),
+      f'{row.measures_ratio:.2f}',
+    )
+  return table
+
+
 def _time(seconds: float) -> str:
   return f'{seconds:.2f} s' if seconds >= 1 else f'{1e3 * seconds:.2f} ms'
 

@@ -27,7 +27,7 @@ def draw(histories: Mapping[str, History], path: Path, title: str) -> None:
   left, right = figure.subplots(1, 2)
   accuracy(left, histories)
   for index, (arm, history) in enumerate(histories.items()):
-    _band(right, history['train_loss'][~history.diverged()], arm, index)
+    band(right, history['train_loss'][~history.diverged()], arm, index)
   right.set_ylabel('training loss (nats)')
   if any(np.any(h['train_loss'] > 0) for h in histories.values()):
     right.set_yscale('log')
@@ -41,7 +41,7 @@ def accuracy(axes: Axes, histories: Mapping[str, History]) -> None:
   for index, (arm, history) in enumerate(histories.items()):
     # An arm without a finite seed keeps its place in the legend.
     finite = ~history.diverged()
-    _band(axes, 100 * history['test_accuracy'][finite], arm, index)
+    band(axes, 100 * history['test_accuracy'][finite], arm, index)
   axes.set_ylabel('test accuracy (%)')
   _by_epoch(axes)
   legend = axes.legend(
@@ -58,15 +58,33 @@ def _by_epoch(axes: Axes) -> None:
   axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _band(axes: Axes, values: np.ndarray, label: str, index: int) -> None:
-  """The mean over trials, and their sd around it, in the style of an arm."""
+def band(
+  axes: Axes,
+  values: np.ndarray,
+  label: str,
+  index: int,
+  *,
+  places: np.ndarray | None = None,
+  marker: str = '.',
+) -> None:
+  """Draws the mean over trials, and their sd around it, in an arm's style.
+
+  Args:
+    axes: where.
+    values: [trials, n]; without any trial, nothing but the label is left.
+    label: of the arm.
+    index: of the arm, which decides its style.
+    places: [n], where the values stand; by default at 1, 2, …, n.
+    marker: of a value.
+  """
   colour = COLOURS[index % len(COLOURS)]
   style = STYLES[index % len(STYLES)]
-  epochs = 1 + np.arange(values.shape[1])
-  mean = values.mean(0) if len(values) else np.full(len(epochs), np.nan)
-  axes.plot(epochs, mean, style, color=colour, label=label, marker='.')
+  if places is None:
+    places = 1 + np.arange(values.shape[1])
+  mean = values.mean(0) if len(values) else np.full(len(places), np.nan)
+  axes.plot(places, mean, style, color=colour, label=label, marker=marker)
   if len(values) > 1:
     sd = values.std(0, ddof=1)
     axes.fill_between(
-      epochs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0
+      places, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0
     )

@@ -17,7 +17,6 @@ from experiments.training import files
 from experiments.training.diagnostics import Diagnostics
 from experiments.training.diagnostics import HISTOGRAM
 from experiments.training.records import History
-from experiments.training.records import METRICS
 
 _PREFIX = 'events.out.tfevents.'
 
@@ -69,7 +68,9 @@ class Events:
     # A viewer that is looking forgets the events that are replaced.
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     yield event_pb2.Event(wall_time=now, step=1, session_log=start)
-    seconds = history['train_seconds'] + history['test_seconds']
+    seconds = np.sum(
+      [history[x] for x in history.names if x.endswith('_seconds')], axis=0
+    )
     for epoch in range(1, history.epochs + 1):
       # As if the epochs had come one right after the other, up to now.
       wall_time = now - float(np.sum(seconds[trial, epoch:]))
@@ -92,7 +93,7 @@ class Events:
     """All that an epoch measured of a trial, as one event."""
     values = [
       summary.scalar(name.replace('_', '/', 1), history[name][trial, epoch - 1])
-      for name in METRICS
+      for name in history.names
     ]
     # An arm may have none.
     if history.diagnostics.epochs >= epoch:

@@ -25,9 +25,16 @@ class ArmProgress:
   """Shows how far an arm is: a bar on a terminal, lines elsewhere."""
 
   def __init__(
-    self, console: Console, arm: str, epochs: int, bar: Progress, task: TaskID
+    self,
+    console: Console,
+    arm: str,
+    epochs: int,
+    bar: Progress,
+    task: TaskID,
+    unit: str = 'epoch',
   ) -> None:
     self._console, self._arm, self._epochs = console, arm, epochs
+    self._unit = unit
     self._bar, self._task = bar, task
     self._last_line = time.monotonic()
 
@@ -46,9 +53,10 @@ class ArmProgress:
     self._last_line = now
     left = '' if seconds_left is None else f', {duration(seconds_left)} left'
     epoch, update = divmod(done, steps)
-    where = f'epoch {epoch + 1}/{self._epochs}, update {update}/{steps}'
+    unit = self._unit
+    where = f'{unit} {epoch + 1}/{self._epochs}, update {update}/{steps}'
     if not update:
-      where = f'epoch {epoch}/{self._epochs}, evaluating'
+      where = f'{unit} {epoch}/{self._epochs}, evaluating'
     self._line(where + left)
 
   def epoch(self, history: History) -> None:
@@ -57,7 +65,7 @@ class ArmProgress:
     self._bar.update(self._task, completed=history.epochs, text=text)
     if not self._console.is_terminal:
       self._last_line = time.monotonic()
-      self._line(f'epoch {history.epochs}/{self._epochs}, {text}')
+      self._line(f'{self._unit} {history.epochs}/{self._epochs}, {text}')
 
   def _line(self, text: str) -> None:
     self._console.print(f'{self._arm}: {text}', soft_wrap=True)
@@ -65,7 +73,7 @@ class ArmProgress:
 
 @contextlib.contextmanager
 def progress(
-  console: Console, arm: str, done: float, epochs: int
+  console: Console, arm: str, done: float, epochs: int, unit: str = 'epoch'
 ) -> Iterator[ArmProgress]:
   """Shows an arm's progress on a console.
 
@@ -74,6 +82,7 @@ def progress(
     arm: the arm's name.
     done: epochs done before, maybe in part.
     epochs: epochs in all.
+    unit: what they are called.
 
   Yields:
     What to call as training goes on.
@@ -82,7 +91,7 @@ def progress(
     TextColumn('{task.description}'),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn('epochs, {task.fields[text]}'),
+    TextColumn(f'{unit}s, {{task.fields[text]}}'),
     TimeRemainingColumn(),
   )
   with Progress(
@@ -90,7 +99,7 @@ def progress(
   ) as bar:
     task = bar.add_task(arm, total=epochs, text='…')
     bar.update(task, completed=done)
-    yield ArmProgress(console, arm, epochs, bar, task)
+    yield ArmProgress(console, arm, epochs, bar, task, unit)
 
 
 def duration(seconds: float) -> str:
@@ -107,11 +116,19 @@ def _epoch_text(history: History) -> str:
   seconds = f'{history["train_seconds"][0, -1]:.2f} s'
   if diverged.all():
     return f'all diverged, {seconds}'
-  loss = history['train_loss'][~diverged, -1]
-  accuracy = history['test_accuracy'][~diverged, -1]
+  online = 'online_loss' in history.names
+  loss, accuracy = (
+    history[name][~diverged, -1]
+    for name in (
+      ('online_loss', 'online_accuracy')
+      if online
+      else ('train_loss', 'test_accuracy')
+    )
+  )
+  train, test = ('online', 'online') if online else ('train', 'test')
   text = (
-    f'train loss {np.mean(loss):.4f}, '
-    f'test accuracy {percent(np.mean(accuracy), _sd(accuracy))}, {seconds}'
+    f'{train} loss {np.mean(loss):.4f}, '
+    f'{test} accuracy {percent(np.mean(accuracy), _sd(accuracy))}, {seconds}'
   )
   return text + (f', {diverged.sum()} diverged' if diverged.any() else '')
 
@@ -157,9 +174,6 @@ def results_table(
   table.add_column('status')
   for arm, result in results.items():
     seconds = result['epoch_train_seconds']
-    status = result['status']
-    if result['diverged_seeds']:
-      status += f' (seeds {", ".join(map(str, result["diverged_seeds"]))})'
     table.add_row(
       arm,
       f'{result["learning_rate"]:g}',
@@ -167,6 +181,14 @@ def results_table(
       percent(result['mean'], result['sd']),
       '–' if seconds is None else f'{seconds:.3f} s',
       f'{compile_seconds[arm]:.1f} s' if arm in compile_seconds else '–',
-      status,
+      status(result),
     )
   return table
+
+
+def status(result: Mapping[str, Any]) -> str:
+  """How an arm ended, with the seeds that diverged."""
+  if not result['diverged_seeds']:
+    return result['status']
+  seeds = ', '.join(map(str, result['diverged_seeds']))
+  return f'{result["status"]} (seeds {seeds})'

@@ -4,9 +4,11 @@ import dataclasses
 
 from experiments.studies.declarations import Condition
 from experiments.studies.declarations import DEFAULT
+from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
 from experiments.studies.declarations import Tuning
+from experiments.studies.tuner import Budget
 
 CONTROLS = (
   *('gradient_only_same_range', 'unit_mean', 'mean_of_gradient_only'),
@@ -42,6 +44,16 @@ SCOPES = (
   'gain_adam_classifier',
 )
 
+# α without what the norm clip hides, and the controls of the same.
+NO_CLIP = (
+  *('full_no_clip', 'gradient_only_no_clip', 'memory_only_no_clip'),
+  *('unit_rms_no_clip', 'unit_mean_no_clip', 'shuffled_no_clip'),
+)
+STREAM_ARMS = (
+  *('full', 'gradient_only', *NO_CLIP, 'unit_rms', 'unit_mean', 'shuffled'),
+  *('sgd', 'sgdm', 'adam', 'adamw'),
+)
+
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
 _FASHION_10 = dataclasses.replace(_FASHION, fraction=0.1)
@@ -49,6 +61,24 @@ _MNIST = Task('mnist', 'mlp')
 # As published: ten epochs of all training images.
 _PUBLISHED = dataclasses.replace(_MNIST, held_out=False)
 _CIFAR10 = Task('cifar10', 'cnn', fraction=0.1, held_out=False)
+
+_STREAMS = {
+  name: on_stream(name, dataset)
+  for name, dataset in (
+    ('permuted_labels', 'fashion_mnist'),
+    ('permuted_inputs', 'fashion_mnist'),
+    ('random_labels', 'fashion_mnist'),
+    ('split', 'mnist'),
+    ('split_heads', 'mnist'),
+  )
+}
+# Tuned on the first tasks; a split on all, in other orders of the classes.
+_TUNED_STREAMS = {
+  name: task
+  if name.startswith('split')
+  else dataclasses.replace(task, tasks=10)
+  for name, task in _STREAMS.items()
+}
 
 # Tuned once; a condition takes the numbers of the nearer of the two.
 _TUNING_10 = Tuning({'fashion_mnist_10': _FASHION_10}, ALL_ARMS)
@@ -140,6 +170,39 @@ STUDIES = {
         *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
       ),
       (Condition('fashion_mnist_10', _FASHION_10, rulesets=(DEFAULT,)),),
+    ),
+    Study(
+      'streams',
+      STREAM_ARMS,
+      (
+        *(
+          Condition(name, task, tuned_on=name)
+          for name, task in _STREAMS.items()
+        ),
+        # With layer norm, and with a new network for every task.
+        *(
+          Condition(
+            f'{name}_{what}',
+            dataclasses.replace(_STREAMS[name], **change),
+            rulesets=(DEFAULT,),
+            arms=arms,
+          )
+          for name, norm in (
+            *((each, 'mlp_norm') for each in list(_STREAMS)[:3]),
+            *((each, 'mlp_wide_norm') for each in list(_STREAMS)[3:]),
+          )
+          for what, change, arms in (
+            ('norm', {'model': norm}, ('gradient_only', 'adamw')),
+            ('restarted', {'restart': True}, ('gradient_only', 'adam')),
+          )
+        ),
+      ),
+      Tuning(
+        _TUNED_STREAMS,
+        STREAM_ARMS,
+        Budget(rates=5, trials=8, rounds=1, finalists=1, seeds=1),
+      ),
+      seeds=5,
     ),
   )
 }

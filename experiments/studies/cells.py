@@ -91,6 +91,10 @@ class Outcome:
     seconds: what the cell took, compilation included.
     alpha: what α did at the last update of each epoch, as `Diagnostics.summary`
       gives it; None if the arm has none, or if the test set was not read.
+    measures: of a stream, by name, a value for each training and task; None
+      where it is not finite.
+    evaluations: of a split, of each training, as `History.evaluations`; None
+      if the test set was not read.
   """
 
   curves: dict[str, list[list[float | None]]]
@@ -100,6 +104,8 @@ class Outcome:
   epoch_seconds: list[float]
   seconds: float
   alpha: dict[str, Any] | None = None
+  measures: dict[str, list[list[float | None]]] | None = None
+  evaluations: list[Any] | None = None
 
   def scores(self, seeds: int) -> np.ndarray:
     """The last validation accuracies, [trials, seeds]; -∞ if diverged."""

@@ -13,10 +13,14 @@ import numpy as np
 from experiments import data
 from experiments import models
 from experiments import optimizers
+from experiments.data import streams
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.training import engine
 from experiments.training import mapping
+from experiments.training import stream_engine
+from experiments.training import stream_records
+from experiments.training import tasks
 from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
@@ -49,8 +53,10 @@ def compute(
   part = training_part(cell, dataset)
   session = make_session(cell, part)
   session.compile(quick() if cell.task.quick else None)
-  for _ in range(cell.task.epochs):
+  for _ in range(cell.task.length):
     session.train_epoch(pause)
+  if cell.task.stream:
+    return _of_stream(cell, session, start)
   tested = None
   if cell.tests:
     pixels = engine.to_device(
@@ -78,8 +84,41 @@ def compute(
   )
 
 
+def _of_stream(cell: Cell, session: Session, start: float) -> Outcome:
+  """What came of a stream. It was evaluated while it was learned."""
+  history = session.history
+  found = stream_records.measured(history)
+  score = found.get('average_accuracy')
+  if score is None:
+    # After each task, the online accuracy of all tasks so far.
+    online = found[stream_engine.ONLINE_ACCURACY]
+    score = np.cumsum(online, axis=1) / (1 + np.arange(online.shape[1]))
+  curves = {'train_loss': _finite(history[stream_engine.ONLINE_LOSS])}
+  if not cell.tests:
+    curves['validation_accuracy'] = _finite(score)
+  return Outcome(
+    curves=curves,
+    test_accuracy=score[:, -1].tolist() if cell.tests else None,
+    diverged=history.diverged().tolist(),
+    steps_per_epoch=session.steps,
+    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
+    seconds=time.perf_counter() - start,
+    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
+    measures={
+      name: _finite(values)
+      for name, values in found.items()
+      if not name.endswith('_seconds')
+    },
+    evaluations=history.evaluations.tolist()
+    if cell.tests and history.evaluations.size
+    else None,
+  )
+
+
 def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
   """What a cell trains on and, in place of the test set, watches."""
+  if cell.task.stream and cell.tests:
+    return dataset
   if cell.task.held_out or not cell.tests:
     return data.validation(dataset)
   return dataclasses.replace(
@@ -92,13 +131,27 @@ def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
 def make_session(cell: Cell, part: data.Dataset) -> Session:
   """The training of a cell, before its first update."""
   task = cell.task
+  feed = None
+  if task.stream:
+    feed = tasks.make_tasks(
+      streams.STREAMS[task.stream],
+      part,
+      count=task.tasks,
+      updates=task.updates,
+      batch_size=task.batch_size,
+    )
   by_seed = trials.make_trials(
-    part, cell.seeds, fraction=task.fraction, label_noise=task.label_noise
+    part,
+    cell.seeds,
+    fraction=task.fraction,
+    label_noise=task.label_noise,
+    images=feed.images if feed else None,
   )
   examples = by_seed.labels.shape[1]
+  steps = math.ceil(examples / min(examples, task.batch_size))
   setting = optimizers.Setting(
-    steps_per_epoch=math.ceil(examples / min(examples, task.batch_size)),
-    epochs=task.epochs,
+    steps_per_epoch=feed.updates if feed else steps,
+    epochs=task.length,
     warmup_epochs=task.warmup_epochs,
   )
   trainer = wiring.trainer(
@@ -110,6 +163,8 @@ def make_session(cell: Cell, part: data.Dataset) -> Session:
     schedule=task.schedule,
     diagnosed=cell.tests,
     lanes=1 if jax.default_backend() == 'cpu' else None,
+    tasks=feed,
+    restart=task.restart,
   )
   pixels = mapping.share(engine.to_device(part), cell.size)
   return Session(trainer, by_seed.combined(cell.trials), pixels)

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments import data
 from experiments import optimizers
+from experiments.data import streams
 from experiments.studies.tuner import Budget
 
 DEFAULT, TUNED = 'default', 'tuned'
@@ -38,6 +39,13 @@ class Task:
       part, as published runs do, and have no curve. Tuning always leaves it
       out.
     quick: whether the compiler hurries, for code that hardly runs.
+    stream: the name of a stream; '' for ordinary training. Then no validation
+      part is left out of reported runs, and what is tuned and compared is the
+      online accuracy of all tasks or, where classes are split, the average
+      accuracy after the last task.
+    tasks: how many it has, instead of epochs.
+    updates: of each of them; None for what the stream says.
+    restart: whether every task begins with a new network.
   """
 
   dataset: str
@@ -50,6 +58,41 @@ class Task:
   schedule: str = 'constant'
   held_out: bool = True
   quick: bool = False
+  stream: str = ''
+  tasks: int = 0
+  updates: int | None = None
+  restart: bool = False
+
+  @property
+  def length(self) -> int:
+    """How many epochs, or tasks of a stream, it has."""
+    return self.tasks if self.stream else self.epochs
+
+
+def on_stream(
+  name: str, dataset: str, *, model: str | None = None, restart: bool = False
+) -> Task:
+  """A task that is a stream, as published.
+
+  Args:
+    name: of the stream.
+    dataset: its name.
+    model: its name; None for that of the stream.
+    restart: see `Task`.
+
+  Returns:
+    The task.
+  """
+  stream = streams.STREAMS[name]
+  return Task(
+    dataset,
+    model or stream.model,
+    batch_size=stream.batch_size,
+    held_out=False,
+    stream=name,
+    tasks=stream.tasks,
+    restart=restart,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +120,10 @@ class Condition:
   @property
   def chance(self) -> float:
     """The accuracy of guessing, a fraction."""
-    return 1 / data.spec(self.task.dataset).num_classes
+    classes = data.spec(self.task.dataset).num_classes
+    if self.task.stream and streams.STREAMS[self.task.stream].heads:
+      classes //= self.task.tasks
+    return 1 / classes
 
   def defaults(self, arm: str) -> dict[str, float]:
     """The numbers of an arm under the default ruleset."""
@@ -175,6 +221,10 @@ def smoke(study: Study) -> Study:
   """
 
   def small(task: Task) -> Task:
+    if task.stream:
+      return dataclasses.replace(
+        task, dataset='digits', tasks=2, updates=30, quick=True
+      )
     return dataclasses.replace(
       task,
       dataset='digits',
@@ -189,9 +239,14 @@ def smoke(study: Study) -> Study:
     dataclasses.replace(each, task=small(each.task), seeds=_SMOKE_SEEDS)
     for each in study.conditions[:_SMOKE_CONDITIONS]
   )
+  needed = {each.tuned_on for each in conditions}
   tuning = study.tuning and dataclasses.replace(
     study.tuning,
-    tasks={name: small(task) for name, task in study.tuning.tasks.items()},
+    tasks={
+      name: small(task)
+      for name, task in study.tuning.tasks.items()
+      if name in needed
+    },
     budget=_SMOKE_BUDGET,
   )
   return dataclasses.replace(study, conditions=conditions, tuning=tuning)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 import math
 
 from experiments import data
+from experiments.data import streams
 from experiments.studies import computing
 from experiments.studies.cells import Cell
 from experiments.studies.declarations import Task
 from experiments.studies.plan import Item
+from experiments.training import tasks
 
 # With an α it is among the arms whose updates take longest.
 _MEASURED = 'full'
@@ -75,6 +77,19 @@ class Estimate:
     task = item.task
     key = (task.dataset, task.model, task.batch_size)
     update, compile_ = self._measured.get(key, (0.0, 0.0))
-    images = task.fraction * len(self._load(task.dataset).train_labels)
-    steps = math.ceil(images / task.batch_size)
-    return compile_ + item.size * task.epochs * steps * update
+    return compile_ + item.size * task.length * self._steps(task) * update
+
+  def _steps(self, task: Task) -> int:
+    """The updates of an epoch, or of a task of a stream."""
+    dataset = self._load(task.dataset)
+    if task.stream:
+      stream = streams.STREAMS[task.stream]
+      return tasks.make_tasks(
+        stream,
+        dataset,
+        count=task.tasks,
+        updates=task.updates,
+        batch_size=task.batch_size,
+      ).updates
+    images = task.fraction * len(dataset.train_labels)
+    return math.ceil(images / task.batch_size)

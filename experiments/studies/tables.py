@@ -1,6 +1,6 @@
 """The tables of a study; `results.csv` and `trials.csv` are made here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import json
 import math
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments import optimizers
 from experiments.studies import comparisons
+from experiments.studies import learned
 from experiments.studies import results
 from experiments.studies import series
 from experiments.studies import speeds
@@ -47,13 +48,16 @@ def write(workdir: Path, plan: Plan, speeds_: Speeds | None = None) -> None:
       that the cells themselves took.
   """
   found = list(result_rows(plan, speeds_))
-  for name, columns, rows in (
+  tables: list[tuple[str, Sequence[str], Iterable[Mapping[str, Any]]]] = [
     (TRIALS, TRIAL_COLUMNS, trial_rows(plan)),
     (RESULTS, RESULT_COLUMNS, found),
     (COMPARISONS, comparisons.COLUMNS, comparison_rows(plan, found)),
     (CURVES, series.CURVE_COLUMNS, series.curve_rows(plan)),
     (ALPHA, series.ALPHA_COLUMNS, series.alpha_rows(plan)),
-  ):
+  ]
+  if any(each.task.stream for each in plan.study.conditions):
+    tables += learned.tables(plan)
+  for name, columns, rows in tables:
     files.write_table(workdir / name, columns, rows)
 
 

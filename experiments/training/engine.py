@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from flax import nnx
 import jax
@@ -22,6 +22,11 @@ from experiments.data import Dataset
 from experiments.data import Spec
 from experiments.training import keys
 from experiments.training import mapping
+from experiments.training.feeds import Batch
+from experiments.training.feeds import Epochs
+from experiments.training.feeds import Feed
+from experiments.training.feeds import Pixels
+from experiments.training.records import METRICS
 from experiments.training.trials import Trial
 from experiments.training.trials import Trials
 from neuroplastic_optax import get_diagnostics
@@ -35,20 +40,6 @@ MakeOptimizer = Callable[
 _RECOMPUTED_BATCHES = 64
 
 
-class Pixels(NamedTuple):
-  """The data, on the device; all trials share it.
-
-  Attributes:
-    train_images: uint8 [N, h, w, c].
-    test_images: uint8 [m, h, w, c].
-    test_labels: int32 [m].
-  """
-
-  train_images: jax.Array
-  test_images: jax.Array
-  test_labels: jax.Array
-
-
 class TrainState(NamedTuple):
   """All that changes while a trial runs.
 
@@ -59,6 +50,7 @@ class TrainState(NamedTuple):
     opt_state: the optimizer's state.
     loss: the sum over the examples of this epoch so far, float32.
     correct: how many of them were classified correctly, int32.
+    readings: what else is measured of this epoch; empty for most trainings.
   """
 
   step: jax.Array
@@ -67,6 +59,37 @@ class TrainState(NamedTuple):
   opt_state: optax.OptState
   loss: jax.Array
   correct: jax.Array
+  readings: Any = ()
+
+
+class Learned(NamedTuple):
+  """What comes of an update.
+
+  Attributes:
+    state: after it.
+    loss: on its batch, before it; float32 [].
+    loss_fn: the same of any parameters, with the same dropout.
+  """
+
+  state: TrainState
+  loss: jax.Array
+  loss_fn: Callable[[Any], jax.Array]
+
+
+class Place(NamedTuple):
+  """Where an update stands.
+
+  Attributes:
+    trial: whose it is.
+    pixels: the data.
+    plan: what the feed drew.
+    at: how many updates came before it, int32 [].
+  """
+
+  trial: Trial
+  pixels: Pixels
+  plan: Any
+  at: jax.Array
 
 
 class Sums(NamedTuple):
@@ -102,26 +125,47 @@ def to_device(dataset: Dataset) -> Pixels:
   )
 
 
+def answers(logits: jax.Array, allowed: jax.Array | None) -> jax.Array:
+  """The logits, [..., classes], without those that may not be answered."""
+  if allowed is None:
+    return logits
+  return jnp.where(allowed, logits, -jnp.inf)
+
+
 def descend(
   loss_fn: Callable[[Any], tuple[jax.Array, Any]],
   optimizer: optax.GradientTransformation,
   params: Any,
   opt_state: optax.OptState,
+  *,
+  new_task: jax.typing.ArrayLike = False,
 ) -> tuple[Any, optax.OptState, jax.Array, Any]:
   """One update of some parameters.
+
+  An optimizer that takes extra arguments is given `value`, `grad`, `value_fn`
+  (the loss on the batch, of any parameters) and `new_task`.
 
   Args:
     loss_fn: of the parameters, the loss and whatever else comes of it.
     optimizer: what makes the update.
     params: the parameters.
     opt_state: the optimizer's state.
+    new_task: bool [], whether a new task begins with this update.
 
   Returns:
     The new parameters and state; the loss, and what else came of it, at the
     old ones.
   """
   (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
-  updates, opt_state = optimizer.update(gradient, opt_state, params)
+  updates, opt_state = optax.with_extra_args_support(optimizer).update(
+    gradient,
+    opt_state,
+    params,
+    value=loss,
+    grad=gradient,
+    value_fn=lambda params: loss_fn(params)[0],
+    new_task=jnp.asarray(new_task),
+  )
   return optax.apply_updates(params, updates), opt_state, loss, aux
 
 
@@ -153,6 +197,14 @@ class Trainer:
   eval_params: Callable[[optax.OptState, Any], Any] | None = None
   eval_batch_size: int = 1000
 
+  # Of what is recorded of an epoch, besides how long it took.
+  metrics: ClassVar[tuple[str, ...]] = METRICS
+
+  @functools.cached_property
+  def feed(self) -> Feed:
+    """What gives each update its batch."""
+    return Epochs(self.batch_size)
+
   @functools.cached_property
   def _graphdef(self) -> Any:
     abstract = nnx.eval_shape(lambda: self._model(jax.random.key(0)))
@@ -170,8 +222,7 @@ class Trainer:
 
   def steps(self, trials: Trials) -> int:
     """How many updates an epoch has."""
-    count = trials.indices.shape[-1]
-    return math.ceil(count / min(count, self.batch_size))
+    return self.feed.steps(trials)
 
   def batches(self, pixels: Pixels) -> int:
     """How many batches the test set has."""
@@ -200,7 +251,9 @@ class Trainer:
     Returns:
       The state after them.
     """
-    return self._map(self._update)(state, trials, pixels=pixels, n=n)
+    return self._map(self._update)(
+      state, trials, pixels=pixels, n=n, **self._in_step(state)
+    )
 
   def close(
     self, state: TrainState, trials: Trials, pixels: Pixels
@@ -216,7 +269,9 @@ class Trainer:
       The state after it; and what `get_diagnostics` says of the update, with a
       leading axis of trials, or None where there is no `make_diagnosed`.
     """
-    return self._map(self._close)(state, trials, pixels=pixels)
+    return self._map(self._close)(
+      state, trials, pixels=pixels, **self._in_step(state)
+    )
 
   def evaluated_at(
     self, state: TrainState, trials: Trials, pixels: Pixels
@@ -270,48 +325,127 @@ class Trainer:
     evaluate = self._map(self._evaluate)
     return evaluate(sums, state, pixels=pixels, first=first, n=n)
 
+  def readings(self, state: TrainState) -> Any:
+    """What is recorded of an epoch that has ended, on the device."""
+    return state.loss, state.correct, state.readings
+
+  def measured(self, readings: Any, trials: Trials) -> dict[str, Any]:
+    """What is recorded of an epoch, by name; of `metrics`, or `evaluations`.
+
+    Args:
+      readings: what `readings` gave, on the host.
+      trials: the trials.
+
+    Returns:
+      Of each metric a number for each trial.
+    """
+    loss, correct, _ = readings
+    found = means(Sums(loss, correct), self.feed.examples(trials))
+    return {'train_loss': found.loss, 'train_accuracy': found.accuracy}
+
   def _map(self, function: Callable[..., Any]) -> Callable[..., Any]:
     return mapping.over_trials(function, self.lanes)
 
+  def _in_step(self, state: TrainState) -> dict[str, jax.Array]:
+    """What the trials share of their states; they do the same at a time."""
+    del state
+    return {}
+
   def init_one(self, trial: Trial) -> TrainState:
     """The state of one trial before its first update."""
-    model = self._model(keys.key(trial.seed, keys.INIT))
-    params = nnx.state(model, nnx.Param)
+    params, batch_stats, opt_state = self.network(
+      keys.key(trial.seed, keys.INIT), trial
+    )
     return TrainState(
       step=jnp.zeros([], jnp.int32),
       params=params,
-      batch_stats=nnx.state(model, nnx.BatchStat),
-      opt_state=self.make_optimizer(trial.numbers).init(params),
+      batch_stats=batch_stats,
+      opt_state=opt_state,
       loss=jnp.zeros([], jnp.float32),
       correct=jnp.zeros([], jnp.int32),
     )
 
+  def network(self, key: jax.Array, trial: Trial) -> tuple[Any, Any, Any]:
+    """Parameters, batch statistics and the optimizer's state, all new."""
+    model = self._model(key)
+    params = nnx.state(model, nnx.Param)
+    opt_state = self.make_optimizer(trial.numbers).init(params)
+    return params, nnx.state(model, nnx.BatchStat), opt_state
+
+  def batch(self, chosen: jax.Array, trial: Trial, pixels: Pixels) -> Batch:
+    """In ordinary training, the batch of some examples, int32 [b]."""
+    return Epochs(self.batch_size).of(chosen, trial, pixels)
+
   def step(
     self,
     state: TrainState,
-    batch: jax.Array,
+    batch: Batch,
     *,
     trial: Trial,
-    pixels: Pixels,
     diagnose: bool = False,
   ) -> TrainState:
     """One update of one trial.
 
     Args:
       state: before it.
-      batch: int32 [b], which of the trial's examples.
+      batch: what it learns from.
       trial: the trial.
-      pixels: the data.
       diagnose: whether `make_diagnosed` makes the update.
 
     Returns:
       The state after it.
     """
+    return self.learned(state, batch, trial=trial, diagnose=diagnose).state
+
+  def learned(
+    self,
+    state: TrainState,
+    batch: Batch,
+    *,
+    trial: Trial,
+    diagnose: bool = False,
+  ) -> Learned:
+    """One update of one trial, and the loss that it was made for.
+
+    Args:
+      state: before it.
+      batch: what it learns from.
+      trial: the trial.
+      diagnose: whether `make_diagnosed` makes the update.
+
+    Returns:
+      The state after it, the loss before it, and the loss as a function.
+    """
+    loss_fn = self._objective(state, batch, trial)
+    make_optimizer = self.make_optimizer
+    if diagnose and self.make_diagnosed:
+      make_optimizer = self.make_diagnosed
+    params, opt_state, loss, (batch_stats, correct) = descend(
+      loss_fn,
+      make_optimizer(trial.numbers),
+      state.params,
+      state.opt_state,
+      new_task=batch.new_task,
+    )
+    state = TrainState(
+      state.step + 1,
+      params,
+      batch_stats,
+      opt_state,
+      state.loss + loss * len(batch.labels),
+      state.correct + correct,
+      state.readings,
+    )
+    return Learned(state, loss, lambda params: loss_fn(params)[0])
+
+  def _objective(
+    self, state: TrainState, batch: Batch, trial: Trial
+  ) -> Callable[[Any], tuple[jax.Array, Any]]:
+    """The loss on a batch, as a function of the parameters; see `descend`."""
     draw = lambda stream: jax.random.fold_in(
       keys.key(trial.seed, stream), state.step
     )
-    images = pixels.train_images[trial.indices[batch]]
-    labels = trial.labels[batch]
+    images = batch.images
     if self.spec.augment:
       images = augmentation.random_crop_flip(draw(keys.AUGMENT), images)
     inputs = self._inputs(images)
@@ -319,72 +453,83 @@ class Trainer:
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
       model = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
       logits = model(inputs, train=True, key=draw(keys.DROPOUT))
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-      correct = jnp.sum(jnp.argmax(logits, -1) == labels)
+      logits = answers(logits, batch.allowed)
+      losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits, batch.labels
+      )
+      correct = jnp.sum(jnp.argmax(logits, -1) == batch.labels)
       return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), correct)
 
-    make_optimizer = self.make_optimizer
-    if diagnose and self.make_diagnosed:
-      make_optimizer = self.make_diagnosed
-    params, opt_state, loss, (batch_stats, correct) = descend(
-      loss_fn, make_optimizer(trial.numbers), state.params, state.opt_state
-    )
-    return TrainState(
-      state.step + 1,
-      params,
-      batch_stats,
-      opt_state,
-      state.loss + loss * len(batch),
-      state.correct + correct,
-    )
+    return loss_fn
 
   def _batch_size(self, trial: Trial) -> int:
     return min(len(trial.indices), self.batch_size)
 
-  def _order(self, state: TrainState, trial: Trial) -> jax.Array:
-    """The order of the examples in the epoch under way."""
-    epoch = state.step // self.steps(trial)
-    key = jax.random.fold_in(keys.key(trial.seed, keys.ORDER), epoch)
-    return jax.random.permutation(key, len(trial.indices))
-
-  def _begun(self, state: TrainState, trial: Trial) -> TrainState:
+  def _begun(
+    self, state: TrainState, trial: Trial, first: jax.Array
+  ) -> TrainState:
     """The state, with the sums of the epoch before forgotten."""
-    new = state.step % self.steps(trial) == 0
+    new = first % self.steps(trial) == 0
     return state._replace(
       loss=jnp.where(new, jnp.zeros_like(state.loss), state.loss),
       correct=jnp.where(new, jnp.zeros_like(state.correct), state.correct),
     )
 
   def _update(
-    self, state: TrainState, trial: Trial, *, pixels: Pixels, n: jax.Array
+    self,
+    state: TrainState,
+    trial: Trial,
+    *,
+    pixels: Pixels,
+    n: jax.Array,
+    first: jax.Array | None = None,
   ) -> TrainState:
-    order, size = self._order(state, trial), self._batch_size(trial)
+    at = state.step if first is None else first
+    plan = self.feed.plan(trial, pixels, at)
 
-    def step(_: jax.Array, state: TrainState) -> TrainState:
-      first = state.step % self.steps(trial) * size
-      batch = jax.lax.dynamic_slice_in_dim(order, first, size)
-      return self.step(state, batch, trial=trial, pixels=pixels)
+    def step(
+      i: jax.Array, carried: tuple[TrainState, Any]
+    ) -> tuple[TrainState, Any]:
+      state, plan = carried
+      batch, plan = self.feed.batch(plan, trial, pixels, at + i)
+      place = Place(trial, pixels, plan, at + i)
+      return self._advanced(state, batch, place, diagnose=False), plan
 
-    return jax.lax.fori_loop(0, n, step, self._begun(state, trial))
+    begun = self._begun(state, trial, at)
+    return jax.lax.fori_loop(0, n, step, (begun, plan))[0]
 
   def _close(
-    self, state: TrainState, trial: Trial, *, pixels: Pixels
+    self,
+    state: TrainState,
+    trial: Trial,
+    *,
+    pixels: Pixels,
+    first: jax.Array | None = None,
   ) -> tuple[TrainState, dict[str, Any] | None]:
-    first = (self.steps(trial) - 1) * self._batch_size(trial)
-    batch = self._order(state, trial)[first:]
-    state = self.step(
-      self._begun(state, trial),
-      batch,
-      trial=trial,
-      pixels=pixels,
-      diagnose=True,
-    )
+    at = state.step if first is None else first
+    plan = self.feed.plan(trial, pixels, at)
+    batch, plan = self.feed.last(plan, trial, pixels, at)
+    place = Place(trial, pixels, plan, at)
+    state = self._begun(state, trial, at)
+    state = self._advanced(state, batch, place, diagnose=True)
+    state = self._ended(state, place)
     if not self.make_diagnosed:
       return state, None
     diagnostics = get_diagnostics(state.opt_state)
     # What is carried from update to update has none.
     opt_state = optax.tree.set(state.opt_state, diagnostics=None)
     return state._replace(opt_state=opt_state), diagnostics
+
+  def _advanced(
+    self, state: TrainState, batch: Batch, place: Place, *, diagnose: bool
+  ) -> TrainState:
+    """The state after an update, with what is measured of it."""
+    return self.step(state, batch, trial=place.trial, diagnose=diagnose)
+
+  def _ended(self, state: TrainState, place: Place) -> TrainState:
+    """The state after an epoch, with what is measured of it."""
+    del place
+    return state
 
   def _evaluated_at(
     self, state: TrainState, trial: Trial, *, pixels: Pixels

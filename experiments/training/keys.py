@@ -3,7 +3,7 @@
 import jax
 
 # A number must not change, or be used for something else.
-INIT, ORDER, DROPOUT, AUGMENT, SUBSET, NOISE = range(6)
+INIT, ORDER, DROPOUT, AUGMENT, SUBSET, NOISE, CHANGE, EVALUATED = range(8)
 
 
 def key(seed: jax.typing.ArrayLike, stream: int) -> jax.Array:

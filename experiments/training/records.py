@@ -22,35 +22,68 @@ METRICS = (
 )
 
 
-class History:
-  """The metrics of one arm so far: for each, an array [trials, epochs]."""
+_LOSSES = ('train_loss', 'test_loss', 'online_loss', 'weight_norm')
 
-  def __init__(self, trials: int) -> None:
-    self._values = {name: np.empty((trials, 0)) for name in METRICS}
+
+class History:
+  """The metrics of one arm so far: for each, an array [trials, epochs].
+
+  Attributes:
+    diagnostics: what the optimizer's say.
+    evaluations: of a split [trials, tasks, evaluations, tasks], accuracies;
+      else without any.
+  """
+
+  def __init__(self, trials: int, names: Sequence[str] = METRICS) -> None:
+    """A history without epochs.
+
+    Args:
+      trials: how many.
+      names: of the metrics.
+    """
+    self._values = {name: np.empty((trials, 0)) for name in names}
     self.diagnostics = Diagnostics()
+    self.evaluations = np.empty((trials, 0, 0, 0))
     # Of the epoch under way: how long it took so far.
     self.seconds = 0.0
     # How many updates the state has seen that is saved beside it.
     self.updates = 0
 
   @property
+  def names(self) -> tuple[str, ...]:
+    """The metrics."""
+    return tuple(self._values)
+
+  @property
   def epochs(self) -> int:
     """How many epochs are recorded."""
-    return self['train_loss'].shape[1]
+    return next(iter(self._values.values())).shape[1]
 
   def __getitem__(self, name: str) -> np.ndarray:
     return self._values[name]
 
-  def append(self, **metrics: Any) -> None:
-    """Adds an epoch: of every metric a number, or one for each trial."""
+  def append(
+    self, evaluations: np.ndarray | None = None, **metrics: Any
+  ) -> None:
+    """Adds an epoch.
+
+    Args:
+      evaluations: of a split, [trials, evaluations, tasks].
+      **metrics: of each a number, or one for each trial.
+    """
+    if evaluations is not None:
+      new = evaluations[:, None]
+      self.evaluations = (
+        np.concatenate([self.evaluations, new], axis=1) if self.epochs else new
+      )
     for name, old in self._values.items():
       column = np.broadcast_to(np.asarray(metrics[name], float), len(old))
       self._values[name] = np.column_stack([old, column])
 
   def diverged(self) -> np.ndarray:
     """Which trials have met a loss that is not finite."""
-    # The last update of an epoch is met by the test loss alone.
-    losses = np.hstack([self['train_loss'], self['test_loss']])
+    # The last update of an epoch is met by the test loss alone, or by ‖w‖.
+    losses = np.hstack([self[name] for name in _LOSSES if name in self._values])
     return ~np.all(np.isfinite(losses), axis=1)
 
   def part(self, trials: slice) -> 'History':
@@ -58,11 +91,14 @@ class History:
     part = History(0)
     part._values = {name: x[trials] for name, x in self._values.items()}
     part.diagnostics = self.diagnostics.part(trials)
+    part.evaluations = self.evaluations[trials]
     return part
 
   def to_json(self) -> dict[str, Any]:
     """As lists, from which `from_json` makes the same to the last bit."""
     values = {name: value.tolist() for name, value in self._values.items()}
+    if self.evaluations.size:
+      values['evaluations'] = self.evaluations.tolist()
     return {
       **values,
       'diagnostics': self.diagnostics.to_json(),
@@ -73,11 +109,13 @@ class History:
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> 'History':
     """The inverse of `to_json`."""
+    left = dict(values)
     history = cls(0)
-    history._values = {name: np.asarray(values[name]) for name in METRICS}
-    history.diagnostics = Diagnostics.from_json(values['diagnostics'])
-    history.seconds = values['seconds']
-    history.updates = values['updates']
+    history.diagnostics = Diagnostics.from_json(left.pop('diagnostics'))
+    history.seconds, history.updates = left.pop('seconds'), left.pop('updates')
+    if 'evaluations' in left:
+      history.evaluations = np.asarray(left.pop('evaluations'))
+    history._values = {name: np.asarray(x) for name, x in left.items()}
     return history
 
 
@@ -115,11 +153,12 @@ def summarize(
     'mean': statistics.fmean(finite) if finite else None,
     'sd': statistics.stdev(finite) if len(finite) > 1 else None,
     'diverged_seeds': diverged,
-    'epoch_train_seconds': _median(history['train_seconds']),
+    'epoch_train_seconds': median(history['train_seconds']),
   }
 
 
-def _median(values: np.ndarray) -> float | None:
+def median(values: np.ndarray) -> float | None:
+  """The median of all values; None without any."""
   return float(np.median(values)) if values.size else None
 
 

@@ -19,6 +19,7 @@ from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs.default import Config
+from experiments.data import streams
 from experiments.training import checkpoints
 from experiments.training import diagnostics
 from experiments.training import distributed
@@ -28,6 +29,8 @@ from experiments.training import provenance
 from experiments.training import records
 from experiments.training import run_directory
 from experiments.training import stopping
+from experiments.training import stream_records
+from experiments.training import tasks
 from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
@@ -43,6 +46,7 @@ class Run:
     config: what the user asked for.
     dataset: the data; what is evaluated is its test part, whatever that is.
     workdir: the run directory.
+    tasks: the stream that is learned; None for ordinary training.
     setting: what the optimizers know of the run.
     histories: by arm, its metrics.
     compile_seconds: by arm, of those that this process compiled.
@@ -55,18 +59,23 @@ class Run:
     self.dataset = dataset
     self.workdir = workdir
     # Subsets and label noise are the same for every arm.
+    self.tasks = _tasks(config, dataset)
     self._by_seed = trials.make_trials(
       dataset,
       config.seed_list,
       fraction=config.fraction,
       label_noise=config.label_noise,
+      images=self.tasks.images if self.tasks else None,
     )
     examples = self._by_seed.labels.shape[1]
     self.setting = optimizers.Setting(
-      steps_per_epoch=math.ceil(examples / config.batch_size),
-      epochs=config.epochs,
+      steps_per_epoch=self.tasks.updates
+      if self.tasks
+      else math.ceil(examples / config.batch_size),
+      epochs=config.length,
       warmup_epochs=config.warmup_epochs,
     )
+    self._files: Any = stream_records if self.tasks else records
     self.histories: dict[str, records.History] = {}
     self.compile_seconds: dict[str, float] = {}
     # What a model or an optimizer refuses shows now, not after hours.
@@ -88,7 +97,11 @@ class Run:
   def title(self) -> str:
     """What stands above its pictures and tables."""
     config = self.config
-    return f'{config.dataset}, {config.model}, {config.epochs} epochs'
+    what = [config.dataset, config.model, f'{config.length} {config.unit}s']
+    if config.stream:
+      restarted = ', restarted' if config.restart else ''
+      what.insert(0, config.stream + restarted)
+    return ', '.join(what)
 
   def trials(self, arm: str) -> trials.Trials:
     """The trials of an arm, with the numbers of theirs that are traced."""
@@ -110,6 +123,8 @@ class Run:
       schedule=config.schedule,
       diagnosed=config.diagnostics,
       lanes=config.lanes or None,
+      tasks=self.tasks,
+      restart=config.restart,
     )
 
   def variants(self) -> dict[str, 'Variant']:
@@ -129,11 +144,11 @@ class Run:
     found = {}
     for label, variant in self.variants().items():
       rate = {optimizers.LEARNING_RATE: config.rates[variant.arm]}
-      found[label] = records.summarize(
+      found[label] = self._files.summarize(
         variant.history,
         config.seed_list,
         {**rate, **variant.numbers}[optimizers.LEARNING_RATE],
-        config.epochs,
+        config.length,
       )
       if variant.numbers:
         found[label] |= {'arm': variant.arm, 'numbers': dict(variant.numbers)}
@@ -151,7 +166,7 @@ class Run:
     alphas: list[dict[str, Any]] = []
     for variant in self.variants().values():
       seeds = config.seed_list
-      metrics += records.rows(
+      metrics += self._files.rows(
         variant.arm,
         variant.history,
         seeds,
@@ -162,7 +177,7 @@ class Run:
         functools.partial(self._identity, variant)
       )
     names = tuple(config.combinations[0])
-    records.write(self.workdir, metrics, self.results(), names)
+    self._files.write(self.workdir, metrics, self.results(), names)
     diagnostics.write(self.workdir, alphas)
 
   def _identity(
@@ -174,6 +189,19 @@ class Run:
       **records.identity(variant.arm, seed, epoch, steps),
       **variant.numbers,
     }
+
+
+def _tasks(config: Config, dataset: data.Dataset) -> tasks.Tasks | None:
+  """The stream that is learned; None for ordinary training."""
+  if not config.stream:
+    return None
+  return tasks.make_tasks(
+    streams.STREAMS[config.stream],
+    dataset,
+    count=config.tasks,
+    updates=config.updates,
+    batch_size=config.batch_size,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +338,7 @@ def _train_arm(
   saved: checkpoints.Checkpoints,
 ) -> None:
   """Trains all trials of one arm, from its last checkpoint on."""
-  epochs = run.config.epochs
+  epochs = run.config.length
   session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
   run.record(arm, session.history)
   if session.finished(epochs):

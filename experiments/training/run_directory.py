@@ -28,10 +28,13 @@ _OURS = (
   'diagnostics',
   'diagnostics.csv',
   'diagnostics.jsonl',
+  'evaluations.csv',
+  'forgetting.png',
   'metrics.csv',
   'metrics.jsonl',
   'overview.png',
   'results.json',
+  'stream.png',
   'tensorboard',
 )
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from experiments.training import checkpoints
 from experiments.training import distributed
 from experiments.training import engine
+from experiments.training import lapack
 from experiments.training import mapping
 from experiments.training import pace
 from experiments.training.records import History
@@ -46,7 +47,7 @@ class Session:
     self._saved = saved
     self.steps = trainer.steps(trials)
     self.done = 0
-    self.history = History(self._count)
+    self.history = History(self._count, trainer.metrics)
     self.compile_seconds = 0.0
     self._paces = {name: pace.Pace() for name in ('update', 'evaluate')}
     self._last_save = saved.latest() if saved else None
@@ -61,12 +62,13 @@ class Session:
   def place(self, epochs: int) -> str:
     """Where the training is, in words."""
     epoch, update = divmod(self.done, self.steps)
+    unit = self._trainer.feed.unit
     if update:
       return (
-        f'in epoch {epoch + 1} of {epochs}, after {update} of {self.steps} '
+        f'in {unit} {epoch + 1} of {epochs}, after {update} of {self.steps} '
         'updates'
       )
-    return f'after epoch {epoch} of {epochs}'
+    return f'after {unit} {epoch} of {epochs}'
 
   @property
   def seconds_per_update(self) -> float | None:
@@ -103,14 +105,15 @@ class Session:
       jax.jit(trainer.evaluated_at)
       .lower(self._state, self._trials, pixels)
       .compile(options)
-      if trainer.eval_params
+      if trainer.eval_params and trainer.batches(pixels)
       else lambda state, *_: state
     )
-    self._evaluate = (
-      jax.jit(trainer.evaluate)
-      .lower(zeros, self._state, pixels, n, n)
-      .compile(options)
-    )
+    if trainer.batches(pixels):
+      self._evaluate = (
+        jax.jit(trainer.evaluate)
+        .lower(zeros, self._state, pixels, n, n)
+        .compile(options)
+      )
     self._zeros = zeros
     self.compile_seconds = time.perf_counter() - start
 
@@ -154,19 +157,20 @@ class Session:
         self._close_epoch()
       pause()
     start = time.perf_counter()
-    evaluated = self._evaluated(self._evaluate, self._pixels, pause)
-    met = engine.Sums(self._state.loss, self._state.correct)
-    met, evaluated = distributed.fetch((met, evaluated))
-    train = engine.means(met, self._trials.indices.shape[-1])
-    test = engine.means(evaluated, len(self._pixels.test_labels))
-    self.history.append(
-      train_loss=train.loss,
-      train_accuracy=train.accuracy,
-      test_loss=test.loss,
-      test_accuracy=test.accuracy,
-      train_seconds=self.history.seconds,
-      test_seconds=time.perf_counter() - start,
-    )
+    test: dict[str, Any] = {}
+    if self._trainer.batches(self._pixels):
+      found = self._evaluated(self._evaluate, self._pixels, pause)
+      means = engine.means(
+        distributed.fetch(found), len(self._pixels.test_labels)
+      )
+      test = {'test_loss': means.loss, 'test_accuracy': means.accuracy}
+    readings = self._trainer.readings(self._state)
+    learned = self._trainer.measured(distributed.fetch(readings), self._trials)
+    seconds: dict[str, Any] = {
+      'train_seconds': self.history.seconds,
+      'test_seconds': time.perf_counter() - start,
+    }
+    self.history.append(**learned, **test, **seconds)
     self.history.seconds = 0.0
 
   def evaluate_on(
@@ -197,9 +201,11 @@ class Session:
 
   def _close_epoch(self) -> None:
     start = time.perf_counter()
-    self._state, diagnostics = jax.block_until_ready(
-      self._close(self._state, self._trials, self._pixels)
-    )
+    # What is measured at the end of a task takes a decomposition.
+    with lapack.one_thread():
+      self._state, diagnostics = jax.block_until_ready(
+        self._close(self._state, self._trials, self._pixels)
+      )
     self._advanced(1, time.perf_counter() - start)
     if diagnostics is not None:
       self.history.diagnostics.append(distributed.fetch(diagnostics))

@@ -69,6 +69,7 @@ def make_trials(
   *,
   fraction: float = 1.0,
   label_noise: float = 0.0,
+  images: int | None = None,
 ) -> Trials:
   """One trial for each seed, with its own subset and label noise.
 
@@ -77,6 +78,7 @@ def make_trials(
     seeds: the seeds.
     fraction: how much of the training set to keep, in (0, 1].
     label_noise: the share of wrong training labels, in [0, 1).
+    images: how many to keep of those, whatever their classes; None for all.
 
   Returns:
     The trials, with no numbers yet.
@@ -92,6 +94,8 @@ def make_trials(
     kept = subsets.stratified_subset(
       dataset.train_labels, fraction, keys.key(seed, keys.SUBSET)
     )
+    if images is not None:
+      kept = subsets.subset(kept, images, keys.key(seed, keys.SUBSET))
     indices.append(kept)
     labels.append(noisy[kept])
   return Trial(

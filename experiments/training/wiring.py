@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+from typing import Any
 
 from flax import nnx
 import optax
@@ -12,6 +13,8 @@ from experiments import models
 from experiments import optimizers
 from experiments.optimizers import schedules
 from experiments.training import engine
+from experiments.training.stream_engine import StreamTrainer
+from experiments.training.tasks import Tasks
 
 
 def trainer(
@@ -25,6 +28,9 @@ def trainer(
   schedule: str = 'constant',
   diagnosed: bool = False,
   lanes: int | None = None,
+  tasks: Tasks | None = None,
+  restart: bool = False,
+  measure: bool = True,
 ) -> engine.Trainer:
   """The engine that trains an arm.
 
@@ -40,10 +46,15 @@ def trainer(
     diagnosed: whether the last update of an epoch keeps diagnostics; an arm
       without an α has none.
     lanes: see `engine.Trainer`.
+    tasks: the stream that it is trained on; None for ordinary training.
+    restart: see `stream_engine.StreamTrainer`.
+    measure: see `stream_engine.StreamTrainer`.
 
   Returns:
     The engine.
   """
+  if tasks and tasks.stream.heads:
+    make_model = functools.partial(make_model, heads=tasks.count)
   order = models.in_order(
     lambda: make_model(spec.shape, spec.num_classes, rngs=nnx.Rngs(0))
   )
@@ -64,12 +75,17 @@ def trainer(
       make_optimizer,
       setting=dataclasses.replace(setting, diagnostics='per_leaf'),
     )
-  return engine.Trainer(
-    spec=spec,
-    make_model=make_model,
-    make_optimizer=make_optimizer,
-    make_diagnosed=make_diagnosed,
-    eval_params=arm.eval_params,
-    batch_size=batch_size,
-    lanes=lanes,
-  )
+  common: dict[str, Any] = {
+    'spec': spec,
+    'make_model': make_model,
+    'make_optimizer': make_optimizer,
+    'make_diagnosed': make_diagnosed,
+    'eval_params': arm.eval_params,
+    'batch_size': batch_size,
+    'lanes': lanes,
+  }
+  if tasks is None:
+    return engine.Trainer(**common)
+  # An image that is seen once, or permuted, is not cropped and flipped.
+  common['spec'] = dataclasses.replace(spec, augment=False)
+  return StreamTrainer(**common, tasks=tasks, restart=restart, measure=measure)

@@ -15,11 +15,12 @@ def test_the_program(tmp_path):
     *('--workloads=mlp', '--optimizers=neuroplastic,sgdm', '--seconds=0'),
     *('--training=full+diagnostics', '--examples=128'),
     *('--loops=mlp,cnn', '--loop_batch_size=2'),
+    *('--streams=permuted_inputs,split', '--stream_updates=20'),
   )
   result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
   assert result.returncode == 0, result.stderr
   found = json.loads((tmp_path / 'benchmark.json').read_text())['tables']
-  update, training, loops = (
+  update, training, loops, streams = (
     {row['name']: row for row in rows} for rows in found.values()
   )
   assert list(update) == ['adamw', 'neuroplastic', 'sgdm']
@@ -33,6 +34,13 @@ def test_the_program(tmp_path):
     assert row['alone_seconds'] > 0
     assert row['loop_seconds'] > 0
     assert f'{row["ratio"]:.2f}' in result.stdout
+  assert list(streams) == ['permuted_inputs', 'split']
+  for row in streams.values():
+    assert row['updates'] == 20
+    assert row['plain_seconds'] > 0
+    assert row['measured_seconds'] > 0
+    assert f'{row["ratio"]:.2f}' in result.stdout
+    assert f'{row["measures_ratio"]:.2f}' in result.stdout
   for row in (*update.values(), *training.values()):
     assert row['seconds'] > 0
     assert f'{row["ratio"]:.2f}' in result.stdout
@@ -43,7 +51,10 @@ def test_the_program(tmp_path):
 
 @pytest.mark.slow
 def test_loops_alone_have_no_picture(tmp_path):
-  flags = ('--workloads=', '--training=', '--loops=mlp', '--seconds=0')
+  flags = (
+    *('--workloads=', '--training=', '--streams='),
+    *('--loops=mlp', '--seconds=0'),
+  )
   workdir = tmp_path / 'new'
   result = program.module('benchmark', *flags, f'--workdir={workdir}')
   assert result.returncode == 0, result.stderr
@@ -51,7 +62,11 @@ def test_loops_alone_have_no_picture(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'flag', ['--workloads=vgg', '--training=full+more', '--loops=stack']
+  'flag',
+  [
+    *('--workloads=vgg', '--training=full+more'),
+    *('--loops=stack', '--streams=rotated'),
+  ],
 )
 def test_unknown_names_are_told(flag):
   result = program.module('benchmark', flag)
@@ -60,7 +75,7 @@ def test_unknown_names_are_told(flag):
 
 
 def test_nothing_to_measure_is_told():
-  flags = ('--workloads=', '--training=', '--loops=')
+  flags = ('--workloads=', '--training=', '--loops=', '--streams=')
   result = program.module('benchmark', *flags)
   assert result.returncode == 1
-  assert result.stderr.startswith('error: --workloads, --training and')
+  assert result.stderr.startswith('error: --workloads, --training, ')

@@ -204,6 +204,74 @@ def test_what_may_change_on_resume():
   assert free == {'lanes', 'checkpoint_every', 'tensorboard'}
 
 
+def test_a_stream_may_be_resumed_with_more_tasks():
+  found = _resolve(stream='permuted_labels', tasks=4)
+  assert found.may_resume('tasks', 3)
+  assert not found.may_resume('tasks', 5)
+  assert not found.may_resume('updates', None)
+  # The classes would be shared out otherwise.
+  assert not _resolve(stream='split', tasks=5).may_resume('tasks', 2)
+
+
+def test_a_stream_has_defaults_of_its_own():
+  found = _resolve(stream='random_labels')
+  assert (found.tasks, found.batch_size, found.updates) == (20, 16, None)
+  assert (found.model, found.epochs, found.dataset) == (
+    *('mlp_small', None, 'digits'),
+  )
+  assert (found.length, found.unit, found.checkpoint_every) == (20, 'task', 2)
+  own = _resolve(
+    stream='split', model='mlp_norm', tasks=2, batch_size=7, checkpoint_every=1
+  )
+  assert (own.model, own.tasks, own.batch_size) == ('mlp_norm', 2, 7)
+  ordinary = _resolve(epochs=4)
+  assert (ordinary.length, ordinary.unit, ordinary.tasks) == (4, 'epoch', None)
+  assert ordinary.checkpoint_every == 1
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'stream': 'permuted'}, 'stream must be one of permuted_labels, .*, got'),
+    ({'tasks': 3}, 'tasks must be left out without config.stream, got 3'),
+    ({'updates': 3}, 'updates must be left out without config.stream, got 3'),
+    ({'restart': True}, 'restart must be False without config.stream, got'),
+    (
+      {'stream': 'permuted_labels', 'epochs': 3},
+      'epochs must be left out with config.stream=permuted_labels, .* got 3',
+    ),
+    (
+      {'stream': 'permuted_labels', 'fraction': 0.5},
+      'fraction must be 1 with config.stream=permuted_labels, .*got 0.5',
+    ),
+    (
+      {'stream': 'permuted_labels', 'label_noise': 0.5},
+      'label_noise must be 0 with config.stream=permuted_labels, .*got 0.5',
+    ),
+    (
+      {'stream': 'split', 'tasks': 3},
+      'tasks must be 2 or 5, which divide the 10 classes of digits .*got 3',
+    ),
+    (
+      {'stream': 'split', 'dataset': 'synthetic:4x4x1:3'},
+      "dataset must have classes .*got 'synthetic:4x4x1:3' with 3 classes",
+    ),
+    (
+      {'stream': 'split_heads', 'model': 'mlp'},
+      "model must be one with heads for config.stream=split_heads: .*'mlp'",
+    ),
+    (
+      {'stream': 'split', 'model': 'cnn'},
+      "model must be one with features to be measured .*: mlp, .*got 'cnn'",
+    ),
+    ({'stream': 'split', 'tasks': 0}, 'tasks must be an integer ≥ 1, got 0'),
+  ],
+)
+def test_what_a_stream_cannot_be_is_refused(fields, message):
+  with pytest.raises(ValueError, match=f'^config.{message}'):
+    _resolve(**fields)
+
+
 def test_seeds_are_32_bits():
   assert _resolve(seed=2**32 - 2, seeds=2).seed_list[-1] == 2**32 - 1
   with pytest.raises(ValueError, match=r'config.seed \+ config.seeds .* 2³²'):

@@ -212,6 +212,33 @@ EXPECTED = {
   'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
   'orthogonal': _plastic(modulation=modulations.Orthogonal()),
   'full_no_clip': _plastic(homeostasis=Homeostasis(max_update_norm=None)),
+  'gradient_only_no_clip': tuple(
+    neuroplastic_optimizer(
+      0.01,
+      gradient_only=True,
+      min_alpha=0.5,
+      max_alpha=1.5,
+      weight_decay=decay,
+      homeostasis=Homeostasis(max_update_norm=None),
+    )
+    for decay in (0.0, 0.1)
+  ),
+  'memory_only_no_clip': _plastic(
+    activity_weight=0.0,
+    gradient_weight=0.0,
+    memory_weight=1.0,
+    homeostasis=Homeostasis(max_update_norm=None),
+  ),
+  **{
+    f'{name}_no_clip': _plastic(
+      modulation=rule, homeostasis=Homeostasis(max_update_norm=None)
+    )
+    for name, rule in (
+      ('unit_mean', modulations.Direct(unit_mean=True)),
+      ('unit_rms', controls.UnitRms()),
+      ('shuffled', controls.Shuffled()),
+    )
+  },
   'unit_mean': _plastic(modulation=modulations.Direct(unit_mean=True)),
   'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
   'unit_rms': _plastic(modulation=controls.UnitRms()),

@@ -1,0 +1,131 @@
+"""What the reported runs on streams did: three tables beside the others.
+
+`streams.csv` has, of every seed, each measure over all tasks; `measures.csv`
+each measure task by task; `evaluations.csv`, of splits, the accuracy on every
+task at the end of each, and that on the first task at every evaluation.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments.studies import results
+from experiments.studies.cells import Outcome
+from experiments.studies.plan import Final
+from experiments.studies.plan import Plan
+from experiments.training import stream_engine
+from experiments.training import stream_records
+
+_IDENTITY = ('condition', 'ruleset', 'arm')
+_SUMMARIES = (*_IDENTITY, 'seed', 'measure', 'value', 'status')
+_BY_TASK = (*_IDENTITY, 'task', 'measure', 'n', 'mean', 'sd')
+_EVALUATIONS = (
+  *(*_IDENTITY, 'task', 'update', 'evaluated_task'),
+  *('n', 'mean', 'sd'),
+)
+
+
+def summary_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+  """A row for every arm, condition, ruleset, seed and measure.
+
+  As `stream_records.summaries` has them. What a diverged seed measured is left
+  empty.
+  """
+  for final, outcome in _there(plan):
+    for name, values in stream_records.summaries(_measures(outcome)).items():
+      for seed, value, diverged in zip(
+        final.seeds, values, outcome.diverged, strict=True
+      ):
+        yield {
+          **_identity(final),
+          'seed': seed,
+          'measure': name,
+          'value': '' if diverged else _short(value),
+          'status': results.DIVERGED if diverged else results.FINISHED,
+        }
+
+
+def task_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+  """A row for every arm, condition, ruleset, task and measure.
+
+  `mean` and `sd` are over the `n` seeds that stayed finite.
+  """
+  for final, outcome in _there(plan):
+    kept = ~np.array(outcome.diverged)
+    for name, values in _measures(outcome).items():
+      for task, column in enumerate(values[kept].T):
+        # Forgetting, say, has no value after the first task.
+        if np.isfinite(column).any():
+          yield {
+            **_identity(final),
+            'task': task + 1,
+            'measure': name,
+            **_spread(column),
+          }
+
+
+def evaluation_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+  """A row for every evaluation that is drawn; see the module."""
+  for final, outcome in _there(plan):
+    if outcome.evaluations is None:
+      continue
+    # [seeds, tasks, evaluations, evaluated]
+    found = np.array(outcome.evaluations)[~np.array(outcome.diverged)]
+    updates, times = outcome.steps_per_epoch, found.shape[2]
+    every = stream_engine.evaluate_every(updates)
+    for task, i, evaluated in np.ndindex(found.shape[1:]):
+      if evaluated == 0 or i == times - 1:
+        yield {
+          **_identity(final),
+          'task': task + 1,
+          'update': min((i + 1) * every, updates),
+          'evaluated_task': evaluated + 1,
+          **_spread(found[:, task, i, evaluated]),
+        }
+
+
+def tables(
+  plan: Plan,
+) -> list[tuple[str, tuple[str, ...], Iterator[dict[str, Any]]]]:
+  """The names of the tables, their columns and their rows."""
+  return [
+    ('streams.csv', _SUMMARIES, summary_rows(plan)),
+    ('measures.csv', _BY_TASK, task_rows(plan)),
+    ('evaluations.csv', _EVALUATIONS, evaluation_rows(plan)),
+  ]
+
+
+def _there(plan: Plan) -> Iterator[tuple[Final, Outcome]]:
+  for final in plan.finals():
+    outcome = plan.outcome(final.cell)
+    if outcome is not None and outcome.measures is not None:
+      yield final, outcome
+
+
+def _measures(outcome: Outcome) -> dict[str, np.ndarray]:
+  """By name, [seeds, tasks]; NaN where a measure is not finite."""
+  assert outcome.measures is not None
+  return {name: np.array(x, float) for name, x in outcome.measures.items()}
+
+
+def _identity(final: Final) -> dict[str, Any]:
+  return {
+    'condition': final.condition.name,
+    'ruleset': final.ruleset,
+    'arm': final.arm,
+  }
+
+
+def _spread(values: np.ndarray) -> dict[str, Any]:
+  """Mean and deviation of those that are finite."""
+  finite = values[np.isfinite(values)]
+  return {
+    'n': len(finite),
+    'mean': _short(finite.mean()) if len(finite) else '',
+    'sd': _short(finite.std(ddof=1)) if len(finite) > 1 else '',
+  }
+
+
+def _short(value: float) -> str:
+  return f'{value:.6g}' if np.isfinite(value) else ''

@@ -1,0 +1,84 @@
+"""What a task draws: every permutation as likely, and nothing else."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import errors
+from experiments.data import streams
+
+KEYS = jax.vmap(jax.random.key)(jnp.arange(2400))
+
+
+def _counts(rows):
+  """How often each permutation of its length is among the rows."""
+  found = {p: 0 for p in itertools.permutations(range(rows.shape[1]))}
+  for row in rows.tolist():
+    found[tuple(row)] += 1
+  return list(found.values())
+
+
+@pytest.mark.parametrize(
+  'draw',
+  [
+    lambda key: streams.permute_labels(key, jnp.arange(4), 4),
+    lambda key: streams.pixel_order(key, (7, 2, 2, 3)),
+    lambda key: streams.class_positions(key, 4),
+  ],
+  ids=['labels', 'pixels', 'classes'],
+)
+def test_every_permutation_is_as_likely(draw):
+  counts = _counts(np.asarray(jax.jit(jax.vmap(draw))(KEYS)))
+  assert len(counts) == 24
+  assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_permutation_of_classes_keeps_what_belongs_together():
+  labels = jnp.array([2, 0, 2, 1, 0])
+  found = np.asarray(streams.permute_labels(jax.random.key(3), labels, 3))
+  assert found[0] == found[2]
+  assert found[1] == found[4]
+  assert sorted({*found.tolist()}) == [0, 1, 2]
+
+
+def test_random_labels_know_nothing_of_the_images():
+  found = streams.random_labels(jax.random.key(0), 30_000, 10)
+  counts = np.bincount(np.asarray(found), minlength=10)
+  assert stats.chisquare(counts).pvalue > 1e-3
+  other = streams.random_labels(jax.random.key(1), 30_000, 10)
+  same = int(jnp.sum(found == other))
+  assert stats.binomtest(same, 30_000, 0.1).pvalue > 1e-3
+
+
+def test_pixels_move_with_all_their_channels():
+  images = jnp.arange(2 * 2 * 3 * 2, dtype=jnp.uint8).reshape(2, 2, 3, 2)
+  order = jnp.array([5, 0, 4, 1, 3, 2])
+  found = streams.permute_inputs(images, order)
+  assert found.shape == images.shape
+  assert found.dtype == images.dtype
+  flat, before = (np.asarray(x).reshape(2, 6, 2) for x in (found, images))
+  for place, source in enumerate(order.tolist()):
+    np.testing.assert_array_equal(flat[:, place], before[:, source])
+
+
+@pytest.mark.parametrize(('count', 'classes'), [(2, 4), (5, 10), (2, 10)])
+def test_tasks_that_divide_the_classes_are_let_through(count, classes):
+  streams.check_split(count, classes, 'numbers')
+
+
+@pytest.mark.parametrize(
+  ('count', 'classes', 'message'),
+  [
+    (3, 10, r'config.tasks must be 2 or 5, which divide the 10 .*, got 3'),
+    (1, 10, 'config.tasks must be 2 or 5, .*, got 1'),
+    (10, 10, 'config.tasks must be 2 or 5, .*, got 10'),
+    (2, 3, "config.dataset must have classes .*, got 'numbers' with 3 classes"),
+  ],
+)
+def test_tasks_that_do_not_are_refused(count, classes, message):
+  with pytest.raises(errors.InvalidValueError, match=message):
+    streams.check_split(count, classes, 'numbers')

@@ -1,0 +1,125 @@
+"""The measures of streams, on small cases worked by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.training import measures
+
+# After task k (rows), the accuracy on task j (columns).
+MATRIX = np.array([[0.9, 0.2, 0.1], [0.5, 0.8, 0.3], [0.6, 0.7, 1.0]])
+
+
+@pytest.mark.parametrize(
+  ('before', 'after', 'expected'),
+  [
+    (2.0, 0.5, 0.75),
+    (2.0, 2.0, 0.0),
+    (2.0, 3.0, 0.0),  # It rose.
+    (2.0, 0.0, 1.0),
+    (0.0, 0.0, 1.0),  # Nothing was left to learn.
+    (0.0, 1.0, 0.0),
+    (1e-8, 5e-9, 0.5),
+  ],
+)
+def test_plasticity(before, after, expected):
+  found = measures.plasticity(jnp.float32(before), jnp.float32(after))
+  assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_units_are_dead_if_no_example_moves_them():
+  first = jnp.array([[0.0, 1.0], [0.0, 0.0], [0.0, 2.0]])
+  second = jnp.array([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 1e-9]])
+  # One of two, one of three: of all units together.
+  assert float(measures.dead_units([first, second])) == pytest.approx(2 / 5)
+
+
+def test_the_effective_rank_is_that_of_the_singular_values():
+  rank = lambda x: float(jax.jit(measures.effective_rank)(jnp.asarray(x)))
+  # Four directions alike: e^(log 4).
+  assert rank(3.0 * np.eye(8, 4, dtype=np.float32)) == pytest.approx(
+    4, rel=1e-5
+  )
+  # One direction alone.
+  assert rank(np.ones((8, 4), np.float32)) == pytest.approx(1, abs=1e-3)
+  # Singular values 3 and 1: H = −¾ log ¾ − ¼ log ¼.
+  values = np.diag([3.0, 1.0]).astype(np.float32)
+  expected = (4 / 3) ** 0.75 * 4**0.25
+  assert rank(values) == pytest.approx(expected, rel=1e-5)
+  assert rank(np.zeros((8, 4), np.float32)) == 0
+  broken = np.eye(4, dtype=np.float32)
+  broken[1, 2] = np.nan
+  assert np.isnan(rank(broken))
+
+
+def test_a_small_singular_value_counts_as_it_is():
+  """Squared, it would be lost in what float32 rounds."""
+  random = np.random.default_rng(0)
+  left, right = (
+    np.linalg.qr(random.normal(size=(n, 30)))[0] for n in (200, 30)
+  )
+  values = np.array([1.0] + [1e-4] * 29)
+  shares = values / values.sum()
+  expected = np.exp(-(shares * np.log(shares)).sum())
+  found = measures.effective_rank(jnp.float32(left * values @ right.T))
+  assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_norm_is_of_all_parameters_together():
+  params = {'kernel': jnp.array([[3.0, 0.0]]), 'bias': jnp.array([4.0])}
+  assert float(measures.weight_norm(params)) == 5
+
+
+def test_average_accuracy():
+  np.testing.assert_allclose(
+    measures.average_accuracy(MATRIX), [0.9, 1.3 / 2, 2.3 / 3]
+  )
+
+
+def test_backward_transfer():
+  found = measures.backward_transfer(MATRIX)
+  np.testing.assert_allclose(found, [np.nan, -0.4, (-0.3 - 0.1) / 2])
+
+
+def test_forgetting():
+  found = measures.forgetting(MATRIX)
+  # The best of task 1 before task 3 was 0.9, of task 2 0.8.
+  np.testing.assert_allclose(found, [np.nan, 0.4, (0.3 + 0.1) / 2])
+
+
+def test_the_worst_case_is_met_between_the_ends_of_tasks():
+  evaluations = np.zeros((3, 2, 3))
+  evaluations[:, -1] = MATRIX
+  # In the middle of each task.
+  evaluations[:, 0] = [[0.1, 0.1, 0.1], [0.4, 0.3, 0.0], [0.2, 0.9, 0.5]]
+  # Of task 1 since its end: 0.4, 0.5, then 0.2, 0.6. Of task 2: 0.9, 0.7.
+  expected = [np.nan, 0.4, (0.2 + 0.7) / 2]
+  np.testing.assert_allclose(measures.min_accuracy(evaluations), expected)
+  np.testing.assert_allclose(
+    measures.worst_case_accuracy(evaluations),
+    [0.9, 0.8 / 2 + 0.4 / 2, 1.0 / 3 + 2 / 3 * 0.45],
+  )
+
+
+def test_measures_of_many_trials_are_those_of_each():
+  random = np.random.default_rng(0).uniform(size=(4, 3, 5, 3))
+  for measure in (measures.min_accuracy, measures.worst_case_accuracy):
+    alone = [measure(x) for x in random]
+    np.testing.assert_array_equal(measure(random), alone)
+  for measure in (
+    measures.average_accuracy,
+    measures.backward_transfer,
+    measures.forgetting,
+  ):
+    alone = [measure(x) for x in random[:, :, -1]]
+    np.testing.assert_array_equal(measure(random[:, :, -1]), alone)
+
+
+@pytest.mark.parametrize(
+  ('tasks', 'first', 'last'), [(1, 0, 0), (5, 0, 4), (20, 0.5, 18.5)]
+)
+def test_a_tenth_of_the_tasks_is_at_least_one(tasks, first, last):
+  values = np.arange(tasks, dtype=float)
+  assert measures.first_tenth(values) == first
+  assert measures.last_tenth(values) == last

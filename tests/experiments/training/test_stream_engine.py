@@ -1,0 +1,413 @@
+"""The engine on streams: what it learns, and what it measures meanwhile."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import data
+from experiments.data import streams
+from experiments.training import engine
+from experiments.training import stream_engine
+from experiments.training import tasks
+from experiments.training import trials
+from tests.experiments import program
+from tests.experiments.training.diary import assert_same
+from tests.experiments.training.diary import to_numpy
+
+pytestmark = pytest.mark.usefixtures('one_device')
+
+RATE = 20.0
+CLASSES = 4
+
+
+def _dataset(train=42, test=20):
+  """Images of one pixel, which is their number; the label is its remainder."""
+  pixels = np.arange(train + test, dtype=np.uint8)[:, None, None, None]
+  labels = np.arange(train + test, dtype=np.int32) % CLASSES
+  return data.Dataset(
+    data.Spec(
+      'numbers',
+      shape=(1, 1, 1),
+      num_classes=CLASSES,
+      pixel_max=1,
+      mean=(0.0,),
+      std=(1.0,),
+    ),
+    train_images=pixels[:train],
+    train_labels=labels[:train],
+    test_images=pixels[train:],
+    test_labels=labels[train:],
+  )
+
+
+DATASET = _dataset()
+
+
+class Table(nnx.Module):
+  """A row of logits for each number; the number itself is the one feature."""
+
+  def __init__(self, shape, num_classes, *, rngs):
+    del shape
+    start = jax.random.normal(rngs.params(), (64, num_classes))
+    self.rows = nnx.Param(start)
+
+  def features(self, images):
+    return (images[:, 0, 0],)
+
+  def __call__(self, images, *, train, key=None):
+    del train, key
+    return self.rows[...][images[:, 0, 0, 0].astype(jnp.int32)]
+
+
+class Dropped(Table):
+  """The same, but that training sees nothing of the images."""
+
+  def __init__(self, shape, num_classes, *, rngs):
+    super().__init__(shape, num_classes, rngs=rngs)
+    self.dropout = nnx.Dropout(1.0)
+
+  def __call__(self, images, *, train, key=None):
+    logits = super().__call__(images, train=train)
+    return self.dropout(logits, deterministic=not train, rngs=key)
+
+
+class Heard(NamedTuple):
+  """What an optimizer was told: at the start of a task, and of the loss."""
+
+  new_tasks: jax.Array
+  updates: jax.Array
+  value: jax.Array
+  shifted: jax.Array
+
+
+def _listening(rate):
+  """SGD that writes down its extra arguments."""
+
+  def init(params):
+    del params
+    zero = jnp.zeros([], jnp.int32)
+    return Heard(zero, zero, jnp.float32(0), jnp.float32(0))
+
+  def update(grads, state, params, *, new_task, value_fn, value, **_):
+    state = Heard(
+      # The updates at which it was said, as digits to the base of 2.
+      state.new_tasks + new_task * 2**state.updates,
+      state.updates + 1,
+      value_fn(params) - value,
+      value_fn(jax.tree.map(lambda x: x - rate * 0, params)),
+    )
+    return jax.tree.map(lambda x: -rate * x, grads), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+SGD = lambda numbers: optax.sgd(numbers['learning_rate'])
+LISTENING = lambda numbers: _listening(numbers['learning_rate'])
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A stream, trained as a session trains it."""
+
+  name: str = 'permuted_labels'
+  count: int = 3
+  updates: int | None = None
+  batch_size: int = 5
+  model: Any = Table
+  optimizer: Any = SGD
+  seeds: tuple[int, ...] = (3, 4)
+  lanes: int | None = 1
+  restart: bool = False
+  eval_params: Any = None
+
+  @functools.cached_property
+  def tasks(self):
+    return tasks.make_tasks(
+      streams.STREAMS[self.name],
+      DATASET,
+      count=self.count,
+      updates=self.updates,
+      batch_size=self.batch_size,
+    )
+
+  @functools.cached_property
+  def trainer(self):
+    make_model = self.model
+    if self.tasks.stream.heads:
+      make_model = lambda *args, rngs: self.model(*args, rngs=rngs)
+    return stream_engine.StreamTrainer(
+      spec=DATASET.spec,
+      make_model=make_model,
+      make_optimizer=self.optimizer,
+      batch_size=self.batch_size,
+      lanes=self.lanes,
+      eval_params=self.eval_params,
+      tasks=self.tasks,
+      restart=self.restart,
+    )
+
+  @functools.cached_property
+  def trials(self):
+    found = trials.make_trials(
+      DATASET, list(self.seeds), images=self.tasks.images
+    )
+    return found.at({'learning_rate': RATE})
+
+  @functools.cached_property
+  def programs(self):
+    jit = functools.partial(jax.jit, compiler_options=program.quick())
+    return [jit(self.trainer.update), jit(self.trainer.close)]
+
+  def train(self, cut=lambda left: left):
+    """The state after each task, and what is measured of it."""
+    pixels = engine.to_device(DATASET)
+    state = jax.jit(self.trainer.init)(self.trials)
+    update, close = self.programs
+    states, measured = [], []
+    for _ in range(self.count):
+      left = self.tasks.updates - 1
+      while left:
+        n = cut(left)
+        state = update(state, self.trials, pixels, jnp.int32(n))
+        left -= n
+      state, _ = close(state, self.trials, pixels)
+      states.append(to_numpy(state))
+      readings = jax.device_get(self.trainer.readings(state))
+      measured.append(self.trainer.measured(readings, self.trials))
+    return states, measured
+
+
+def _batches(run, i):
+  """What the feed gives a trial: [tasks] of lists of (numbers, labels)."""
+  trial = jax.tree.map(lambda x: x[i], run.trials)
+  pixels, feed = engine.to_device(DATASET), run.tasks
+
+  @jax.jit
+  def at(place):
+    plan = feed.plan(trial, pixels, place)
+    batch, _ = feed.batch(plan, trial, pixels, place)
+    return batch.images[:, 0, 0, 0], batch.labels, batch.allowed
+
+  return [
+    [
+      to_numpy(at(jnp.int32(task * feed.updates + step)))
+      for step in range(feed.updates)
+    ]
+    for task in range(run.count)
+  ]
+
+
+def _losses(rows, numbers, labels, allowed):
+  logits = rows[numbers]
+  if allowed is not None:
+    logits = np.where(allowed, logits, -np.inf)
+  logits = logits - logits.max(-1, keepdims=True)
+  logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
+  return -logits[np.arange(len(labels)), labels], np.exp(logits)
+
+
+def _replay(run, rows, batches, every):
+  """SGD in float64: what is met online, plasticity, and the rows after."""
+  loss = correct = plasticity = 0.0
+  for step, (numbers, labels, allowed) in enumerate(batches):
+    losses, shares = _losses(rows, numbers, labels, allowed)
+    loss += losses.sum()
+    correct += (shares.argmax(-1) == labels).sum()
+    gradient = np.zeros_like(rows)
+    np.add.at(gradient, numbers, shares - np.eye(CLASSES)[labels])
+    rows = rows - RATE * gradient / len(labels)
+    if (step + 1) % every == 0:
+      after = _losses(rows, numbers, labels, allowed)[0].mean()
+      plasticity += np.clip(1 - after / max(losses.mean(), 1e-8), 0, 1)
+  count = len(batches) * run.batch_size
+  readings = len(batches) // every
+  return (loss / count, correct / count, plasticity / readings), rows
+
+
+STREAMS = {
+  'permuted_labels': Run(),
+  'random_labels': Run('random_labels', updates=60),
+  'split': Run('split', count=2, updates=27),
+  'split_heads': Run('split_heads', count=2, updates=27),
+}
+
+
+@functools.cache
+def _trained(name):
+  return STREAMS[name].train()
+
+
+def _rows_at_first(run, i):
+  state = to_numpy(jax.jit(run.trainer.init)(run.trials))
+  return state.params['rows'].get_value()[i].astype(np.float64)
+
+
+@pytest.mark.parametrize('name', STREAMS)
+def test_each_batch_is_scored_before_it_is_learned(name):
+  run = STREAMS[name]
+  states, measured = _trained(name)
+  for i in range(2):
+    rows = _rows_at_first(run, i)
+    for task, batches in enumerate(_batches(run, i)):
+      every = min(25, run.tasks.updates)
+      (loss, accuracy, plasticity), rows = _replay(run, rows, batches, every)
+      found = {k: v[i] for k, v in measured[task].items()}
+      assert found['online_loss'] == pytest.approx(loss, rel=1e-3)
+      assert found['online_accuracy'] == pytest.approx(accuracy)
+      assert found['plasticity'] == pytest.approx(plasticity, abs=1e-3)
+      norm = np.sqrt((rows**2).sum())
+      assert found['weight_norm'] == pytest.approx(norm, rel=1e-3)
+      np.testing.assert_allclose(
+        states[task].params['rows'].get_value()[i], rows, atol=1e-3
+      )
+
+
+@pytest.mark.parametrize('name', ['split', 'split_heads'])
+def test_a_split_is_evaluated_on_all_tasks_every_ten_updates(name):
+  run = STREAMS[name]
+  _, measured = _trained(name)
+  for i in range(2):
+    trial = jax.tree.map(lambda x, i=i: x[i], run.trials)
+    pixels = engine.to_device(DATASET)
+    plan = run.tasks.plan(trial, pixels, jnp.int32(0))
+    test = to_numpy(run.tasks.test(plan, trial, pixels))
+    rows = _rows_at_first(run, i)
+    for task, batches in enumerate(_batches(run, i)):
+      found = measured[task]['evaluations'][i]
+      # After 10, 20 and all 27 updates.
+      assert found.shape == (3, 2)
+      for row, (first, last) in enumerate(((0, 10), (10, 20), (20, 27))):
+        _, rows = _replay(run, rows, batches[first:last], 1)
+        shares = _losses(
+          rows, test.images[:, 0, 0, 0], test.labels, test.allowed
+        )[1]
+        right = shares.argmax(-1) == test.labels
+        expected = right.reshape(2, -1).mean(-1)
+        np.testing.assert_allclose(found[row], expected)
+
+
+def test_the_end_of_a_task_is_measured_on_its_images():
+  run = Run('split', count=2, updates=9, batch_size=6)
+  _, measured = run.train()
+  for i in range(2):
+    for task in range(2):
+      # One feature: the number, which is 0 of no more than one image.
+      assert measured[task]['effective_rank'][i] == pytest.approx(1, abs=1e-4)
+      assert measured[task]['dead_units'][i] == 0
+  assert measured[0].keys() - {'evaluations'} == {
+    *stream_engine.StreamTrainer.metrics[:-1]
+  }
+
+
+@pytest.mark.parametrize('name', STREAMS)
+@pytest.mark.parametrize('cut', [lambda left: 1, lambda left: left - left // 3])
+def test_how_a_task_is_cut_changes_nothing(name, cut):
+  states, measured = _trained(name)
+  again, found = STREAMS[name].train(cut)
+  assert_same(again, states)
+  assert_same(found, measured)
+
+
+@pytest.mark.parametrize('lanes', [2, None])
+def test_trials_side_by_side_come_out_as_one_after_another(lanes):
+  for name in ('random_labels', 'split_heads'):
+    _, measured = _trained(name)
+    _, found = dataclasses.replace(STREAMS[name], lanes=lanes).train()
+    for one, other in zip(found, measured, strict=True):
+      for key in other:
+        np.testing.assert_allclose(one[key], other[key], rtol=1e-4, atol=1e-5)
+
+
+def test_a_trial_does_not_depend_on_the_others():
+  _, measured = _trained('split')
+  _, alone = dataclasses.replace(STREAMS['split'], seeds=(4,)).train()
+  for one, both in zip(alone, measured, strict=True):
+    for key in both:
+      np.testing.assert_array_equal(one[key][0], both[key][1])
+
+
+def test_one_program_does_for_all_tasks():
+  run = STREAMS['split']
+  _trained('split')
+  run.train(lambda left: 1)
+  assert [each._cache_size() for each in run.programs] == [1, 1]
+
+
+def test_optimizers_hear_of_tasks_and_of_the_loss():
+  run = Run(optimizer=LISTENING)
+  states, measured = run.train()
+  heard = states[-1].opt_state
+  updates = run.tasks.updates
+  assert heard.updates.tolist() == [3 * updates] * 2
+  # At the first update of the second and of the third task.
+  assert heard.new_tasks.tolist() == [2**updates + 2 ** (2 * updates)] * 2
+  np.testing.assert_array_equal(heard.value, [0, 0])
+  # And all else is as with plain SGD, which takes none of it.
+  assert_same(measured, _trained('permuted_labels')[1])
+
+
+def test_a_restart_begins_every_task_anew():
+  run = Run(restart=True, optimizer=LISTENING)
+  states, measured = run.train()
+  # The optimizer, too.
+  for task, state in enumerate(states):
+    assert state.opt_state.updates.tolist() == [run.tasks.updates] * 2
+    assert state.opt_state.new_tasks.tolist() == [int(task > 0)] * 2
+  first, second, third = (x['online_loss'] for x in measured)
+  assert_same(first, _trained('permuted_labels')[1][0]['online_loss'])
+  assert (second != _trained('permuted_labels')[1][1]['online_loss']).all()
+  # A table that is new knows nothing of an image that comes once.
+  for each in (second, third):
+    assert (abs(each - first) < 1).all()
+  again, found = run.train(lambda left: 1)
+  assert_same(again, states)
+  assert_same(found, measured)
+
+
+def test_batches_are_scored_at_the_parameters_that_are_evaluated():
+  """Where those are not the ones that are trained: here, all zero."""
+  zero = lambda opt_state, params: jax.tree.map(jnp.zeros_like, params)
+  run = Run(eval_params=zero)
+  states, measured = run.train()
+  plain_states, plain = _trained('permuted_labels')
+  assert_same(
+    [state.params for state in states], [x.params for x in plain_states]
+  )
+  for task, (one, other) in enumerate(zip(measured, plain, strict=True)):
+    np.testing.assert_allclose(one['online_loss'], np.log(4), rtol=1e-5)
+    np.testing.assert_array_equal(one['weight_norm'], [0, 0])
+    # What an update does, is done to what is trained.
+    np.testing.assert_array_equal(one['plasticity'], other['plasticity'])
+    for i in range(2):
+      labels = [x[1] for x in _batches(run, i)[task]]
+      expected = np.mean(np.concatenate(labels) == 0)  # The first of equals.
+      assert one['online_accuracy'][i] == pytest.approx(expected)
+
+
+def test_batches_are_scored_without_dropout():
+  run = Run(model=Dropped)
+  states, measured = run.train()
+  for i in range(2):
+    rows = _rows_at_first(run, i)  # Nothing was learned.
+    np.testing.assert_allclose(
+      states[-1].params['rows'].get_value()[i], rows, rtol=1e-6
+    )
+    for task, batches in enumerate(_batches(run, i)):
+      numbers, labels, _ = (
+        np.concatenate(x) if x[0] is not None else None
+        for x in zip(*batches, strict=True)
+      )
+      losses, shares = _losses(rows, numbers, labels, None)
+      assert measured[task]['online_loss'][i] == pytest.approx(
+        losses.mean(), rel=1e-4
+      )
+      assert measured[task]['online_accuracy'][i] == pytest.approx(
+        (shares.argmax(-1) == labels).mean()
+      )
