@@ -3,7 +3,7 @@
 Every element hashes its own position in its leaf, twice, with the two words of
 a key in between. So a device can make its own part of the noise, and `vmap`
 over keys equals a loop over them. JAX's threefry has these properties too, but
-takes five times as long on a CPU; its `rbg` keys lack both.
+takes about six times as long on a CPU; its `rbg` keys lack both.
 
 The two words come from threefry, once an update for all leaves: from the key,
 the count of updates and the number of the leaf.

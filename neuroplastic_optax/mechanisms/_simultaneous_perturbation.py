@@ -64,9 +64,9 @@ def simultaneous_perturbation(
   loss, however many params there are; the variance of the estimate grows with
   their number. The loss is the extra argument `value_fn` of `update`, a
   callable of the params that returns a scalar, such as that of Optax's line
-  searches; it gets the params that the transformation sees. The incoming updates
-  are ignored: only their structure and dtypes are used, so that zeros, the
-  params, or None will do.
+  searches; it gets the params that the transformation sees. The incoming
+  updates are ignored: only their structure and dtypes are used, so that zeros,
+  the params, or None will do.
 
   Params narrower than float32 are perturbed, and passed to `value_fn`, in
   float32: in bfloat16 a perturbation of 1e-3 would vanish. Unlike MeZO's
