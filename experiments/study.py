@@ -8,7 +8,8 @@ computes only the cells that are missing. The study directory holds the cells,
 `study.json` (definition and provenance) and these tables: `results.csv` (every
 arm, condition, ruleset and seed), `comparisons.csv` (every arm against the
 references), `trials.csv` (the tuning), `curves.csv` and `alpha.csv` (validation
-accuracy and α, epoch by epoch).
+accuracy and α, epoch by epoch). A study of streams adds `streams.csv` (every
+seed and measure), `measures.csv` (task by task) and `evaluations.csv`.
 
 `experiments/studies/catalogue.py` declares the studies.
 """

@@ -6,6 +6,7 @@ task at the end of each, and that on the first task at every evaluation.
 """
 
 from collections.abc import Iterator
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from experiments.studies import results
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
+from experiments.training import measures
 from experiments.training import stream_engine
 from experiments.training import stream_records
 
+# A network that this arm trains, new with every task, is the reference.
+_FRESH = 'adam'
 _IDENTITY = ('condition', 'ruleset', 'arm')
 _SUMMARIES = (*_IDENTITY, 'seed', 'measure', 'value', 'status')
 _BY_TASK = (*_IDENTITY, 'task', 'measure', 'n', 'mean', 'sd')
@@ -29,11 +33,32 @@ _EVALUATIONS = (
 def summary_rows(plan: Plan) -> Iterator[dict[str, Any]]:
   """A row for every arm, condition, ruleset, seed and measure.
 
-  As `stream_records.summaries` has them. What a diverged seed measured is left
-  empty.
+  As `stream_records.summaries` has them; and the gap to a fresh network, for
+  which the same condition is looked up with a restart at every task. What a
+  diverged seed measured is left empty.
   """
+  fresh = {
+    final.condition.task: dict(zip(final.seeds, _online(outcome), strict=True))
+    for final, outcome in _there(plan)
+    if final.condition.task.restart and final.arm == _FRESH
+  }
   for final, outcome in _there(plan):
-    for name, values in stream_records.summaries(_measures(outcome)).items():
+    found = stream_records.summaries(_measures(outcome))
+    reference = fresh.get(
+      dataclasses.replace(final.condition.task, restart=True), {}
+    )
+    gaps = measures.gap_to_fresh(
+      _online(outcome),
+      np.array(
+        [
+          reference.get(seed, np.full(final.condition.task.tasks, np.nan))
+          for seed in final.seeds
+        ]
+      ),
+    )
+    if np.isfinite(gaps).any():
+      found['gap_to_fresh'] = gaps
+    for name, values in found.items():
       for seed, value, diverged in zip(
         final.seeds, values, outcome.diverged, strict=True
       ):
@@ -107,6 +132,11 @@ def _measures(outcome: Outcome) -> dict[str, np.ndarray]:
   """By name, [seeds, tasks]; NaN where a measure is not finite."""
   assert outcome.measures is not None
   return {name: np.array(x, float) for name, x in outcome.measures.items()}
+
+
+def _online(outcome: Outcome) -> np.ndarray:
+  """The online accuracy, [seeds, tasks]."""
+  return _measures(outcome)[stream_engine.ONLINE_ACCURACY]
 
 
 def _identity(final: Final) -> dict[str, Any]:

@@ -177,6 +177,25 @@ def last_tenth(values: np.ndarray) -> np.ndarray:
   return values[..., -_tenth(values) :].mean(-1)
 
 
+def gap_to_fresh(online: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+  """How much better a new network learns a task than one that has a past.
+
+  The mean over every tenth task of the online accuracy of a network that begins
+  with that task, minus that of the one under test; above 0 where plasticity was
+  lost. The gap of warm starts of Ash & Adams 2020, arXiv:1910.08475, online.
+
+  Args:
+    online: [..., T], accuracies.
+    fresh: [..., T], those of networks that are new with every task.
+
+  Returns:
+    [...]; NaN with fewer than ten tasks.
+  """
+  if online.shape[-1] < 10:
+    return np.full(online.shape[:-1], np.nan)
+  return (fresh - online)[..., 9::10].mean(-1)
+
+
 def _tenth(values: np.ndarray) -> int:
   return max(1, values.shape[-1] // 10)
 

@@ -112,6 +112,37 @@ def test_the_tables_have_every_measure(plan):
   assert float(evaluations[-1]['mean']) == pytest.approx(last.mean())
 
 
+def test_the_gap_is_to_networks_that_are_new(tmp_path):
+  task = dataclasses.replace(
+    on_stream('permuted_labels', DATASET), tasks=10, updates=2, quick=True
+  )
+  fresh = dataclasses.replace(task, restart=True)
+  conditions = (
+    Condition('tasks', task, rulesets=(DEFAULT,)),
+    Condition('restarted', fresh, rulesets=(DEFAULT,), arms=('adam',), seeds=1),
+  )
+  plan = Plan(
+    Study('tiny', ('sgd',), conditions, seeds=2),
+    ('sgd', 'adam'),
+    Store(tmp_path),
+  )
+  online = {}
+  for final in plan.finals():
+    outcome = computing.compute(final.cell, data.load(DATASET))
+    plan.store.put(final.cell, outcome)
+    online[final.arm] = outcome.measures['online_accuracy']
+  gaps = {
+    (row['arm'], row['seed']): row['value']
+    for row in learned.summary_rows(plan)
+    if row['measure'] == 'gap_to_fresh'
+  }
+  # Of the other seed there is no reference.
+  assert gaps.pop(('sgd', 1)) == ''
+  expected = online['adam'][0][9] - online['sgd'][0][9]
+  assert float(gaps.pop(('sgd', 0))) == pytest.approx(expected, abs=1e-6)
+  assert gaps == {('adam', 0): '0'}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures('one_device')
 def test_cells_train_as_runs_do(tmp_path):

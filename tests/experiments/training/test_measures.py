@@ -116,6 +116,16 @@ def test_measures_of_many_trials_are_those_of_each():
     np.testing.assert_array_equal(measure(random[:, :, -1]), alone)
 
 
+def test_the_gap_to_a_fresh_network_is_of_every_tenth_task():
+  online = np.full((2, 25), 0.5)
+  fresh = np.full((2, 25), 0.9)
+  fresh[:, 9], fresh[:, 19] = 0.6, 0.7
+  online[1, 9] = 0.7
+  found = measures.gap_to_fresh(online, fresh)
+  np.testing.assert_allclose(found, [(0.1 + 0.2) / 2, (-0.1 + 0.2) / 2])
+  assert np.isnan(measures.gap_to_fresh(online[:, :9], fresh[:, :9])).all()
+
+
 @pytest.mark.parametrize(
   ('tasks', 'first', 'last'), [(1, 0, 0), (5, 0, 4), (20, 0.5, 18.5)]
 )
