@@ -76,9 +76,7 @@ def couple_replicas(
     [ 0.5 -0.5]
 
   References:
-    Bouvrie and Slotine, `Synchronization Can Control Regularization in Neural
-    Systems via Correlated Noise Processes`, and their work on synchronized
-    redundant learners, 2010
+    Bouvrie and Slotine, on synchronized redundant learners, 2010
   """
   numbers = _Numbers(strength)
   if axis_name is None or not _slices.is_names(axis_name):

@@ -127,7 +127,8 @@ def sleep(
     [1.]
 
   References:
-    Massey et al., `<https://arxiv.org/abs/2601.08447>`_, 2026 (the idea)
+    Massey et al., `arXiv:2601.08447 <https://arxiv.org/abs/2601.08447>`_
+    (the idea)
   """
   period = _hyperparameters.check_integer('period', period)
   numbers = _Numbers(fraction, strength, jitter)

@@ -129,7 +129,7 @@ def synergy(
     ['0.72', '0.93']
 
   References:
-    `arXiv:2508.13673 <https://arxiv.org/abs/2508.13673>`_, 2025 (the idea)
+    `arXiv:2508.13673 <https://arxiv.org/abs/2508.13673>`_ (the idea)
   """
   names = _check_mechanisms(mechanisms)
   if assignment not in _ASSIGNMENTS:

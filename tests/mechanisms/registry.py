@@ -73,7 +73,7 @@ class Case:
     wrap: supplies what else its update wants.
     neutral: arguments that make it the identity.
     needs_params: whether its update refuses to do without.
-    elementwise: whether an element's update depends on its leaf alone.
+    pooled: whether a leaf's update depends on the others.
   """
 
   make: Callable[..., Any]

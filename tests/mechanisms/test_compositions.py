@@ -1,5 +1,8 @@
 """Mechanisms with NeuroPlastic, and with one another."""
 
+import itertools
+
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -66,3 +69,33 @@ def test_chains_with_neuroplastic_train(tx):
   for _ in range(150):
     params, state = step(params, state)
   assert float(loss(params)) < 0.5 * start
+
+
+WRAPPERS = {
+  'variability': mechanisms.neural_variability(optax.sgd(0.1)),
+  'variability_kept': mechanisms.neural_variability(
+    optax.identity(), 1.0, 'laplace', refresh=2
+  ),
+  **{
+    f'synergy_{assignment}': mechanisms.synergy(
+      {'a': optax.identity(), 'b': optax.scale(0.5)}, assignment
+    )
+    for assignment in ('blend', 'partition', 'adaptive')
+  },
+}
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('tx', WRAPPERS.values(), ids=WRAPPERS)
+def test_wrappers_make_no_nan_or_infinity(tx, dtype):
+  """Around what makes none itself."""
+  update = jax.jit(tx.update)
+  signs = jnp.array([[0.7, -1.0], [0.0, 0.3]])
+  magnitudes = (0.0, 1e-38, 1e-30, 1.0, 1e30, 1e38)
+  for of_params, of_gradient in itertools.product(magnitudes, magnitudes):
+    params = (signs * of_params).astype(dtype)
+    gradient = (signs.T * of_gradient).astype(dtype)
+    state = tx.init(params)
+    for _ in range(2):
+      updates, state = update(gradient, state, params)
+      chex.assert_tree_all_finite((updates, state))
