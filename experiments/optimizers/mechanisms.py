@@ -1,10 +1,10 @@
 """Plasticity mechanisms of the literature, each with a plain optimizer.
 
-A mechanism that is told of boundaries between tasks
-(`elastic_weight_consolidation`, `synaptic_intelligence`), or of the loss as a
-function (`simultaneous_perturbation`), has no arm: the engine passes an
-optimizer the gradient and the params alone. Neither has `couple_replicas`,
-since trials do not know of one another.
+`simultaneous_perturbation` has no arm: without gradients it takes far more
+updates than the studies make. Neither has `couple_replicas`, since trials do
+not know of one another. `ewc` and `synaptic_intelligence` are told of the
+boundaries between the tasks of a stream; in ordinary training there are none,
+and they are Adam.
 
 Directions that are an optimizer of their own, and those that act on signs or
 sizes of the gradient, go with SGD; the others go with Adam.
@@ -83,6 +83,38 @@ def consolidation(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   return _down(
     numbers,
     mechanisms.add_consolidation(numbers['strength']),
+    optax.scale_by_adam(),
+  )
+
+
+@arm.register({**_ADAM_RATE, 'strength': Knob(0.01, 1e-3, 10.0)})
+def memory_aware(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """Task-free MAS before Adam: as `consolidation`, by |g| and not by g²."""
+  return _down(
+    numbers,
+    mechanisms.add_consolidation(numbers['strength'], importance='mas'),
+    optax.scale_by_adam(),
+  )
+
+
+@arm.register({**_ADAM_RATE, 'strength': Knob(100.0, 1.0, 1e4)})
+def ewc(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """Online EWC before Adam: what earlier tasks need is kept."""
+  return _down(
+    numbers,
+    mechanisms.elastic_weight_consolidation(numbers['strength']),
+    optax.scale_by_adam(),
+  )
+
+
+@arm.register({**_ADAM_RATE, 'strength': Knob(1.0, 0.01, 100.0)})
+def synaptic_intelligence(
+  numbers: Numbers, _: Setting
+) -> optax.GradientTransformation:
+  """Synaptic intelligence before Adam: as `ewc`, by the path of training."""
+  return _down(
+    numbers,
+    mechanisms.synaptic_intelligence(numbers['strength']),
     optax.scale_by_adam(),
   )
 

@@ -45,19 +45,25 @@ FIRST = {'a': True, 'b': False, 'c': False}
 LAST = {'a': False, 'b': True, 'c': True}
 
 
+def _update(optimizer, gradient, state, params, count):
+  """An update; the fourth is the first of a new task."""
+  optimizer = optax.with_extra_args_support(optimizer)
+  return optimizer.update(gradient, state, params, new_task=count == 3)
+
+
 def _path(optimizer, steps=5):
   """The parameters after every step, with a gradient that does not change."""
 
-  def step(carry, _):
+  def step(carry, count):
     params, state = carry
-    updates, state = optimizer.update(GRADIENT, state, params)
+    updates, state = _update(optimizer, GRADIENT, state, params, count)
     params = optax.apply_updates(params, updates)
     return (params, state), params
 
   # The gradient and the numbers are constants, but so they are for the other.
   start = PARAMS, optimizer.init(PARAMS)
   scan = jax.jit(
-    lambda carry: jax.lax.scan(step, carry, length=steps)[1],
+    lambda carry: jax.lax.scan(step, carry, jnp.arange(steps))[1],
     compiler_options=program.quick(),
   )
   return scan(start)
@@ -173,6 +179,13 @@ MECHANISMS = {
   'curl_descent': optax.chain(mechanisms.flip_signs(), _RATE),
   'upgd': optax.chain(mechanisms.scale_by_upgd(), _RATE),
   'consolidation': optax.chain(mechanisms.add_consolidation(), _ADAM),
+  'memory_aware': optax.chain(
+    mechanisms.add_consolidation(importance='mas'), _ADAM
+  ),
+  'ewc': optax.chain(mechanisms.elastic_weight_consolidation(100.0), _ADAM),
+  'synaptic_intelligence': optax.chain(
+    mechanisms.synaptic_intelligence(), _ADAM
+  ),
   'l2_init': optax.chain(mechanisms.regenerate(), _ADAM),
   'metaplasticity': optax.chain(
     optax.scale_by_adam(), mechanisms.metaplasticity(), _RATE
@@ -380,7 +393,7 @@ def test_every_knob_acts_and_may_be_traced(arm):
       gradient = jax.tree.map(
         lambda x: jnp.where(count % 2, jnp.flip(x, -1), x), GRADIENT
       )
-      updates, state = optimizer.update(gradient, state, params)
+      updates, state = _update(optimizer, gradient, state, params, count)
       return (optax.apply_updates(params, updates), state), None
 
     start = PARAMS, optimizer.init(PARAMS)
