@@ -1,10 +1,8 @@
 """Plasticity mechanisms of the literature, each with a plain optimizer.
 
-`simultaneous_perturbation` has no arm: without gradients it takes far more
-updates than the studies make. Neither has `couple_replicas`, since trials do
-not know of one another. `ewc` and `synaptic_intelligence` are told of the
-boundaries between the tasks of a stream; in ordinary training there are none,
-and they are Adam.
+`couple_replicas` has no arm, since trials do not know of one another. `ewc` and
+`synaptic_intelligence` are told of the boundaries between the tasks of a
+stream; in ordinary training there are none, and they are Adam.
 
 Directions that are an optimizer of their own, and those that act on signs or
 sizes of the gradient, go with SGD; the others go with Adam.
@@ -248,6 +246,16 @@ def synergy(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
     mechanisms.synergy(
       both, 'adaptive', rate=numbers['rate'], stacked_axes=stacked
     ),
+  )
+
+
+@arm.register(
+  {LEARNING_RATE: Knob(1e-3, 1e-5, 0.1), 'epsilon': Knob(0.01, 1e-3, 0.1)}
+)
+def spsa(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+  """SPSA: two values of the loss make an update, which takes many of them."""
+  return _down(
+    numbers, mechanisms.simultaneous_perturbation(numbers['epsilon'])
   )
 
 

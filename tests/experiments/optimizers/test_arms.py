@@ -47,8 +47,16 @@ LAST = {'a': False, 'b': True, 'c': True}
 
 def _update(optimizer, gradient, state, params, count):
   """An update; the fourth is the first of a new task."""
-  optimizer = optax.with_extra_args_support(optimizer)
-  return optimizer.update(gradient, state, params, new_task=count == 3)
+
+  def loss(params):
+    products = jax.tree.map(
+      lambda g, x: jnp.sum(g * jnp.sin(x)), gradient, params
+    )
+    return sum(jax.tree.leaves(products))
+
+  return optax.with_extra_args_support(optimizer).update(
+    gradient, state, params, new_task=jnp.asarray(count == 3), value_fn=loss
+  )
 
 
 def _path(optimizer, steps=5):
@@ -186,6 +194,7 @@ MECHANISMS = {
   'synaptic_intelligence': optax.chain(
     mechanisms.synaptic_intelligence(), _ADAM
   ),
+  'spsa': optax.chain(mechanisms.simultaneous_perturbation(0.01), _RATE),
   'l2_init': optax.chain(mechanisms.regenerate(), _ADAM),
   'metaplasticity': optax.chain(
     optax.scale_by_adam(), mechanisms.metaplasticity(), _RATE
@@ -353,14 +362,14 @@ def test_arms_are_built_inside_vmap_over_learning_rates(arm):
     schedule = schedules.scheduled('cosine', rate, SETTING)
     optimizer = _build(arm, learning_rate=schedule)
     state = optimizer.init(PARAMS)
-    return optimizer.update(GRADIENT, state, PARAMS)[0]
+    return _update(optimizer, GRADIENT, state, PARAMS, 0)[0]
 
   jit = functools.partial(jax.jit, compiler_options=program.quick())
   together = jit(jax.vmap(step))(jnp.array(rates))
   for i, rate in enumerate(rates):
     # The cosine starts at the rate itself.
     optimizer = _build(arm, learning_rate=rate)
-    alone, _ = optimizer.update(GRADIENT, optimizer.init(PARAMS), PARAMS)
+    alone, _ = _update(optimizer, GRADIENT, optimizer.init(PARAMS), PARAMS, 0)
     jax.tree.map(
       lambda x, y, i=i: np.testing.assert_allclose(
         x[i], y, rtol=1e-5, atol=3e-7
@@ -459,7 +468,10 @@ def test_muon_takes_matrices_convolutions_and_stacks():
   setting = dataclasses.replace(SETTING, stacked_axes=stacked_axes)
   for name in optimizers.ARMS:
     tx = _build(name, setting)
-    jax.eval_shape(lambda p, tx=tx: tx.update(p, tx.init(p), p), shapes), name
+    (
+      jax.eval_shape(lambda p, tx=tx: _update(tx, p, tx.init(p), p, 0), shapes),
+      name,
+    )
   dimensions = muon_direction.dimensions(shapes, stacked_axes)
   assert dimensions['embedding'] is None
   assert dimensions['blocks']['scale'] is None
@@ -497,9 +509,9 @@ def test_the_schedules():
 @pytest.mark.parametrize('arm', optimizers.ARMS)
 def test_the_default_rate_of_an_arm_learns(arm):
   """On a quadratic: the loss comes well down in 100 updates, or 1500."""
-  # Lion's steps are small at its default, and so are those of Muon's Adam;
-  # Prodigy has to find its own, and the tortoise lags behind.
-  slow = 'lion', 'prodigy', 'hare_and_tortoise'
+  # Steps are small at the defaults of Lion, Muon's Adam and SPSA; Prodigy has
+  # to find its own, and the tortoise lags behind.
+  slow = 'lion', 'prodigy', 'hare_and_tortoise', 'spsa'
   small = arm in slow or 'muon' in arm
   steps = 1500 if small else 100
   setting = dataclasses.replace(SETTING, steps_per_epoch=50)
@@ -509,7 +521,9 @@ def test_the_default_rate_of_an_arm_learns(arm):
 
   def step(carry, _):
     params, state = carry
-    updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+    updates, state = optax.with_extra_args_support(optimizer).update(
+      jax.grad(loss)(params), state, params, value_fn=loss
+    )
     return (optax.apply_updates(params, updates), state), None
 
   carry = start, optimizer.init(start)
