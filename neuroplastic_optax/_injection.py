@@ -95,13 +95,14 @@ class _Signature(inspect.Signature):
     return bound
 
   def _example(self, name: str) -> str:
-    """How to close over an argument that is a function."""
+    """What else to do with an argument that is a function."""
     number = 'learning_rate'
     if self.owner != 'neuroplastic_optimizer':
-      number = next((x for x in self.parameters if x != name), 'mask')
-    return (
-      f'optax.inject_hyperparams(lambda {number}: {self.owner}({number}, '
-      f'{name}=...))'
+      number = next((x for x in self.parameters if x != name), '')
+    # Without another argument there is nothing to inject.
+    return number and (
+      f', or close over it, as in optax.inject_hyperparams(lambda {number}: '
+      f'{self.owner}({number}, {name}=...))'
     )
 
   def _keep_static(self, bound: inspect.BoundArguments) -> None:
@@ -125,8 +126,7 @@ def _guarded(
     if len(args) == 1 and _is_count(args[0]):
       raise TypeError(
         f'{name} is a function, which optax.inject_hyperparams takes for a '
-        f"schedule: pass static_args='{name}', or close over it, as in "
-        f'{example}.'
+        f"schedule: pass static_args='{name}'{example}."
       )
     return function(*args)
 

@@ -133,7 +133,7 @@ def add_consolidation(
       anchor = _leaves.finite(anchor + rates[0] * (w - anchor))
       weight = _leaves.finite(weight + rates[1] * (seen - weight))
       pull = _leaves.product(weight, w - anchor)
-      return g + now.strength * pull, anchor, weight
+      return _leaves.added(g, now.strength, pull), anchor, weight
 
     leaves, (anchor, weight) = _leaves.advance(
       step,

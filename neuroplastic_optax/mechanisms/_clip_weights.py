@@ -45,7 +45,8 @@ def clip_weights(
 
       u = clip(w + g, -B, B) - w
 
-  and u = g, untouched, where nothing is clipped. `fan_in_bounds` gives the
+  and u = g, untouched, where nothing is clipped. In low precision u is rounded,
+  and a weight may pass its bound by as much. `fan_in_bounds` gives the
   paper's bounds, in proportion to those of usual initial values.
 
   Args:

@@ -79,7 +79,7 @@ def couple_replicas(
     Bouvrie and Slotine, on synchronized redundant learners, 2010
   """
   numbers = _Numbers(strength)
-  if axis_name is None or not _slices.is_names(axis_name):
+  if not axis_name or not _slices.is_names(axis_name):
     raise TypeError(
       'axis_name must be the name of a mapped axis or a tuple of names, got '
       f'{axis_name!r}.'
@@ -102,7 +102,7 @@ def couple_replicas(
     def step(now: _Numbers, g: Any, w: Any) -> tuple[Any]:
       # Divided first: a sum of large numbers could overflow.
       mean = jax.lax.psum(w / jax.lax.axis_size(axis_name), axis_name)
-      return (g - now.strength * _leaves.finite(w - mean),)
+      return (_leaves.added(g, now.strength, _leaves.finite(mean - w)),)
 
     leaves, _ = _leaves.advance(
       step, numbers.at(state.count), flat.leaves, reads=[weights]

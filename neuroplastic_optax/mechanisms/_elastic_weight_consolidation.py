@@ -159,7 +159,7 @@ def elastic_weight_consolidation(
       anchor = _boundary.where(boundary, w, anchor)
       squares = _boundary.where(boundary, jnp.zeros_like(squares), squares)
       pull = _leaves.product(weight, w - anchor)
-      u = g + now.strength * pull
+      u = _leaves.added(g, now.strength, pull)
       if not _hyperparameters.is_zero(now.forgetting):
         u += now.forgetting * passed.astype(g.dtype) * w
       return u, squares + _leaves.product(g, g), weight, anchor

@@ -64,18 +64,19 @@ def eval_params(
   is_slow = isinstance(state, _hare_and_tortoise.HareAndTortoiseState)
   held = state.slow if is_slow else state.noise
   function = _slow if is_slow else _clean
+  # By leaves: within `nnx.Optimizer` variables stand around those of the state.
   leaves, treedef = jax.tree.flatten(params)
   values: list[Any] = jax.tree.leaves(held)
+  flat = _trees.Flat(leaves, treedef)
   if len(values) != len(leaves):
     # A part of the params is masked, which may be more than one leaf.
-    values = _trees.spread(held, _trees.Flat(leaves, treedef))
-  # By leaves: within `nnx.Optimizer` variables stand around those of the state.
-  return jax.tree.unflatten(
-    treedef,
+    flat = _trees.flatten(params)
+    values = _trees.spread(held, flat)
+  return flat.unflatten(
     [
-      p if x is None else function(p, jnp.asarray(x))
-      for p, x in zip(leaves, values, strict=True)
-    ],
+      p if p is None or x is None else function(p, jnp.asarray(x))
+      for p, x in zip(flat.leaves, values, strict=True)
+    ]
   )
 
 

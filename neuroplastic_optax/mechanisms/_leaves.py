@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -164,6 +165,16 @@ def held(u: jax.Array, g: jax.Array) -> jax.Array:
 def product(x: jax.Array, y: jax.Array) -> jax.Array:
   """x ⊙ y, at most the largest number, so that 0 times it is 0 and not NaN."""
   return finite(x * y)
+
+
+def added(g: jax.Array, strength: Any, term: jax.Array) -> jax.Array:
+  """g + strength·term, and g itself where the strength is known to be 0.
+
+  The sum would make 0 of -0.
+  """
+  if _hyperparameters.is_zero(strength):
+    return g
+  return g + strength * term
 
 
 def debiased_rate(decay: Any, t: jax.Array, dtype: Any) -> jax.Array:

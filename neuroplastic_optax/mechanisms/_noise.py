@@ -29,6 +29,9 @@ _LOG = (
 )
 _SIN = (0.07765591, -0.5982904, 2.5500774, -5.1677103, 3.1415927)
 
+# Of threefry's keys, and of rbg's.
+_KEY_WORDS = (2, 4)
+
 Draw = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -51,8 +54,12 @@ def check_key(key: Any) -> None:
       raise TypeError(message)
     if shape:
       raise ValueError(f'{message} For many keys, use jax.vmap.')
+    if key.ndim and len(key) not in _KEY_WORDS:
+      raise ValueError(f'{message} A key has two or four words.')
   elif isinstance(key, bool) or not isinstance(key, int | np.integer):
     raise TypeError(message)
+  elif not -(2**63) <= int(key) < 2**63:
+    raise ValueError(f'key must be an int seed of 64 bits, got {key!r}.')
 
 
 def key_data(key: Any) -> jax.Array:

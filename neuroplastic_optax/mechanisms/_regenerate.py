@@ -102,7 +102,7 @@ def regenerate(
       # Subtracted as it is, then held: a difference may overflow.
       moved = w - anchor
       pull = jnp.sign(moved) if norm == 'l1' else _leaves.finite(moved)
-      return (g + now.strength * pull,)
+      return (_leaves.added(g, now.strength, pull),)
 
     leaves, _ = _leaves.advance(
       step,

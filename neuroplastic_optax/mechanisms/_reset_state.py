@@ -34,6 +34,11 @@ def reset_state(
   restart at 0 are then corrected as if they were old, and stay small for a
   while.
 
+  Anchors, such as those of `regenerate` and `elastic_weight_consolidation`,
+  move to the params now. So does what `neural_variability` takes for the params
+  without noise: call `eval_params` first, and go on from there. Within
+  `nnx.Optimizer`, give the state as `nnx.pure(optimizer.opt_state)`.
+
   What is not a copy of the params is not reset: the averaging weight of
   Schedule-Free, hyperparameters, and keys. State that has not the shape of its
   parameter, as in `optax.scale_by_factored_rms`, is reset for the whole leaf if

@@ -89,7 +89,8 @@ def sleep(
   Args:
     period: updates of one cycle of learning and sleep, a Python integer ≥ 1.
     fraction: the part of a period that is asleep, in [0, 1], a number or a
-      schedule of the update count. 0 for no sleep at all.
+      schedule of the update count, which is asked at the beginning of each
+      period. 0 for no sleep at all.
     strength: how far sums go back to those at `init`, in [0, 1], a number or a
       schedule.
     jitter: s ≥ 0, a number or a schedule.
@@ -166,7 +167,9 @@ def sleep(
     like = _trees.Flat(weights, flat.treedef)
     names = _slices.axis_names(axis_name, like)
     now = numbers.at(state.count)
-    length = _rounded(now.fraction, period)
+    # That of the beginning of the period: it has one moment of falling asleep.
+    begun = numbers.at(state.count - state.count % period)
+    length = _rounded(begun.fraction, period)
     place = state.count % period - (period - length)
 
     def step(

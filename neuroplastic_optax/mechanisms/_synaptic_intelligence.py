@@ -179,7 +179,8 @@ def _step(
     importance = jnp.where(boundary, _leaves.finite(grown), importance)
     anchor = jnp.where(boundary, w, anchor)
     path = jnp.where(boundary, zero, path)
-  u = g + now.strength * _leaves.product(importance, w - anchor)
+  pull = _leaves.product(importance, w - anchor)
+  u = _leaves.added(g, now.strength, pull)
   # Copies: what the state holds must not be the very buffer of the params.
   return (
     u,

@@ -481,3 +481,15 @@ def test_partition_draws_owners_with_the_weights(weights):
   owner = tx.init(w).owner
   share = 0.5 if weights is None else 0.75
   assert abs(float((owner == 1).mean()) - share) < 0.02
+
+
+def test_a_period_has_one_sleep_whatever_its_fraction_becomes():
+  # Were the fraction asked at every update, the moment of falling asleep would
+  # be passed over.
+  tx = mechanisms.sleep(10, lambda count: jnp.where(count < 8, 0.2, 0.3), 1.0)
+  w = jnp.ones((2, 1))
+  state = tx.init(w)
+  for _ in range(10):
+    updates, state = tx.update(jnp.full((2, 1), 0.5), state, w)
+    w += updates
+  np.testing.assert_allclose(w, 1.0, rtol=1e-6)

@@ -49,6 +49,19 @@ def test_masked_leaves_are_as_they_are():
     assert (found['dense']['kernel'] != params['dense']['kernel']).all()
 
 
+def test_none_beside_masked_leaves():
+  params = {'a': jnp.ones(3), 'n': None, 'c': jnp.ones(2)}
+  mask = {'a': False, 'n': False, 'c': True}
+  for tx in (
+    mechanisms.neural_variability(optax.sgd(0.1), 0.1, mask=mask),
+    mechanisms.neural_variability(optax.sgd(0.1), scale=0.0),
+    optax.masked(mechanisms.hare_and_tortoise(), mask),
+  ):
+    chex.assert_trees_all_equal(
+      mechanisms.eval_params(tx.init(params), params), params
+    )
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16', 'float32'])
 def test_a_mask_and_dtypes(dtype):
   tx = mechanisms.neural_variability(optax.sgd(0.1), 0.5, mask=is_matrix)
