@@ -15,6 +15,7 @@ from experiments.studies import results
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
+from experiments.studies.series import short
 from experiments.training import measures
 from experiments.training import stream_engine
 from experiments.training import stream_records
@@ -63,10 +64,10 @@ def summary_rows(plan: Plan) -> Iterator[dict[str, Any]]:
         final.seeds, values, outcome.diverged, strict=True
       ):
         yield {
-          **_identity(final),
+          **final.identity,
           'seed': seed,
           'measure': name,
-          'value': '' if diverged else _short(value),
+          'value': '' if diverged else short(value),
           'status': results.DIVERGED if diverged else results.FINISHED,
         }
 
@@ -83,7 +84,7 @@ def task_rows(plan: Plan) -> Iterator[dict[str, Any]]:
         # Forgetting, say, has no value after the first task.
         if np.isfinite(column).any():
           yield {
-            **_identity(final),
+            **final.identity,
             'task': task + 1,
             'measure': name,
             **_spread(column),
@@ -102,7 +103,7 @@ def evaluation_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for task, i, evaluated in np.ndindex(found.shape[1:]):
       if evaluated == 0 or i == times - 1:
         yield {
-          **_identity(final),
+          **final.identity,
           'task': task + 1,
           'update': min((i + 1) * every, updates),
           'evaluated_task': evaluated + 1,
@@ -122,9 +123,8 @@ def tables(
 
 
 def _there(plan: Plan) -> Iterator[tuple[Final, Outcome]]:
-  for final in plan.finals():
-    outcome = plan.outcome(final.cell)
-    if outcome is not None and outcome.measures is not None:
+  for final, outcome in plan.reported():
+    if outcome.measures is not None:
       yield final, outcome
 
 
@@ -139,23 +139,11 @@ def _online(outcome: Outcome) -> np.ndarray:
   return _measures(outcome)[stream_engine.ONLINE_ACCURACY]
 
 
-def _identity(final: Final) -> dict[str, Any]:
-  return {
-    'condition': final.condition.name,
-    'ruleset': final.ruleset,
-    'arm': final.arm,
-  }
-
-
 def _spread(values: np.ndarray) -> dict[str, Any]:
   """Mean and deviation of those that are finite."""
   finite = values[np.isfinite(values)]
   return {
     'n': len(finite),
-    'mean': _short(finite.mean()) if len(finite) else '',
-    'sd': _short(finite.std(ddof=1)) if len(finite) > 1 else '',
+    'mean': short(finite.mean()) if len(finite) else '',
+    'sd': short(finite.std(ddof=1)) if len(finite) > 1 else '',
   }
-
-
-def _short(value: float) -> str:
-  return f'{value:.6g}' if np.isfinite(value) else ''

@@ -64,6 +64,15 @@ class Final(NamedTuple):
   seeds: tuple[int, ...]
   cell: Cell | None
 
+  @property
+  def identity(self) -> dict[str, str]:
+    """The columns by which tables tell it from others."""
+    return {
+      'condition': self.condition.name,
+      'ruleset': self.ruleset,
+      'arm': self.arm,
+    }
+
 
 class Plan:
   """The cells of a study, from its declaration and the results so far.
@@ -118,6 +127,13 @@ class Plan:
           if numbers is not None:
             cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)
           yield Final(condition, ruleset, arm, seeds, cell)
+
+  def reported(self) -> Iterator[tuple[Final, Outcome]]:
+    """What of `finals` is there, with its outcome."""
+    for final in self.finals():
+      outcome = self.outcome(final.cell)
+      if outcome is not None:
+        yield final, outcome
 
   def _numbers(
     self,

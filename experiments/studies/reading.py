@@ -13,10 +13,13 @@ from experiments import errors
 from experiments.studies import comparisons
 from experiments.studies import directory
 from experiments.studies import results as _results
+from experiments.studies.tables import ALPHA
+from experiments.studies.tables import COMPARISONS
+from experiments.studies.tables import CURVES
+from experiments.studies.tables import RESULTS
+from experiments.studies.tables import TRIALS
 
 STUDY = directory.FILE
-RESULTS, TRIALS, COMPARISONS = 'results.csv', 'trials.csv', 'comparisons.csv'
-CURVES, ALPHA = 'curves.csv', 'alpha.csv'
 
 Row = Mapping[str, Any]
 # The condition and the ruleset under which arms are compared.

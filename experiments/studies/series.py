@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from experiments.studies import statistics
-from experiments.studies.cells import Outcome
-from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
 
 _IDENTITY = ('condition', 'ruleset', 'arm', 'epoch')
@@ -28,7 +26,7 @@ def curve_rows(plan: Plan) -> Iterator[dict[str, Any]]:
   epoch at which a seed had diverged counts as chance. Where nothing was held
   out there are no rows.
   """
-  for final, outcome in _there(plan):
+  for final, outcome in plan.reported():
     curves = outcome.curves.get('validation_accuracy')
     if curves is None:
       continue
@@ -41,10 +39,13 @@ def curve_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     low, high = statistics.t_interval(accuracies)
     for i in range(accuracies.shape[1]):
       yield {
-        **_identity(final, i),
+        **final.identity,
+        'epoch': i + 1,
         'steps': (i + 1) * outcome.steps_per_epoch,
         'n': len(accuracies),
-        **_short(mean=mean[i], ci_low=low[i], ci_high=high[i]),
+        'mean': short(mean[i]),
+        'ci_low': short(low[i]),
+        'ci_high': short(high[i]),
       }
 
 
@@ -54,39 +55,21 @@ def alpha_rows(plan: Plan) -> Iterator[dict[str, Any]]:
   They say what the last update of the epoch did, as means over the seeds that
   stayed finite.
   """
-  for final, outcome in _there(plan):
+  for final, outcome in plan.reported():
     alpha = outcome.alpha
     if alpha is None:
       continue
     for i in range(len(alpha[_MEASURES[0]])):
       for j, leaf in enumerate(alpha['leaves']):
         yield {
-          **_identity(final, i),
+          **final.identity,
+          'epoch': i + 1,
           'leaf': leaf,
           'elements': alpha['elements'][j],
-          **_short(**{name: alpha[name][i][j] for name in _MEASURES}),
+          **{name: short(alpha[name][i][j]) for name in _MEASURES},
         }
 
 
-def _there(plan: Plan) -> Iterator[tuple[Final, Outcome]]:
-  for final in plan.finals():
-    outcome = plan.outcome(final.cell)
-    if outcome is not None:
-      yield final, outcome
-
-
-def _identity(final: Final, i: int) -> dict[str, Any]:
-  return {
-    'condition': final.condition.name,
-    'ruleset': final.ruleset,
-    'arm': final.arm,
-    'epoch': i + 1,
-  }
-
-
-def _short(**values: float | None) -> dict[str, str]:
+def short(x: float | None) -> str:
   """Six digits, which no picture tells from more; empty where not finite."""
-  return {
-    name: f'{x:.6g}' if x is not None and np.isfinite(x) else ''
-    for name, x in values.items()
-  }
+  return f'{x:.6g}' if x is not None and np.isfinite(x) else ''

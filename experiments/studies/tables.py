@@ -134,10 +134,8 @@ def _untimed(final: Final, plan: Plan) -> Iterator[dict[str, Any]]:
   """The rows of a result, without the times to the target."""
   outcome = plan.outcome(final.cell)
   for i, seed in enumerate(final.seeds):
-    row = {
-      'condition': final.condition.name,
-      'ruleset': final.ruleset,
-      'arm': final.arm,
+    row: dict[str, Any] = {
+      **final.identity,
       'seed': seed,
       'hyperparameters': final.cell and _text(final.arm, final.cell.trials[0]),
       'status': MISSING,

@@ -1,7 +1,7 @@
 """What the arms are."""
 
 from experiments.reporting.plots import families
-from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies.reading import Published
@@ -21,9 +21,9 @@ def arms(study: Published) -> Table:
     'The optimizers under comparison.',
     ('arm', 'family', 'description'),
     (
-      Column('arm', lambda row: row['arm']),
-      Column('family', lambda row: row['family']),
-      Column('what it is', lambda row: row['description']),
+      plain('arm'),
+      plain('family'),
+      plain('what it is', 'description'),
     ),
     rows,
   )

@@ -2,6 +2,7 @@
 
 from experiments.reporting import numbers
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies.reading import Published
@@ -30,7 +31,7 @@ def conditions(study: Published) -> Table:
     'held out, there are no curves and no target.',
     ('condition', *_FIELDS, 'chance_percent', 'target_percent'),
     (
-      Column('condition', lambda row: row['condition']),
+      plain('condition'),
       *(_column(name) for name in _FIELDS),
       Column(
         'target (validation, %)',

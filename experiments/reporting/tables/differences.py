@@ -3,6 +3,8 @@
 from experiments.reporting import numbers
 from experiments.reporting.tables import summary
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import numeric
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies import comparisons
@@ -15,30 +17,22 @@ FIELDS = tuple(
   f'{name}_points' if name in _POINTS else name for name in comparisons.COLUMNS
 )
 COLUMNS = (
-  Column('arm', lambda row: row['arm']),
-  Column('reference', lambda row: row['reference']),
-  Column('pairs', lambda row: str(row['n']), lambda row: row['n']),
+  plain('arm'),
+  plain('reference'),
+  numeric('pairs', 'n', str),
   Column(
     'difference (points)',
     lambda row: summary.difference(*(row[name] for name in _POINTS)),
     lambda row: row['mean_difference'],
   ),
-  Column('p', lambda row: numbers.p_value(row['p']), lambda row: row['p']),
-  Column(
-    'p (Holm)',
-    lambda row: numbers.p_value(row['p_holm']),
-    lambda row: row['p_holm'],
-  ),
+  numeric('p', 'p', numbers.p_value),
+  numeric('p (Holm)', 'p_holm', numbers.p_value),
   Column(
     'effect size d',
     lambda row: numbers.short(row['effect_size'], 2),
     lambda row: row['effect_size'],
   ),
-  Column(
-    'seeds needed',
-    lambda row: numbers.count(row['seeds_needed']),
-    lambda row: row['seeds_needed'],
-  ),
+  numeric('seeds needed', 'seeds_needed', numbers.count),
 )
 
 

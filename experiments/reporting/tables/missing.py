@@ -1,6 +1,7 @@
 """What an incomplete study lacks."""
 
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies import summaries
@@ -30,9 +31,9 @@ def missing(study: Published) -> Table | None:
     'Arms of which not all seeds are there yet.',
     _FIELDS,
     (
-      Column('condition', lambda row: row['condition']),
-      Column('ruleset', lambda row: row['ruleset']),
-      Column('arm', lambda row: row['arm']),
+      plain('condition'),
+      plain('ruleset'),
+      plain('arm'),
       Column(
         'seeds',
         lambda row: f'{row["seeds"]} of {row["seeds_planned"]}',

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies import profiles
@@ -83,7 +84,7 @@ def speed(study: Published) -> Table | None:
       *('conditions_reached', 'conditions'),
     ),
     (
-      Column('arm', lambda row: row['arm']),
+      plain('arm'),
       *(_score(name) for name in MEASURES),
       Column(
         'target reached',

@@ -6,6 +6,8 @@ from typing import Any
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import numbers
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import numeric
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies import stable as values
@@ -30,22 +32,10 @@ def stable(study: Published) -> Table | None:
     'mean over the tuning conditions, of one seed.',
     _FIELDS,
     (
-      Column('arm', lambda row: row['arm']),
-      Column(
-        'learning rate',
-        lambda row: numbers.short(row['learning_rate']),
-        lambda row: row['learning_rate'],
-      ),
-      Column(
-        'validation accuracy (%)',
-        lambda row: numbers.percent(row['accuracy']),
-        lambda row: row['accuracy'],
-      ),
-      Column(
-        'farthest from the best (points)',
-        lambda row: numbers.percent(row['regret']),
-        lambda row: row['regret'],
-      ),
+      plain('arm'),
+      numeric('learning rate', 'learning_rate', numbers.short),
+      numeric('validation accuracy (%)', 'accuracy', numbers.percent),
+      numeric('farthest from the best (points)', 'regret', numbers.percent),
       Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
     ),
     rows,

@@ -5,6 +5,8 @@ from typing import Any
 from experiments.reporting import numbers
 from experiments.reporting.plots import families
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import numeric
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
@@ -94,34 +96,18 @@ def _row(each: summaries.Summary, compared: Row) -> dict[str, Any]:
 
 def _columns() -> tuple[Column, ...]:
   return (
-    Column('arm', lambda row: row['arm']),
+    plain('arm'),
     Column('test accuracy (%)', _accuracy, lambda row: row['mean']),
     Column('seeds', _seeds, lambda row: row['seeds']),
-    Column(
-      'diverged',
-      lambda row: str(row['seeds_diverged']),
-      lambda row: row['seeds_diverged'],
-    ),
+    numeric('diverged', 'seeds_diverged', str),
     Column(
       f'difference to {REFERENCE} (points)',
       _difference,
       lambda row: row['difference_points'],
     ),
-    Column(
-      'p (Holm)',
-      lambda row: numbers.p_value(row['p_holm']),
-      lambda row: row['p_holm'],
-    ),
-    Column(
-      'steps to target',
-      lambda row: numbers.count(row['steps_to_target']),
-      lambda row: row['steps_to_target'],
-    ),
-    Column(
-      'seconds to target',
-      lambda row: numbers.short(row['seconds_to_target']),
-      lambda row: row['seconds_to_target'],
-    ),
+    numeric('p (Holm)', 'p_holm', numbers.p_value),
+    numeric('steps to target', 'steps_to_target', numbers.count),
+    numeric('seconds to target', 'seconds_to_target', numbers.short),
   )
 
 

@@ -25,6 +25,28 @@ class Column(NamedTuple):
   key: Callable[[Row], float] | None = None
 
 
+def plain(heading: str, field: str | None = None) -> Column:
+  """A column that says what a field of the rows holds.
+
+  Args:
+    heading: what stands above.
+    field: the field; None for the one of that name.
+  """
+  name = field or heading
+  return Column(heading, lambda row: str(row[name]))
+
+
+def numeric(heading: str, field: str, text: Callable[[Any], str]) -> Column:
+  """A column of numbers, by which rows can be sorted.
+
+  Args:
+    heading: what stands above.
+    field: the field of the rows.
+    text: how a number is written.
+  """
+  return Column(heading, lambda row: text(row[field]), lambda row: row[field])
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """A table.

@@ -7,6 +7,8 @@ from typing import Any
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import numbers
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import numeric
+from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
@@ -27,12 +29,8 @@ def tuned(study: Published) -> Table | None:
     'named keep their defaults.',
     _FIELDS,
     (
-      Column('arm', lambda row: row['arm']),
-      Column(
-        'learning rate',
-        lambda row: numbers.short(row['learning_rate']),
-        lambda row: row['learning_rate'],
-      ),
+      plain('arm'),
+      numeric('learning rate', 'learning_rate', numbers.short),
       Column('other numbers', _others),
     ),
     found,

@@ -64,7 +64,7 @@ class Normed(nnx.Module):
     return self.head(self.norm(x, use_running_average=not train))
 
 
-def _numbers(train=23, test=7, classes=3) -> data.Dataset:
+def numbers(train=23, test=7, classes=3) -> data.Dataset:
   """Images of one pixel, which is their number; the label is its remainder."""
   pixels = np.arange(train + test, dtype=np.uint8)[:, None, None, None]
   labels = np.arange(train + test, dtype=np.int32) % classes
@@ -84,7 +84,7 @@ def _numbers(train=23, test=7, classes=3) -> data.Dataset:
   )
 
 
-NUMBERS = _numbers()
+NUMBERS = numbers()
 NOISE = data.load('synthetic:4x4x1:3:23:10')
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import data
 from experiments.data import streams
 from experiments.training import engine
 from experiments.training import stream_engine
 from experiments.training import tasks
 from experiments.training import trials
 from tests.experiments import program
+from tests.experiments.training import diary
 from tests.experiments.training.diary import assert_same
 from tests.experiments.training.diary import to_numpy
 
@@ -27,27 +27,7 @@ RATE = 20.0
 CLASSES = 4
 
 
-def _dataset(train=42, test=20):
-  """Images of one pixel, which is their number; the label is its remainder."""
-  pixels = np.arange(train + test, dtype=np.uint8)[:, None, None, None]
-  labels = np.arange(train + test, dtype=np.int32) % CLASSES
-  return data.Dataset(
-    data.Spec(
-      'numbers',
-      shape=(1, 1, 1),
-      num_classes=CLASSES,
-      pixel_max=1,
-      mean=(0.0,),
-      std=(1.0,),
-    ),
-    train_images=pixels[:train],
-    train_labels=labels[:train],
-    test_images=pixels[train:],
-    test_labels=labels[train:],
-  )
-
-
-DATASET = _dataset()
+DATASET = diary.numbers(train=42, test=20, classes=CLASSES)
 
 
 class Table(nnx.Module):
