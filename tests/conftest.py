@@ -71,6 +71,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile('repeatable')
 
 
+@pytest.fixture
+def compiled():
+  """The names of the functions that XLA has compiled since the test began.
+
+  `function._cache_size()` does not tell: once 8,192 signatures of functions
+  that are alive fill JAX's cache, as may happen to a long run of tests, it is
+  0 for every new function.
+  """
+  import jax  # Not above: what is above prepares it.
+
+  names = []
+
+  def listen(event, seconds, **named):
+    if event == '/jax/core/compile/backend_compile_duration':
+      names.append(named['fun_name'])
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield names
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
   """With JAX_NUMPY_DTYPE_PROMOTION=strict, excuses what Optax promotes.
