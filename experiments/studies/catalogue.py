@@ -7,6 +7,7 @@ from experiments.studies.declarations import DEFAULT
 from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
+from experiments.studies.declarations import TUNED
 from experiments.studies.declarations import Tuning
 from experiments.studies.tuner import Budget
 
@@ -50,9 +51,25 @@ NO_CLIP = (
   *('unit_rms_no_clip', 'unit_mean_no_clip', 'shuffled_no_clip'),
 )
 STREAM_ARMS = (
-  *('full', 'gradient_only', *NO_CLIP, 'unit_rms', 'unit_mean', 'shuffled'),
-  *('sgd', 'sgdm', 'adam', 'adamw'),
+  *('full', 'gradient_only', *NO_CLIP, 'gain_adam'),
+  *('sgd', 'sgdm', 'adam', 'adamw', 'nadamw', 'lion'),
+  *('l2_init', 'shrink_and_perturb', 'upgd', 'weight_clipping'),
+  *('hare_and_tortoise', 'classp', 'neural_variability'),
 )
+# Whether α knows something is asked of these; so they get more seeds.
+KEY_STREAM_ARMS = (
+  *('full', 'gradient_only', *NO_CLIP, 'sgd', 'adamw', 'upgd', 'l2_init'),
+)
+# Those that are to forget little take the place of those that are to stay
+# plastic.
+SPLIT_ARMS = (
+  *('full', 'gradient_only', 'full_no_clip', 'unit_rms_no_clip'),
+  *('sgd', 'adam', 'adamw', 'upgd', 'l2_init', 'classp'),
+  *('hare_and_tortoise', 'neural_variability'),
+  *('ewc', 'synaptic_intelligence', 'memory_aware', 'metaplasticity'),
+)
+# An update of it takes ten times as long as the others'.
+_SLOW = {'muon': 2}
 
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
@@ -72,13 +89,49 @@ _STREAMS = {
     ('split_heads', 'mnist'),
   )
 }
-# Tuned on the first tasks; a split on all, in other orders of the classes.
-_TUNED_STREAMS = {
-  name: task
-  if name.startswith('split')
-  else dataclasses.replace(task, tasks=10)
-  for name, task in _STREAMS.items()
-}
+_SPLITS = ('split', 'split_heads')
+
+
+def _on(name: str, seeds: int | None = 5) -> Condition:
+  """A stream as published, on which its arms are tuned."""
+  arms = SPLIT_ARMS if name in _SPLITS else None
+  return Condition(name, _STREAMS[name], tuned_on=name, arms=arms, seeds=seeds)
+
+
+def _decayed(name: str, what: str, decay: float) -> Condition:
+  """The tuned arms that descend along α ⊙ g, with another weight decay."""
+  return Condition(
+    f'{name}_{what}',
+    _STREAMS[name],
+    rulesets=(TUNED,),
+    tuned_on=name,
+    numbers={'weight_decay': decay},
+    arms=('gradient_only', *NO_CLIP, 'sgd'),
+  )
+
+
+def _normed(name: str) -> Condition:
+  """Layer norm, with the numbers that were tuned without."""
+  model = 'mlp_wide_norm' if name in _SPLITS else 'mlp_norm'
+  return Condition(
+    f'{name}_norm',
+    dataclasses.replace(_STREAMS[name], model=model),
+    tuned_on=name,
+    arms=('gradient_only', 'full_no_clip', 'adam', 'adamw'),
+    seeds=5,
+  )
+
+
+def _restarted(name: str, seeds: int = 5) -> Condition:
+  """A new network for every task: what is there to lose."""
+  return Condition(
+    f'{name}_restarted',
+    dataclasses.replace(_STREAMS[name], restart=True),
+    rulesets=(DEFAULT,),
+    arms=('gradient_only', 'sgd', 'adam'),
+    seeds=seeds,
+  )
+
 
 # Tuned once; a condition takes the numbers of the nearer of the two.
 _TUNING_10 = Tuning({'fashion_mnist_10': _FASHION_10}, ALL_ARMS)
@@ -173,36 +226,48 @@ STUDIES = {
     ),
     Study(
       'streams',
-      STREAM_ARMS,
+      (*STREAM_ARMS, *_SLOW),
       (
+        _on('permuted_labels', seeds=None),
+        _restarted('permuted_labels', seeds=20),
+        _decayed('permuted_labels', 'no_decay', 0.0),
+        _decayed('permuted_labels', 'decay', 1e-3),
+        _normed('permuted_labels'),
         *(
-          Condition(name, task, tuned_on=name)
-          for name, task in _STREAMS.items()
-        ),
-        # With layer norm, and with a new network for every task.
-        *(
-          Condition(
-            f'{name}_{what}',
-            dataclasses.replace(_STREAMS[name], **change),
-            rulesets=(DEFAULT,),
-            arms=arms,
-          )
-          for name, norm in (
-            *((each, 'mlp_norm') for each in list(_STREAMS)[:3]),
-            *((each, 'mlp_wide_norm') for each in list(_STREAMS)[3:]),
-          )
-          for what, change, arms in (
-            ('norm', {'model': norm}, ('gradient_only', 'adamw')),
-            ('restarted', {'restart': True}, ('gradient_only', 'adam')),
-          )
+          make(name)
+          for name in list(_STREAMS)[1:]
+          for make in (_on, _restarted, _normed)
         ),
       ),
       Tuning(
-        _TUNED_STREAMS,
-        STREAM_ARMS,
+        # On the first tasks; a split on all, in other orders of the classes.
+        {
+          name: task if name in _SPLITS else dataclasses.replace(task, tasks=10)
+          for name, task in _STREAMS.items()
+        },
+        tuple(dict.fromkeys((*STREAM_ARMS, *SPLIT_ARMS))),
         Budget(rates=5, trials=8, rounds=1, finalists=1, seeds=1),
+        only={
+          name: SPLIT_ARMS if name in _SPLITS else STREAM_ARMS
+          for name in _STREAMS
+        },
       ),
-      seeds=5,
+      key_arms=KEY_STREAM_ARMS,
+      most_seeds=_SLOW,
+    ),
+    # What arXiv:2407.01704 publishes: is the engine's stream theirs?
+    Study(
+      'published_stream',
+      ('adam', 'weight_clipping'),
+      (
+        Condition(
+          'online_permuted_inputs',
+          on_stream('online_permuted_inputs', 'mnist'),
+          rulesets=(DEFAULT,),
+          numbers={'learning_rate': 1e-4, 'bound': 1.0},
+        ),
+      ),
+      seeds=3,
     ),
   )
 }

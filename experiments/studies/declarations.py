@@ -103,8 +103,10 @@ class Condition:
     name: what the tables call it.
     task: the task.
     rulesets: under which the arms are reported.
-    tuned_on: the condition whose tuned numbers the arms are given.
-    numbers: what replaces the defaults of the arms that have such knobs.
+    tuned_on: the condition whose tuned numbers the arms are given. Those that
+      are not tuned on it are reported at their defaults alone.
+    numbers: what replaces the numbers, default or tuned, of the arms that have
+      such knobs.
     arms: those that are compared; None for all of the study's.
     seeds: how many, for every arm; None for what the study says.
   """
@@ -127,9 +129,16 @@ class Condition:
 
   def defaults(self, arm: str) -> dict[str, float]:
     """The numbers of an arm under the default ruleset."""
+    rate = optimizers.ARMS[arm].learning_rate
+    return self.replaced(arm, {optimizers.LEARNING_RATE: rate})
+
+  def replaced(
+    self, arm: str, numbers: Mapping[str, float]
+  ) -> dict[str, float]:
+    """Some numbers of an arm, with those of the condition in their place."""
     knobs = optimizers.ARMS[arm].knobs
     own = {name: x for name, x in self.numbers.items() if name in knobs}
-    return {optimizers.LEARNING_RATE: optimizers.ARMS[arm].learning_rate, **own}
+    return {**numbers, **own}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,11 +149,18 @@ class Tuning:
     tasks: by name, the conditions under which they are tuned.
     arms: which; a range is extended for all of them.
     budget: what each arm gets under each condition.
+    only: by the name of a condition, the arms that are tuned under it, where
+      those are not all.
   """
 
   tasks: Mapping[str, Task]
   arms: tuple[str, ...]
   budget: Budget = dataclasses.field(default_factory=Budget)
+  only: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+  def arms_of(self, condition: str | None) -> tuple[str, ...]:
+    """The arms that are tuned under a condition."""
+    return self.only.get(condition or '', self.arms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +175,7 @@ class Study:
     seeds: how many an arm gets.
     key_seeds: how many the key arms get.
     key_arms: which those are.
+    most_seeds: by arm, how many it gets at most.
   """
 
   name: str
@@ -168,6 +185,7 @@ class Study:
   seeds: int = 10
   key_seeds: int = 20
   key_arms: tuple[str, ...] = ()
+  most_seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   @property
   def all_arms(self) -> tuple[str, ...]:
@@ -186,7 +204,8 @@ class Study:
   def seed_list(self, condition: Condition, arm: str) -> tuple[int, ...]:
     """The reporting seeds of an arm under a condition."""
     own = self.key_seeds if arm in self.key_arms else self.seeds
-    return tuple(range(condition.seeds or own))
+    count = condition.seeds or own
+    return tuple(range(min(count, self.most_seeds.get(arm, count))))
 
   def definition(self) -> dict[str, Any]:
     """What may not change while results are collected, JSON-able.

@@ -50,9 +50,8 @@ def arms(
   """
   known = study_.all_arms
   if only is None:
-    return tuple(
-      arm for arm in known if not smoke or arm in declarations.SMOKE_ARMS
-    )
+    few = tuple(arm for arm in known if arm in declarations.SMOKE_ARMS)
+    return few if smoke and few else known
   if not only or len(set(only)) < len(only) or not set(only) <= set(known):
     raise errors.InvalidValueError(
       f'--only must name arms of the study {study_.name}, each once, of '

@@ -85,19 +85,22 @@ class Plan:
 
   def __init__(self, study: Study, arms: Sequence[str], store: Store) -> None:
     self.study, self.arms, self.store = study, tuple(arms), store
-    tuning = study.tuning
-    self.tuned_arms = tuple(
-      arm for arm in (tuning.arms if tuning else ()) if arm in self.arms
-    )
 
   def tuners(self) -> dict[str, Tuner]:
     """By tuning condition, the tuner, with the results so far."""
     tuning = self.study.tuning
     if tuning is None:
       return {}
-    arms = {arm: optimizers.ARMS[arm] for arm in self.tuned_arms}
     return {
-      name: Tuner(arms, tuning.budget, self._scores(task))
+      name: Tuner(
+        {
+          arm: optimizers.ARMS[arm]
+          for arm in tuning.arms_of(name)
+          if arm in self.arms
+        },
+        tuning.budget,
+        self._scores(task),
+      )
       for name, task in tuning.tasks.items()
     }
 
@@ -118,15 +121,21 @@ class Plan:
     tuners = self.tuners()
     for condition in self.study.conditions:
       for ruleset in condition.rulesets:
-        for arm in condition.arms or self.study.arms:
-          if arm not in self.arms:
-            continue
+        for arm in self._reported_arms(condition, ruleset):
           numbers = self._numbers(condition, ruleset, arm, tuners)
           seeds = self.study.seed_list(condition, arm)
           cell = None
           if numbers is not None:
             cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)
           yield Final(condition, ruleset, arm, seeds, cell)
+
+  def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
+    arms = [x for x in condition.arms or self.study.arms if x in self.arms]
+    if ruleset == declarations.DEFAULT:
+      return arms
+    assert self.study.tuning is not None
+    tuned = self.study.tuning.arms_of(condition.tuned_on)
+    return [arm for arm in arms if arm in tuned]
 
   def reported(self) -> Iterator[tuple[Final, Outcome]]:
     """What of `finals` is there, with its outcome."""
@@ -145,7 +154,8 @@ class Plan:
     if ruleset == declarations.DEFAULT:
       return condition.defaults(arm)
     assert condition.tuned_on is not None
-    return tuners[condition.tuned_on].best(arm)
+    best = tuners[condition.tuned_on].best(arm)
+    return best and condition.replaced(arm, best)
 
   def items(self) -> list[Item]:
     """All cells, the ones that others wait for first; none stands twice."""
@@ -153,19 +163,29 @@ class Plan:
     found: dict[str, Item] = {}
     for i, item in enumerate(items):
       found.setdefault(item.cell.digest if item.cell else str(i), item)
-    # What all arms wait for comes first, and then what needs no tuning.
+    return sorted(found.values(), key=self._place)
+
+  def _place(self, item: Item) -> tuple[int, int]:
+    """When a cell's turn is: condition by condition.
+
+    Within one, what all arms wait for comes first, and then what needs no
+    tuning.
+    """
     order = ('rates', 'extension', declarations.DEFAULT)
-    return sorted(
-      found.values(),
-      key=lambda x: order.index(x.what) if x.what in order else len(order),
+    what = order.index(item.what) if item.what in order else len(order)
+    wanted = (
+      i
+      for i, each in enumerate(self.study.conditions)
+      if item.condition == (each.tuned_on if item.shared else each.name)
     )
+    return next(wanted, len(self.study.conditions)), what
 
   def _tuning_items(self) -> Iterator[Item]:
     tuning = self.study.tuning
     for name, tuner in self.tuners().items():
       assert tuning is not None
       task = tuning.tasks[name]
-      for owner, arm in enumerate(self.tuned_arms):
+      for owner, arm in enumerate(tuner.arms):
         for stage in tuner.stages(arm):
           cell = stage.batch and self.tuning_cell(task, arm, stage.batch)
           yield Item(name, stage.name, arm, task, stage.size, cell, True, owner)

@@ -70,7 +70,7 @@ def trial_rows(plan: Plan) -> Iterator[dict[str, Any]]:
   for condition, tuner in plan.tuners().items():
     assert plan.study.tuning is not None
     task = plan.study.tuning.tasks[condition]
-    for arm in plan.tuned_arms:
+    for arm in tuner.arms:
       numbered = _numbered(arm, tuner)
       for stage in tuner.stages(arm):
         if stage.batch is None:
@@ -232,9 +232,7 @@ def tuned(plan: Plan) -> dict[str, Any]:
       'rates_added_below': below,
       'rates_added_above': above,
       'numbers': {
-        arm: best
-        for arm in plan.tuned_arms
-        if (best := tuner.best(arm)) is not None
+        arm: best for arm in tuner.arms if (best := tuner.best(arm)) is not None
       },
     }
   return tuning

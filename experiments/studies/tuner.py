@@ -87,19 +87,22 @@ class Tuner:
   """The tuning of some arms under one condition, as far as results are there.
 
   It keeps nothing: what comes next follows from what is found.
+
+  Attributes:
+    arms: by name.
   """
 
   def __init__(
     self, arms: Mapping[str, Arm], budget: Budget, found: Found
   ) -> None:
-    self._arms, self._budget, self._found = arms, budget, found
+    self.arms, self._budget, self._found = arms, budget, found
 
   @functools.cached_property
   def _extended(self) -> tuple[list[tuple[int, int]], bool]:
     """The rounds of the grid, as rates below and above it; are they all?"""
     rounds = [(0, 0)]
     while True:
-      edges = [self._edges(name, rounds) for name in self._arms]
+      edges = [self._edges(name, rounds) for name in self.arms]
       if None in edges:
         return rounds, False
       low, high = (any(each[i] for each in edges if each) for i in (0, 1))
@@ -160,7 +163,7 @@ class Tuner:
 
   def _rate(self, name: str, place: int) -> Numbers:
     """The rate at a place of the grid, in which 0 is the low end."""
-    knob = self._arms[name].knobs[LEARNING_RATE]
+    knob = self.arms[name].knobs[LEARNING_RATE]
     share = place / (self._budget.rates - 1)
     rate = knob.low * (knob.high / knob.low) ** share
     # So many digits that a table shows the number itself.
@@ -204,12 +207,12 @@ class Tuner:
     count = self._budget.trials - sum(len(grid.trials) for grid in grids)
     if best is None:
       return None
-    knobs = self._arms[name].knobs
+    knobs = self.arms[name].knobs
     rate = knobs[LEARNING_RATE]
     step = (rate.high / rate.low) ** (1 / (self._budget.rates - 1))
     ranges = {
       LEARNING_RATE: Knob(best, best / step, best * step),
-      **{each: knobs[each] for each in searched(self._arms[name])[1:]},
+      **{each: knobs[each] for each in searched(self.arms[name])[1:]},
     }
     return Batch(quasi_random(ranges, count), (0,))
 
@@ -221,7 +224,7 @@ class Tuner:
     if scored is None:
       return None
     order = sorted(range(len(scored)), key=lambda i: -scored[i][0])
-    arm = self._arms[name]
+    arm = self.arms[name]
     chosen = [scored[i][1] for i in order[: self._budget.finalists]]
     # Trials of one program have numbers of the same names.
     names = searched(arm)

@@ -31,7 +31,8 @@ def test_what_is_declared_exists(name, smoke):
   for each in study.conditions:
     if declarations.TUNED in each.rulesets:
       assert each.tuned_on in tasks
-      assert set(each.arms or study.arms) <= set(study.tuning.arms)
+      tuned = set(study.tuning.arms_of(each.tuned_on))
+      assert set(each.arms or study.arms) - tuned <= set(study.most_seeds)
     tasks[each.name] = each.task
   for task in tasks.values():
     assert data.spec(task.dataset)
@@ -43,13 +44,14 @@ def test_references_and_seeds(name):
   study = STUDIES[name]
   for condition in study.conditions:
     arms = condition.arms or study.arms
-    assert 'gradient_only' in arms
+    assert 'gradient_only' in arms or name == 'published_stream'
     for arm in arms:
       seeds = study.seed_list(condition, arm)
       assert seeds == tuple(range(len(seeds)))
-      assert len(seeds) in (5, 10, 20)
+      few = study.most_seeds.get(arm) or (name == 'published_stream') * 3
+      assert len(seeds) in ((few,) if few else (5, 10, 20))
   assert study.conditions[0].arms is None
-  assert 'adamw' in study.arms
+  assert 'adamw' in study.arms or name == 'published_stream'
 
 
 def test_studies_that_share_a_tuning_share_its_cells(tmp_path):
@@ -85,3 +87,37 @@ def test_the_published_grid_is_all_of_its_numbers():
   assert not any(each.task.held_out for each in grid)
   only_rate = grid[0].defaults('gradient_only')
   assert only_rate == {'learning_rate': 0.1}
+
+
+def test_streams_are_tuned_and_computed_one_after_the_other(tmp_path):
+  study = STUDIES['streams']
+  plan = Plan(study, study.all_arms, Store(tmp_path))
+  items = plan.items()
+  places = [each.name for each in study.conditions]
+  order = [places.index(item.condition) for item in items]
+  assert order == sorted(order)
+  tuned = {}
+  for item in items:
+    if item.shared:
+      tuned.setdefault(item.condition, set()).add(item.arm)
+  assert tuned['permuted_labels'] == set(catalogue.STREAM_ARMS)
+  assert tuned['split'] == set(catalogue.SPLIT_ARMS)
+  # Muon is not tuned, and so is reported at its defaults alone.
+  muon = [final for final in plan.finals() if final.arm == 'muon']
+  assert muon
+  assert all(final.ruleset == declarations.DEFAULT for final in muon)
+  assert all(len(final.seeds) == 2 for final in muon)
+
+
+def test_a_condition_replaces_tuned_numbers():
+  (condition,) = (
+    each
+    for each in STUDIES['streams'].conditions
+    if each.name == 'permuted_labels_no_decay'
+  )
+  tuned = {'learning_rate': 0.3, 'weight_decay': 1e-3}
+  assert condition.replaced('sgd', tuned) == {**tuned, 'weight_decay': 0.0}
+  assert condition.replaced('prodigy', {'learning_rate': 1.0}) == {
+    'learning_rate': 1.0,
+    'weight_decay': 0.0,
+  }
