@@ -51,6 +51,18 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     check=False,
   )
 
+# The same programs are compiled again and again, by tests and by the processes
+# that they start. Each worker keeps its own, so that none reads what another
+# has half written.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  os.environ['_COMPILED_BY_TESTS'] = tempfile.mkdtemp(prefix='compiled-')
+  atexit.register(shutil.rmtree, os.environ['_COMPILED_BY_TESTS'], True)
+os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
+  os.environ['_COMPILED_BY_TESTS'],
+  os.environ.get('PYTEST_XDIST_WORKER', 'alone'),
+)
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+
 # A failure in CI must be one that everybody can repeat. Compilation makes
 # single examples slow, so they have no deadline; to look further than CI does,
 # run with --hypothesis-profile=explore.

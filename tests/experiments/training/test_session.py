@@ -6,7 +6,6 @@ import os
 import signal
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 import numpy as np
 from optax import contrib
 import orbax.checkpoint as ocp
@@ -86,23 +85,6 @@ def _outcome(path):
       for line in (path / 'metrics.csv').read_text().splitlines()
     ],
   }
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _compiled_once(tmp_path_factory):
-  """The same programs are compiled again and again."""
-  names = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
-    'jax_persistent_cache_min_compile_time_secs': 0.0,
-  }
-  before = {name: getattr(jax.config, name) for name in names}
-  for name, value in names.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
