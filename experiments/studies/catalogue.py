@@ -57,9 +57,7 @@ STREAM_ARMS = (
   *('hare_and_tortoise', 'classp', 'neural_variability'),
 )
 # Whether α knows something is asked of these; so they get more seeds.
-KEY_STREAM_ARMS = (
-  *('full', 'gradient_only', *NO_CLIP, 'sgd', 'adamw', 'upgd', 'l2_init'),
-)
+KEY_STREAM_ARMS = (*NO_CLIP, 'sgd', 'adamw', 'upgd', 'l2_init')
 # Those that are to forget little take the place of those that are to stay
 # plastic.
 SPLIT_ARMS = (
@@ -94,8 +92,14 @@ _SPLITS = ('split', 'split_heads')
 
 def _on(name: str, seeds: int | None = 5) -> Condition:
   """A stream as published, on which its arms are tuned."""
-  arms = SPLIT_ARMS if name in _SPLITS else None
-  return Condition(name, _STREAMS[name], tuned_on=name, arms=arms, seeds=seeds)
+  return Condition(
+    name,
+    _STREAMS[name],
+    tuned_on=name,
+    arms=SPLIT_ARMS if name in _SPLITS else None,
+    seeds=seeds,
+    default_seeds=5,
+  )
 
 
 def _decayed(name: str, what: str, decay: float) -> Condition:
@@ -107,6 +111,7 @@ def _decayed(name: str, what: str, decay: float) -> Condition:
     tuned_on=name,
     numbers={'weight_decay': decay},
     arms=('gradient_only', *NO_CLIP, 'sgd'),
+    seeds=10,
   )
 
 
@@ -122,14 +127,14 @@ def _normed(name: str) -> Condition:
   )
 
 
-def _restarted(name: str, seeds: int = 5) -> Condition:
+def _restarted(name: str) -> Condition:
   """A new network for every task: what is there to lose."""
   return Condition(
     f'{name}_restarted',
     dataclasses.replace(_STREAMS[name], restart=True),
     rulesets=(DEFAULT,),
     arms=('gradient_only', 'sgd', 'adam'),
-    seeds=seeds,
+    seeds=5,
   )
 
 
@@ -229,7 +234,7 @@ STUDIES = {
       (*STREAM_ARMS, *_SLOW),
       (
         _on('permuted_labels', seeds=None),
-        _restarted('permuted_labels', seeds=20),
+        _restarted('permuted_labels'),
         _decayed('permuted_labels', 'no_decay', 0.0),
         _decayed('permuted_labels', 'decay', 1e-3),
         _normed('permuted_labels'),

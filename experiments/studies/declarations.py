@@ -109,6 +109,8 @@ class Condition:
       such knobs.
     arms: those that are compared; None for all of the study's.
     seeds: how many, for every arm; None for what the study says.
+    default_seeds: how many at most under the default ruleset; None for as many
+      as under the tuned one.
   """
 
   name: str
@@ -118,6 +120,7 @@ class Condition:
   numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
   arms: tuple[str, ...] | None = None
   seeds: int | None = None
+  default_seeds: int | None = None
 
   @property
   def chance(self) -> float:
@@ -201,10 +204,14 @@ class Study:
     tasks += self.tuning.tasks.values() if self.tuning else ()
     return tuple(dict.fromkeys(task.dataset for task in tasks))
 
-  def seed_list(self, condition: Condition, arm: str) -> tuple[int, ...]:
-    """The reporting seeds of an arm under a condition."""
+  def seed_list(
+    self, condition: Condition, ruleset: str, arm: str
+  ) -> tuple[int, ...]:
+    """The reporting seeds of an arm under a condition and a ruleset."""
     own = self.key_seeds if arm in self.key_arms else self.seeds
     count = condition.seeds or own
+    if ruleset == DEFAULT:
+      count = min(count, condition.default_seeds or count)
     return tuple(range(min(count, self.most_seeds.get(arm, count))))
 
   def definition(self) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Plan:
       for ruleset in condition.rulesets:
         for arm in self._reported_arms(condition, ruleset):
           numbers = self._numbers(condition, ruleset, arm, tuners)
-          seeds = self.study.seed_list(condition, arm)
+          seeds = self.study.seed_list(condition, ruleset, arm)
           cell = None
           if numbers is not None:
             cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)

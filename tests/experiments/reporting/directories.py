@@ -136,7 +136,7 @@ def _results(study, arms, quality, diverged, missing):
       for arm in condition.arms or study.arms:
         if arm not in arms:
           continue
-        seeds = study.seed_list(condition, arm)
+        seeds = study.seed_list(condition, ruleset, arm)
         for seed in seeds:
           yield {
             'condition': condition.name,

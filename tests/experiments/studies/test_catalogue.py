@@ -1,5 +1,6 @@
 """The studies are declared as they are meant, and of things that exist."""
 
+import itertools
 import json
 
 import pytest
@@ -45,8 +46,8 @@ def test_references_and_seeds(name):
   for condition in study.conditions:
     arms = condition.arms or study.arms
     assert 'gradient_only' in arms or name == 'published_stream'
-    for arm in arms:
-      seeds = study.seed_list(condition, arm)
+    for ruleset, arm in itertools.product(condition.rulesets, arms):
+      seeds = study.seed_list(condition, ruleset, arm)
       assert seeds == tuple(range(len(seeds)))
       few = study.most_seeds.get(arm) or (name == 'published_stream') * 3
       assert len(seeds) in ((few,) if few else (5, 10, 20))
