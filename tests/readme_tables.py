@@ -1,8 +1,13 @@
 """Tables of results in the README, made from the committed tables of studies.
 
-A comment says what a table holds: a study, a ruleset, conditions and arms.
+A comment says what a table holds: its kind, a study, a ruleset, and more.
 
-  <!-- results: label_noise tuned fashion_mnist_10,… full,adamw,… -->
+  results   conditions and arms: the accuracy of every arm
+      <!-- results: label_noise tuned fashion_mnist_10,… full,adamw,… -->
+  streams   a condition, measures and arms: what every arm measured
+      <!-- streams: streams tuned permuted_labels plasticity,… full,… -->
+  tasks     a condition, a measure, tasks and arms: the measure in those tasks
+      <!-- tasks: streams tuned permuted_labels weight_norm 1,10 full,… -->
 
 The table follows it, and ends at the first empty line. To write all of them
 anew after a study was committed, run
@@ -10,7 +15,7 @@ anew after a study was committed, run
   python -m tests.readme_tables
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import csv
 import json
 from pathlib import Path
@@ -20,38 +25,59 @@ import statistics
 ROOT = Path(__file__).parents[1]
 README = ROOT / 'README.md'
 STUDIES = ROOT / 'experiments' / 'results'
-_BLOCK = re.compile(r'^<!-- results: (.*) -->\n((?:\|.*\n)*)', re.MULTILINE)
+_BLOCK = re.compile(
+  r'^<!-- (results|streams|tasks): (.*) -->\n((?:\|.*\n)*)', re.MULTILINE
+)
+# By measure, what the column is called, what it is times, and its digits.
+_MEASURES = {
+  'online_accuracy': ('online accuracy (%)', 100, 2),
+  'online_accuracy_first_tenth': ('first tenth of the tasks (%)', 100, 2),
+  'online_accuracy_last_tenth': ('last tenth (%)', 100, 2),
+  'change': ('last − first tenth', 100, 2),
+  'plasticity': ('plasticity', 1, 3),
+  'dead_units': ('dead units (%)', 100, 1),
+  'effective_rank': ('effective rank', 1, 1),
+  'weight_norm': ('‖w‖', 1, 1),
+  'average_accuracy': ('average accuracy (%)', 100, 2),
+  'forgetting': ('forgetting (points)', 100, 2),
+  'minimum_accuracy': ('min-ACC (%)', 100, 2),
+  'worst_case_accuracy': ('WC-ACC (%)', 100, 2),
+}
+
+Row = dict[str, str]
 
 
-def blocks(text: str) -> list[tuple[str, str]]:
-  """What the README says of each table, and the table."""
+def blocks(text: str) -> list[tuple[str, str, str]]:
+  """Of each table its kind, what the README says of it, and the table."""
   return _BLOCK.findall(text)
 
 
-def made(specification: str) -> str:
+def made(kind: str, specification: str) -> str:
   """The table that a comment asks for."""
-  study, ruleset, conditions, arms = specification.split()
-  folder = STUDIES / study
-  declared = json.loads((folder / 'study.json').read_text())['conditions']
-  with (folder / 'results.csv').open(encoding='utf-8', newline='') as file:
-    rows = [row for row in csv.DictReader(file) if row['ruleset'] == ruleset]
-  columns = conditions.split(',')
-  lines = [['optimizer', *(f'`{x}`' for x in columns)]]
-  lines.append(['---'] * len(lines[0]))
-  for arm in arms.split(','):
-    own = [row for row in rows if row['arm'] == arm]
-    cells = [
-      _cell(
-        [row for row in own if row['condition'] == condition],
-        declared[condition]['chance'],
-      )
-      for condition in columns
-    ]
-    lines.append([f'`{arm}`', *cells])
+  lines = list(_LINES[kind](*specification.split()))
+  lines.insert(1, ['---'] * len(lines[0]))
   return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
-def _cell(rows: Sequence[dict[str, str]], chance: float) -> str:
+def _results(
+  study: str, ruleset: str, conditions: str, arms: str
+) -> Iterable[list[str]]:
+  declared = json.loads((STUDIES / study / 'study.json').read_text())
+  rows = _read(study, 'results', ruleset=ruleset)
+  columns = conditions.split(',')
+  yield ['optimizer', *(f'`{x}`' for x in columns)]
+  for arm in arms.split(','):
+    cells = [
+      _accuracy(
+        _only(rows, arm=arm, condition=condition),
+        declared['conditions'][condition]['chance'],
+      )
+      for condition in columns
+    ]
+    yield [f'`{arm}`', *cells]
+
+
+def _accuracy(rows: Sequence[Row], chance: float) -> str:
   """Mean ± sd of the test accuracy in percent; diverged seeds count as chance.
 
   Args:
@@ -65,15 +91,95 @@ def _cell(rows: Sequence[dict[str, str]], chance: float) -> str:
     100 * (chance if bad else float(row['test_accuracy']))
     for row, bad in zip(rows, diverged, strict=True)
   ]
-  mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
-  text = f'{mean:.2f} ± {sd:.2f}'
-  return text + f' ({sum(diverged)} of {len(rows)} diverged)' * any(diverged)
+  return _spread(accuracies, 2) + _lost(diverged)
+
+
+def _streams(
+  study: str, ruleset: str, condition: str, measures: str, arms: str
+) -> Iterable[list[str]]:
+  rows = _read(study, 'streams', ruleset=ruleset, condition=condition)
+  names = measures.split(',')
+  yield ['optimizer', 'seeds', *(_MEASURES[name][0] for name in names)]
+  for arm in arms.split(','):
+    own = _only(rows, arm=arm)
+    diverged = {row['seed']: row['status'] == 'diverged' for row in own}
+    cells = [
+      _spread(
+        [_MEASURES[name][1] * x for x in _values(own, name)],
+        _MEASURES[name][2],
+      )
+      for name in names
+    ]
+    seeds = f'{len(diverged)}{_lost(list(diverged.values()))}'
+    yield [f'`{arm}`', seeds, *cells]
+
+
+def _values(rows: Sequence[Row], measure: str) -> list[float]:
+  """What the seeds of an arm that stayed finite measured."""
+  if measure == 'change':
+    first, last = (
+      _values(rows, f'online_accuracy_{which}_tenth')
+      for which in ('first', 'last')
+    )
+    return [y - x for x, y in zip(first, last, strict=True)]
+  found = [row['value'] for row in _only(rows, measure=measure)]
+  if not found:
+    raise ValueError(f'no {measure} of {rows[:1]}')
+  return [float(x) for x in found if x]
+
+
+def _tasks(
+  study: str,
+  ruleset: str,
+  condition: str,
+  measure: str,
+  tasks: str,
+  arms: str,
+) -> Iterable[list[str]]:
+  rows = _read(study, 'measures', ruleset=ruleset, condition=condition)
+  name, factor, digits = _MEASURES[measure]
+  numbers = tasks.split(',')
+  yield [f'{name} in task', *numbers]
+  for arm in arms.split(','):
+    cells = []
+    for task in numbers:
+      (row,) = _only(rows, arm=arm, measure=measure, task=task)
+      mean, sd = (factor * float(row[x]) for x in ('mean', 'sd'))
+      cells.append(f'{mean:.{digits}f} ± {sd:.{digits}f}')
+    yield [f'`{arm}`', *cells]
+
+
+_LINES = {'results': _results, 'streams': _streams, 'tasks': _tasks}
+
+
+def _read(study: str, table: str, **wanted: str) -> list[Row]:
+  path = STUDIES / study / f'{table}.csv'
+  with path.open(encoding='utf-8', newline='') as file:
+    return _only(csv.DictReader(file), **wanted)
+
+
+def _only(rows: Iterable[Row], **wanted: str) -> list[Row]:
+  """The rows that have some values in some columns."""
+  return [row for row in rows if wanted.items() <= row.items()]
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+  mean, sd = statistics.fmean(values), statistics.stdev(values)
+  return f'{mean:.{digits}f} ± {sd:.{digits}f}'
+
+
+def _lost(diverged: Sequence[bool]) -> str:
+  count = sum(diverged)
+  return f' ({count} of {len(diverged)} diverged)' if count else ''
 
 
 def rewritten(text: str) -> str:
   """The README with every table made anew."""
   return _BLOCK.sub(
-    lambda found: f'<!-- results: {found[1]} -->\n{made(found[1])}', text
+    lambda found: (
+      f'<!-- {found[1]}: {found[2]} -->\n{made(found[1], found[2])}'
+    ),
+    text,
   )
 
 

@@ -7,9 +7,9 @@ from tests import readme_tables
 BLOCKS = readme_tables.blocks(readme_tables.README.read_text(encoding='utf-8'))
 
 
-@pytest.mark.parametrize(('specification', 'table'), BLOCKS)
-def test_tables_are_those_of_the_studies(specification, table):
-  assert table == readme_tables.made(specification)
+@pytest.mark.parametrize(('kind', 'specification', 'table'), BLOCKS)
+def test_tables_are_those_of_the_studies(kind, specification, table):
+  assert table == readme_tables.made(kind, specification)
 
 
 def test_a_table_is_the_mean_of_the_seeds(tmp_path, monkeypatch):
@@ -30,4 +30,37 @@ def test_a_table_is_the_mean_of_the_seeds(tmp_path, monkeypatch):
     'a\n<!-- results: small tuned here adam -->\n'
     '| optimizer | `here` |\n| --- | --- |\n'
     '| `adam` | 40.00 ± 26.46 (1 of 3 diverged) |\n\nb\n'
+  )
+
+
+def test_measures_of_streams(tmp_path, monkeypatch):
+  (tmp_path / 'small').mkdir()
+  (tmp_path / 'small' / 'streams.csv').write_text(
+    'condition,ruleset,arm,seed,measure,value,status\n'
+    + ''.join(
+      f'here,tuned,sgd,{seed},online_accuracy_{which}_tenth,{value},{status}\n'
+      for which, values in (('first', (0.5, 0.6, '')), ('last', (0.4, 0.7, '')))
+      for seed, (value, status) in enumerate(
+        zip(values, ('finished', 'finished', 'diverged'), strict=True)
+      )
+    )
+  )
+  (tmp_path / 'small' / 'measures.csv').write_text(
+    'condition,ruleset,arm,task,measure,n,mean,sd\n'
+    'here,tuned,sgd,1,weight_norm,3,18.54,0.06\n'
+    'here,tuned,sgd,10,weight_norm,3,38.4,0.5\n'
+  )
+  monkeypatch.setattr(readme_tables, 'STUDIES', tmp_path)
+  assert readme_tables.made(
+    'streams', 'small tuned here online_accuracy_first_tenth,change sgd'
+  ) == (
+    '| optimizer | seeds | first tenth of the tasks (%) '
+    '| last − first tenth |\n| --- | --- | --- | --- |\n'
+    '| `sgd` | 3 (1 of 3 diverged) | 55.00 ± 7.07 | 0.00 ± 14.14 |\n'
+  )
+  assert readme_tables.made(
+    'tasks', 'small tuned here weight_norm 1,10 sgd'
+  ) == (
+    '| ‖w‖ in task | 1 | 10 |\n| --- | --- | --- |\n'
+    '| `sgd` | 18.5 ± 0.1 | 38.4 ± 0.5 |\n'
   )
