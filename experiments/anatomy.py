@@ -1,0 +1,129 @@
+r"""Takes the steps of optimizers apart, where a task of a stream begins.
+
+  python -m experiments.anatomy --config.stream=permuted_labels \
+    --config.dataset=fashion_mnist --config.arms=sgd,full_no_clip --tasks=50,60
+
+It trains as `experiments.train` does, with the same settings, and looks at
+every update from --before the start of some tasks to --after it. Into --workdir
+it writes `steps.csv`, a row for each of these updates and tensor: the size of
+gradient and step, and the share of the elements that carry them; `rates.csv`,
+what gradients of each size are multiplied by; `anatomy.png`, a picture of both;
+and `anatomy.json`, the settings and versions. Nothing is saved on the way, and
+nothing is resumed.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from experiments import data
+from experiments import errors
+from experiments import program
+from experiments.configs.default import Config
+from experiments.reporting import anatomy as picture
+from experiments.training import anatomy
+from experiments.training import engine
+from experiments.training import files
+from experiments.training import mapping
+from experiments.training import provenance
+from experiments.training.run import Run
+from experiments.training.stream_engine import StreamTrainer
+
+STEPS, RATES = 'steps.csv', 'rates.csv'
+PICTURE, MADE_BY = 'anatomy.png', 'anatomy.json'
+
+
+def define_flags() -> None:
+  """Defines the flags."""
+  program.define_config('default')
+  flags.DEFINE_string('workdir', 'anatomy', 'Where the files go.')
+  flags.DEFINE_string(
+    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+  )
+  flags.DEFINE_list(
+    'tasks', None, 'At whose start to look, from 2. Default: the last three.'
+  )
+  flags.DEFINE_integer('before', 20, 'Updates before it.', lower_bound=0)
+  flags.DEFINE_integer('after', 100, 'Updates from it on.', lower_bound=1)
+
+
+def windows(config: Config, updates: int, tasks: list[str] | None) -> Any:
+  """Which updates are looked at.
+
+  Args:
+    config: the run.
+    updates: of a task.
+    tasks: what the flag says.
+
+  Raises:
+    InvalidValueError: there are no such tasks, or they are too short.
+  """
+  given = flags.FLAGS
+  if tasks is None:
+    tasks = [str(1 + x) for x in range(config.length)[1:][-3:]]
+  numbers = [int(x) for x in tasks if x.isdecimal()]
+  if (
+    not tasks
+    or len(numbers) < len(tasks)
+    or not all(2 <= x <= config.length for x in numbers)
+    or len(set(numbers)) < len(numbers)
+  ):
+    raise errors.InvalidValueError(
+      f'--tasks must be some of 2 to {config.length}, each once, got '
+      f'{",".join(tasks)!r}.'
+    )
+  if given.before + given.after > updates:
+    raise errors.InvalidValueError(
+      f'--before and --after together must be at most {updates}, the updates '
+      f'of a task, got {given.before} and {given.after}.'
+    )
+  places = tuple(sorted(x - 1 for x in numbers))
+  return anatomy.Windows(places, given.before, given.after, updates)
+
+
+def main(_: Sequence[str]) -> None:
+  """The program."""
+  given = flags.FLAGS
+  config = Config.resolve(given.config)
+  if not config.stream:
+    raise errors.InvalidValueError(
+      'config.stream must name a stream, whose tasks follow one another; got '
+      "''."
+    )
+  if given.data_dir is not None:
+    program.folder('data_dir', given.data_dir)
+  dataset = data.load(config.dataset, data_dir=given.data_dir)
+  if config.split == 'validation':
+    dataset = data.validation(dataset)
+  workdir = program.folder('workdir', given.workdir)
+  run = Run(config, dataset, workdir)
+  looked_at = windows(config, run.setting.steps_per_epoch, given.tasks)
+  program.output_folder(given.workdir)
+  console = program.console()
+  pixels = mapping.share(engine.to_device(dataset), config.seeds)
+  steps: list[dict[str, Any]] = []
+  rates: list[dict[str, Any]] = []
+  for arm in config.arms:
+    trainer = run.trainer(arm)
+    assert isinstance(trainer, StreamTrainer)
+    observed = list(
+      anatomy.observe(trainer, run.trials(arm), pixels, looked_at)
+    )
+    steps += anatomy.step_rows(arm, observed)
+    rates += anatomy.rate_rows(arm, observed)
+    console.print(f'{arm}: {len(observed)} steps taken apart', soft_wrap=True)
+  files.write_json(
+    workdir / MADE_BY,
+    {'config': dataclasses.asdict(config), 'provenance': provenance.collect()},
+  )
+  files.write_table(workdir / STEPS, tuple(steps[0]), steps)
+  files.write_table(workdir / RATES, tuple(rates[0]), rates)
+  picture.draw(rates, steps, workdir / PICTURE, run.title)
+  console.print(f'{STEPS}, {RATES} and {PICTURE} are in {workdir}')
+
+
+if __name__ == '__main__':
+  define_flags()
+  program.run(main)

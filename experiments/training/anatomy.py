@@ -1,0 +1,242 @@
+"""What single steps are made of, where one task of a stream follows another.
+
+A step is what an update adds to the parameters, Δw; the rate of an element is
+|Δw| / |g|, what its gradient is multiplied by. Everything is of a tensor as a
+whole.
+"""
+
+from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.training import distributed
+from experiments.training import mapping
+from experiments.training.feeds import Pixels
+from experiments.training.stream_engine import StreamTrainer
+from experiments.training.trials import Trial
+from experiments.training.trials import Trials
+
+# Of |g| / rms(g), by powers of two from 2⁻¹² to 2⁸; what is beyond counts as
+# the first or the last.
+FIRST, BINS = -12, 20
+
+
+class Step(NamedTuple):
+  """What one step did to a tensor; all float32.
+
+  Attributes:
+    size: [], how many elements the tensor has.
+    elements: [BINS], how many elements have a gradient of each size. Those
+      whose gradient is 0 are in none.
+    gradient: [BINS], the sum of |g| over them.
+    step: [BINS], the sum of |Δw| over them.
+    gradient_rms: [], √mean g².
+    step_rms: [], √mean Δw².
+    carriers: [], the share of the elements that carry the step:
+      (Σ|Δw|)² / (n ΣΔw²), 1 where all are as long, 1/n where one is alone.
+    gradient_carriers: [], the same of the gradient.
+  """
+
+  size: jax.Array
+  elements: jax.Array
+  gradient: jax.Array
+  step: jax.Array
+  gradient_rms: jax.Array
+  step_rms: jax.Array
+  carriers: jax.Array
+  gradient_carriers: jax.Array
+
+
+def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
+  """What a step did to a tensor, from its gradient and Δw."""
+  g, u = (jnp.abs(x).astype(jnp.float32).ravel() for x in (gradient, step))
+  rms = _rms(g)
+  size = jnp.floor(jnp.log2(g / jnp.where(rms > 0, rms, 1.0)))
+  place = jnp.clip(size - FIRST, 0, BINS - 1).astype(jnp.int32)
+  seen = (g > 0).astype(jnp.float32)
+  summed = functools.partial(
+    jax.ops.segment_sum, segment_ids=place, num_segments=BINS
+  )
+  return Step(
+    size=jnp.float32(g.size),
+    elements=summed(seen),
+    gradient=summed(g),
+    step=summed(u * seen),
+    gradient_rms=rms,
+    step_rms=_rms(u),
+    carriers=_carriers(u),
+    gradient_carriers=_carriers(g),
+  )
+
+
+def _rms(x: jax.Array) -> jax.Array:
+  return jnp.sqrt(jnp.mean(jnp.square(x)))
+
+
+def _carriers(x: jax.Array) -> jax.Array:
+  square = jnp.mean(jnp.square(x))
+  share = jnp.square(jnp.mean(x)) / jnp.where(square > 0, square, 1.0)
+  return jnp.where(square > 0, share, 0.0)
+
+
+class Observed(NamedTuple):
+  """A step of all trials.
+
+  Attributes:
+    task: which task it belongs to, from 0.
+    update: where it stands, counted from the start of the task that the window
+      is around: below 0 it is of the task before.
+    leaves: by the path of a tensor, what the step did to it, on the host, with
+      a leading axis of trials.
+  """
+
+  task: int
+  update: int
+  leaves: dict[str, Step]
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+  """The updates that are looked at: around the start of some tasks.
+
+  Attributes:
+    tasks: which, from 0.
+    before: how many updates before the first of the task.
+    after: how many from it on.
+    updates: of a task.
+  """
+
+  tasks: tuple[int, ...]
+  before: int
+  after: int
+  updates: int
+
+  def find(self, at: int) -> tuple[int, int] | None:
+    """The task whose window an update is in, and its place; None for none."""
+    for task in self.tasks:
+      place = at - task * self.updates
+      if -self.before <= place < self.after:
+        return task, place
+    return None
+
+  def last(self) -> int:
+    """How many updates there are up to the end of the last window."""
+    return max(self.tasks) * self.updates + self.after
+
+  def until(self, at: int) -> int:
+    """How many updates may be made at once: within a task, to a window."""
+    starts = [task * self.updates - self.before for task in self.tasks]
+    ahead = [start - at for start in starts if start > at]
+    return min([self.updates - at % self.updates, *ahead])
+
+
+def observe(
+  trainer: StreamTrainer, trials: Trials, pixels: Pixels, windows: Windows
+) -> Iterator[Observed]:
+  """Trains, and takes the steps apart that are in a window.
+
+  Args:
+    trainer: of an arm.
+    trials: its trials.
+    pixels: the data.
+    windows: what is looked at.
+
+  Yields:
+    Each of these steps, in order.
+  """
+  count = len(trials.seed)
+  trials = mapping.spread(trials, count)
+  state = jax.jit(trainer.init)(trials)
+  train = jax.jit(trainer.update, donate_argnums=0)
+  look = jax.jit(
+    lambda state, trials, pixels: mapping.over_trials(
+      functools.partial(_looked_at, trainer), trainer.lanes
+    )(state, trials, pixels=pixels),
+    donate_argnums=0,
+  )
+  at = 0
+  while at < windows.last():
+    found = windows.find(at)
+    if found is None:
+      n = windows.until(at)
+      state = train(state, trials, pixels, jnp.int32(n))
+      at += n
+      continue
+    state, leaves = look(state, trials, pixels)
+    at += 1
+    yield Observed(*found, distributed.fetch(leaves))
+
+
+def _looked_at(
+  trainer: StreamTrainer, state: Any, trial: Trial, *, pixels: Pixels
+) -> tuple[Any, dict[str, Step]]:
+  """An update of a trial, and what its step did to each tensor."""
+  plan = trainer.feed.plan(trial, pixels, state.step)
+  batch, _ = trainer.feed.batch(plan, trial, pixels, state.step)
+  learned = trainer.learned(state, batch, trial=trial)
+  gradient = jax.grad(learned.loss_fn)(state.params)
+  step = jax.tree.map(jnp.subtract, learned.state.params, state.params)
+  apart = jax.tree.map(take_apart, gradient, step)
+  leaves = jax.tree_util.tree_leaves_with_path(
+    apart, is_leaf=lambda x: isinstance(x, Step)
+  )
+  return learned.state, {_name(path): leaf for path, leaf in leaves}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+  name = jax.tree_util.keystr(path, simple=True, separator='/')
+  return name.removesuffix('/value')  # What nnx adds.
+
+
+def step_rows(
+  arm: str, observed: Iterable[Observed]
+) -> Iterator[dict[str, Any]]:
+  """A row for every step and tensor: means over the trials."""
+  for each in observed:
+    for leaf, step in each.leaves.items():
+      yield {
+        'arm': arm,
+        'task': each.task + 1,
+        'update': each.update,
+        'leaf': leaf,
+        'size': int(_mean(step.size)),
+        'gradient_rms': _mean(step.gradient_rms),
+        'step_rms': _mean(step.step_rms),
+        'gradient_carriers': _mean(step.gradient_carriers),
+        'step_carriers': _mean(step.carriers),
+      }
+
+
+def rate_rows(
+  arm: str, observed: Iterable[Observed]
+) -> Iterator[dict[str, Any]]:
+  """A row for every tensor and size of gradient, over all steps and trials.
+
+  `rate` is Σ|Δw| / Σ|g| over the elements whose |g| / rms(g) is from `size` to
+  twice that, `elements` their share among all with a gradient.
+  """
+  sums: dict[str, np.ndarray] = {}
+  for each in observed:
+    for leaf, step in each.leaves.items():
+      found = np.stack([step.elements, step.gradient, step.step])
+      total = np.sum(np.asarray(found, float), axis=1)
+      sums[leaf] = sums.get(leaf, 0.0) + total
+  for leaf, (elements, gradient, step) in sums.items():
+    for i in range(BINS):
+      if elements[i]:
+        yield {
+          'arm': arm,
+          'leaf': leaf,
+          'size': 2.0 ** (FIRST + i),
+          'elements': float(elements[i] / elements.sum()),
+          'rate': float(step[i] / gradient[i]),
+        }
+
+
+def _mean(values: Any) -> float:
+  return float(np.mean(values))

@@ -1,0 +1,57 @@
+"""Steps, taken apart on cases worked by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.training import anatomy
+
+
+def test_a_step_by_hand():
+  gradient = jnp.array([[3.0, -4.0], [0.0, 0.0]])  # rms is 2.5.
+  step = jnp.array([[-0.3, 0.8], [0.0, 0.5]])
+  found = anatomy.take_apart(gradient, step)
+  assert found.size == 4
+  # Both 3 / 2.5 and 4 / 2.5 are from 1 to 2; what has no gradient is nowhere.
+  place = -anatomy.FIRST
+  assert found.elements[place] == found.elements.sum() == 2
+  np.testing.assert_allclose(found.gradient[place], 7.0, rtol=1e-6)
+  np.testing.assert_allclose(found.step.sum(), 1.1, rtol=1e-6)
+  np.testing.assert_allclose(found.gradient_rms, 2.5, rtol=1e-6)
+  np.testing.assert_allclose(found.step_rms**2, 0.98 / 4, rtol=1e-6)
+  np.testing.assert_allclose(found.carriers, 1.6**2 / (4 * 0.98), rtol=1e-6)
+  np.testing.assert_allclose(found.gradient_carriers, 49 / 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('step', 'share'),
+  [([0.0] * 8, 0.0), ([2.0] * 8, 1.0), ([0.0] * 7 + [5.0], 1 / 8)],
+)
+def test_how_many_elements_carry_a_step(step, share):
+  found = anatomy.take_apart(jnp.zeros(8), jnp.array(step))
+  np.testing.assert_allclose(found.carriers, share, rtol=1e-6)
+  assert found.elements.sum() == 0
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+
+
+def test_gradients_of_extreme_size_are_counted():
+  gradient = jnp.array([1e-30, 1.0, 1.0, 1.0])
+  found = anatomy.take_apart(gradient, gradient)
+  assert found.elements[0] == 1
+  assert found.elements.sum() == 4
+
+
+def test_windows_are_around_the_start_of_tasks():
+  windows = anatomy.Windows((2, 4), before=3, after=5, updates=10)
+  places = {at: found for at in range(60) if (found := windows.find(at))}
+  assert list(places) == [*range(17, 25), *range(37, 45)]
+  assert places[17] == (2, -3)
+  assert places[44] == (4, 4)
+  assert windows.last() == 45
+  # Calls stay within a task, and end where a window begins.
+  at, cuts = 0, []
+  while at < windows.last():
+    at += 1 if windows.find(at) else windows.until(at)
+    cuts.append(at)
+  assert [x for x in cuts if x not in places] == [10, 25, 30, 45]
