@@ -51,7 +51,7 @@ class Condition(NamedTuple):
   @property
   def tasks(self) -> int:
     """How many tasks the stream has; 0 without one."""
-    return self.task['tasks'] if self.stream else 0
+    return self.task.get('tasks', 0) if self.stream else 0
 
   @property
   def splits(self) -> bool:
@@ -190,6 +190,8 @@ def _is_whole(study: Mapping[str, Any]) -> bool:
     isinstance(definition, dict)
     and isinstance(definition.get('study'), str)
     and isinstance(definition.get('conditions'), dict)
+    and all(_has_task(each) for each in definition['conditions'].values())
+    and _is_budget(definition.get('tuning') or {})
     and isinstance(study.get('arms'), list)
     and all(isinstance(arm, str) for arm in study['arms'])
     and isinstance(study.get('conditions') or {}, dict)
@@ -197,6 +199,27 @@ def _is_whole(study: Mapping[str, Any]) -> bool:
     and all(_is_tuning(each) for each in tuning.values())
     and isinstance(makers, list)
     and all(_is_provenance(each) for each in makers)
+  )
+
+
+def _has_task(condition: Any) -> bool:
+  return isinstance(condition, dict) and _is_task(condition.get('task') or {})
+
+
+def _is_budget(tuning: Any) -> bool:
+  return (
+    isinstance(tuning, dict)
+    and isinstance(tuning.get('budget') or {}, dict)
+    and isinstance(tuning.get('tasks') or {}, dict)
+    and all(_is_task(x) for x in (tuning.get('tasks') or {}).values())
+  )
+
+
+def _is_task(task: Any) -> bool:
+  return (
+    isinstance(task, dict)
+    and isinstance(task.get('stream') or '', str)
+    and isinstance(task.get('tasks', 0), int)
   )
 
 
@@ -245,7 +268,7 @@ def _conditions(
     try:
       found[name] = Condition(
         name,
-        _task(path, name, defined[name]['task']),
+        dict(defined[name]['task']),
         float(known[name]['chance']),
         known[name]['target'] and float(known[name]['target']),
       )
@@ -256,17 +279,6 @@ def _conditions(
         'writes it.'
       ) from None
   return found
-
-
-def _task(path: Path, name: str, defined: Any) -> dict[str, Any]:
-  task = dict(defined)
-  stream, count = task.get('stream') or '', task.get('tasks', 0)
-  if not isinstance(stream, str) or not isinstance(count, int):
-    raise errors.StorageError(
-      f'{path / STUDY} is damaged: it does not say how many tasks the stream '
-      f'of the condition {name!r} has.'
-    )
-  return task
 
 
 def _check(path: Path, found: Published) -> None:

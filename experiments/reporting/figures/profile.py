@@ -30,8 +30,8 @@ _POINTS = 301
   'factor of the fastest arm’s time, by steps and by seconds. The best arms by '
   'the area under the profile are named, the others grey. Arms that are not '
   'there under every condition are left out.',
-  'A profile needs at least two conditions with a target, and an arm that is '
-  'there under all of them.',
+  'A profile needs at least two conditions with a target, which streams have '
+  'not, and an arm that is there under all of them.',
 )
 def profile(study: Published) -> Iterator[Drawing]:
   """A picture for every ruleset."""

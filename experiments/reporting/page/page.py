@@ -11,6 +11,7 @@ import jinja2
 import markupsafe
 
 from experiments.reporting.figures import Kind
+from experiments.reporting.figures import words
 from experiments.reporting.page import inline
 from experiments.reporting.page import state
 from experiments.reporting.tables import Column
@@ -70,6 +71,7 @@ def page(
     study=study,
     tables={table.name: table for table in tables},
     pictures=pictures,
+    words=words,
     sentences=list(state.sentences(study)),
     provenance=state.provenance(study),
     style=markupsafe.Markup((_HERE / _STYLE).read_text()),
