@@ -18,13 +18,15 @@ _FIELDS = (
 _OF_STREAMS = ('stream', 'tasks', 'updates', 'restart')
 # Of these, a stream has tasks; its tables and measures need nothing held out.
 _OF_EPOCHS = ('epochs', 'held_out')
-_NOTE = (
-  'What is learned, and for how long. Where no part of the training data is '
-  'held out, there are no curves and no target.'
+_NOTE = 'What is learned, and for how long.'
+_HELD_OUT = (
+  ' Where no part of the training data is held out, there are no curves and no '
+  'target.'
 )
 _OF_STREAM = (
-  ' Streams have tasks instead of epochs, also those of the warm-up. With a '
-  'restart, every task begins with a new network.'
+  ' Streams have tasks instead of epochs, and the warm-up is counted in tasks. '
+  'Where nothing is said of updates, a task has as many as the stream was '
+  'published with. With a restart, every task begins with a new network.'
 )
 
 
@@ -33,22 +35,26 @@ def conditions(study: Published) -> Table:
   found = study.conditions.values()
   streamed = any(each.stream for each in found)
   fields = _FIELDS + _OF_STREAMS * streamed
-  if all(each.stream for each in found):
+  epochs = not all(each.stream for each in found)
+  if not epochs:
     fields = tuple(name for name in fields if name not in _OF_EPOCHS)
   rows = [_row(each, fields) for each in found]
+  targets = (
+    Column(
+      'target (validation, %)',
+      lambda row: numbers.percent(row['target_percent'] / 100),
+      lambda row: row['target_percent'],
+    ),
+  )
   return Table(
     'conditions',
     'The conditions',
-    _NOTE + _OF_STREAM * streamed,
+    _NOTE + _HELD_OUT * epochs + _OF_STREAM * streamed,
     ('condition', *fields, 'chance_percent', 'target_percent'),
     (
       plain('condition'),
       *(_column(name) for name in fields),
-      Column(
-        'target (validation, %)',
-        lambda row: numbers.percent(row['target_percent'] / 100),
-        lambda row: row['target_percent'],
-      ),
+      *(targets if epochs else ()),
     ),
     rows,
   )
