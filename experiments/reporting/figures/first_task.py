@@ -23,7 +23,7 @@ _SCALE = panels.Scale(
   'The first task',
   'Of splits, the accuracy on the first task while it and the others are '
   'learned, at every evaluation: mean over the seeds that stayed finite and '
-  'its 95 % t interval.',
+  f'its 95 % t interval, which is left out of fewer than {tasks.FEW}.',
   'The study has no splits, or evaluations.csv is missing or empty.',
 )
 def first_task(study: Published) -> Iterator[Drawing]:

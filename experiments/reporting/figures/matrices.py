@@ -79,6 +79,12 @@ def _draw(found: Mapping[str, np.ndarray], title: str) -> Figure:
   for i, place in enumerate(axes.flat[: len(found)]):
     if i + columns >= len(found):
       place.set_xlabel('on task')
-  figure.colorbar(mesh, ax=axes, label='accuracy (%)', shrink=1 / rows)
+  figure.colorbar(
+    mesh,
+    ax=list(axes.flat[: len(found)]),
+    label='accuracy (%)',
+    shrink=1 / rows,
+    anchor=(0, 1),
+  )
   figure.suptitle(title, x=0.01, ha='left', fontsize=11)
   return figure

@@ -16,17 +16,20 @@ from experiments.studies import summaries
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
+# Fewer seeds have no band.
+FEW = 3
+
 
 @register(
   22,
   'Task by task',
   'Of streams, after each task: mean over the seeds that stayed finite and its '
-  '95 % t interval. Online accuracy scores each batch before it is learned; '
-  'plasticity is the share of the loss on a batch that its update takes away; '
-  'the units that are dead, the effective rank of the last hidden layer and '
-  'the norm of the parameters are taken at the end of a task. The other arms '
-  'are grey. An arm with an arrow (▲, ▼) ends beyond the edge; one with a × '
-  'diverged with all seeds.',
+  f'95 % t interval, which is left out of fewer than {FEW}. Online accuracy '
+  'scores each batch before it is learned; plasticity is the share of the loss '
+  'on a batch that its update takes away; dead units, the effective rank of '
+  'the last hidden layer and ‖w‖, the norm of the parameters, are taken at the '
+  'end of a task. The other arms are grey. An arm with an arrow (▲, ▼) ends '
+  'beyond the edge; one with a × diverged with all seeds.',
   'The study has no streams, or measures.csv is missing or empty.',
 )
 def tasks(study: Published) -> Iterator[Drawing]:
@@ -70,6 +73,8 @@ def _line(rows: Iterable[Row], measure: Measure) -> panels.Line:
 def band(x: np.ndarray, rows: Iterable[Row], factor: float) -> panels.Line:
   """A line with its band, of rows that tell n, mean and sd.
 
+  There is no band of fewer than three seeds: it would cover the picture.
+
   Args:
     x: where each of them stands.
     rows: the rows.
@@ -78,5 +83,5 @@ def band(x: np.ndarray, rows: Iterable[Row], factor: float) -> panels.Line:
   mean, sd, n = np.array(
     [(row['mean'], row['sd'], row['n']) for row in rows], float
   ).T
-  low, high = statistics.t_interval_of(mean, sd, n)
+  low, high = statistics.t_interval_of(mean, sd, np.where(n < FEW, 0, n))
   return panels.Line(x, factor * mean, factor * low, factor * high)

@@ -19,7 +19,7 @@ _WIDTH, _HEIGHT, _LEGEND = 2.35, 1.75, 1.7  # Inches.
 _COARSE = 20
 # Lines are left out of the limits that make the range so many times as large,
 # as long as they are no more than a share of all.
-_FAR, _SHARE = 4.0, 0.25
+_FAR, _SHARE = 8.0, 0.25
 _MARGIN = 0.06
 
 # By measure, by arm.
@@ -74,7 +74,7 @@ def draw(
 
 def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
   axes.grid(axis='x', visible=False)
-  axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+  axes.set_xticks(_ticks(lines))
   axes.yaxis.set_major_locator(MaxNLocator(4))
   # Rows share their axes, but all say what stands there.
   axes.tick_params(labelbottom=True, labelleft=True)
@@ -86,6 +86,16 @@ def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
     if arm in lines:
       panels.draw_line(axes, arm, lines[arm], i)
       _mark_end(axes, lines[arm], COLOURS[i])
+
+
+def _ticks(lines: Mapping[str, Line]) -> list[float]:
+  """A few whole numbers, the first place that there is among them."""
+  every = [x for line in lines.values() for x in line.x]
+  if not every:
+    return []
+  first, last = min(every), max(every)
+  nice = MaxNLocator(4, integer=True, min_n_ticks=1).tick_values(first, last)
+  return [first, *(x for x in nice if first < x <= last)]
 
 
 def _coarse(line: Line) -> tuple[np.ndarray, np.ndarray]:

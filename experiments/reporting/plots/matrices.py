@@ -32,7 +32,7 @@ def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
     edgecolors='white',
     linewidth=0.4,
   )
-  axes.set_title(title, fontsize=9)
+  axes.set_title(title, fontsize=8)
   axes.set_aspect('equal')
   axes.invert_yaxis()
   axes.grid(visible=False)
