@@ -24,7 +24,7 @@ _SCALE = panels.Scale(
   'Of splits, the accuracy on the first task while it and the others are '
   'learned, at every evaluation: mean over the seeds that stayed finite and '
   f'its 95 % t interval, which is left out of fewer than {tasks.FEW}.',
-  'The study has no splits, or evaluations.csv is missing or empty.',
+  matrices.absent,
 )
 def first_task(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that is a split, and ruleset."""

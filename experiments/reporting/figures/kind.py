@@ -39,7 +39,8 @@ class Kind:
     place: kinds stand in a report in this order.
     title: what it shows.
     note: how to read it; see `words`.
-    absent: what is said where a study has none; see `words`.
+    absent: what is said where a study has none; see `words`. It is empty where
+      nobody would look for one.
     draw: yields the pictures of a study.
   """
 

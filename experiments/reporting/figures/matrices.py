@@ -17,13 +17,20 @@ _COLUMNS = 6
 _WIDTH, _HEIGHT = 1.75, 1.95  # Inches, of a map.
 
 
+def absent(study: Published) -> str:
+  """Why there is no picture of what was evaluated of splits."""
+  if any(each.splits for each in study.conditions.values()):
+    return 'evaluations.csv is missing or empty.'
+  return ''
+
+
 @register(
   24,
   'What is known after each task',
   'Of splits, the accuracy on every task (across) after each task (down), in '
   'percent: mean over the seeds that stayed finite. Below the diagonal are the '
   'tasks that were learned before. An arm with a × diverged with all seeds.',
-  'The study has no splits, or evaluations.csv is missing or empty.',
+  absent,
 )
 def matrices(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that is a split, and ruleset."""

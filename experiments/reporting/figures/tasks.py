@@ -30,7 +30,11 @@ FEW = 3
   'the last hidden layer and ‖w‖, the norm of the parameters, are taken at the '
   'end of a task. The other arms are grey. An arm with an arrow (▲, ▼) ends '
   'beyond the edge; one with a × diverged with all seeds.',
-  'The study has no streams, or measures.csv is missing or empty.',
+  lambda study: (
+    'measures.csv is missing or empty.'
+    if any(each.stream for each in study.conditions.values())
+    else ''
+  ),
 )
 def tasks(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that is a stream, and ruleset."""

@@ -72,6 +72,11 @@ def page(
     tables={table.name: table for table in tables},
     pictures=pictures,
     words=words,
+    absent=[
+      (kind.title, reason)
+      for kind, drawn in pictures
+      if not drawn and (reason := words(kind.absent, study))
+    ],
     sentences=list(state.sentences(study)),
     provenance=state.provenance(study),
     style=markupsafe.Markup((_HERE / _STYLE).read_text()),

@@ -27,7 +27,7 @@ COLOUR = dict(
     strict=True,
   )
 )
-MARKER = dict(zip(FAMILIES, 'os^DPvx', strict=True))
+MARKER = dict(zip(FAMILIES, 'os^Ddvx', strict=True))
 # More lines than this a panel does not tell apart.
 _MANY = 7
 

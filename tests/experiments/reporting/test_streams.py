@@ -199,16 +199,47 @@ def test_streams_among_other_conditions(tmp_path):
 def test_pictures_that_have_no_sense_are_left_out(whole):
   _, _, found = whole
   absent = {kind.name: kind for kind in found.absent}
-  assert absent.keys() == {'curves', 'conditions', 'profile', 'ablation'}
-  page = found.files['report.html']
-  assert 'Streams have no epochs; they are drawn task by task.' in page
+  # Nobody looks for curves over epochs.
+  assert absent.keys() == {'conditions', 'ablation'}
+  assert 'figures/curves' not in ' '.join(found.files)
+  assert 'Learning curves' not in found.files['report.html']
   names = {x.partition('/')[2] for x in found.files if x.endswith('.svg')}
   assert names >= {
     *('tasks_labels_default.svg', 'tasks_labels_tuned.svg'),
     *('tasks_split_default.svg', 'matrices_split_default.svg'),
     *('first_task_split_default.svg', 'forest_labels_adamw.svg'),
+    'profile_default.svg',
   }
   assert not any(x.startswith(('matrices_l', 'first_task_l')) for x in names)
+
+
+def test_errors_are_compared_with_the_best(whole):
+  _, results, found = whole
+  rows = {row['arm']: row for row in table(found, 'errors')}
+  # Only the default ruleset has several streams.
+  assert {row['ruleset'] for row in rows.values()} == {'default'}
+  assert rows.keys() == set(ARMS)
+  ratios = {arm: [] for arm in ARMS}
+  for condition in ('labels', 'split'):
+    error = {}
+    for arm in ARMS:
+      accuracies = [
+        0.1 if row['status'] == 'diverged' else row['test_accuracy']
+        for row in results
+        if tuple(row[name] for name in KEYS) == (condition, 'default', arm)
+        and row['status'] != 'missing'
+      ]
+      error[arm] = 1 - statistics.median(accuracies)
+    for arm in ARMS:
+      ratios[arm].append(error[arm] / min(error.values()))
+  for arm, row in rows.items():
+    assert float(row['largest_ratio']) == pytest.approx(max(ratios[arm]))
+    score = statistics.mean(max(0, 4 - x) / 3 for x in ratios[arm])
+    assert float(row['score']) == pytest.approx(score)
+  picture = found.files['figures/profile_default.svg']
+  assert '>by error, 2 conditions<' in picture
+  assert 'the error of an arm' in found.files['report.html']
+  assert 'reaches the target' not in found.files['report.html']
 
 
 def test_lines_go_through_the_means_with_their_intervals(whole):
