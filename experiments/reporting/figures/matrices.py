@@ -10,6 +10,7 @@ import numpy as np
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import matrices as maps
+from experiments.reporting.plots import style
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
@@ -20,7 +21,7 @@ _WIDTH, _HEIGHT = 1.75, 1.95  # Inches, of a map.
 def absent(study: Published) -> str:
   """Why there is no picture of what was evaluated of splits."""
   if any(each.splits for each in study.conditions.values()):
-    return 'evaluations.csv is missing or empty.'
+    return 'evaluations.csv is missing or empty, or no seed stayed finite.'
   return ''
 
 
@@ -47,7 +48,10 @@ def matrices(study: Published) -> Iterator[Drawing]:
 def by_group(
   study: Published,
 ) -> dict[tuple[str, str], dict[str, list[Row]]]:
-  """By condition and ruleset, by arm, what was evaluated of splits."""
+  """By condition and ruleset, by arm, what was evaluated of splits.
+
+  Where all arms diverged with all seeds there is nothing to draw.
+  """
   found: dict[tuple[str, str], dict[str, list[Row]]] = {}
   for row in study.evaluations:
     arms = found.setdefault((row['condition'], row['ruleset']), {})
@@ -55,7 +59,7 @@ def by_group(
   return {
     group: {arm: found[group][arm] for arm in planned if arm in found[group]}
     for group, planned in study.planned.items()
-    if group in found
+    if any(row['n'] for rows in found.get(group, {}).values() for row in rows)
   }
 
 
@@ -79,6 +83,14 @@ def _draw(found: Mapping[str, np.ndarray], title: str) -> Figure:
   for place, (arm, matrix) in zip(axes.flat, found.items(), strict=False):
     lost = not np.isfinite(matrix).any()
     mesh = maps.draw(place, matrix, f'{arm} ×' if lost else arm)
+    if lost:
+      place.text(
+        *(0.5, 0.5, 'diverged'),
+        transform=place.transAxes,
+        ha='center',
+        va='center',
+        color=style.GREY,
+      )
   for place in axes.flat[len(found) :]:
     place.remove()
   for place in axes[:, 0]:

@@ -31,7 +31,7 @@ FEW = 3
   'end of a task. The other arms are grey. An arm with an arrow (▲, ▼) ends '
   'beyond the edge; one with a × diverged with all seeds.',
   lambda study: (
-    'measures.csv is missing or empty.'
+    'measures.csv is missing or empty, or no seed stayed finite.'
     if any(each.stream for each in study.conditions.values())
     else ''
   ),

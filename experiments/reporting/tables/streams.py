@@ -30,20 +30,25 @@ _NOTE = (
   'Mean ± standard deviation over the seeds that stayed finite. Online '
   'accuracy scores each batch before it is learned: of all tasks, of the first '
   'and of the last tenth of them; the difference of these two is below zero '
-  'where the ability to learn was lost. The gap is how much more accurate Adam '
-  'is, on every tenth task, if it begins that task with a new network; the '
-  'reference is the condition with a restart. Plasticity (the share of the '
-  'loss on a batch that its update takes away), dead units and the effective '
-  'rank of the last hidden layer are means over the tasks; ‖w‖ is the norm of '
-  'the parameters after the last task.'
+  'where the ability to learn was lost. Plasticity (the share of the loss on a '
+  'batch that its update takes away), dead units and the effective rank of the '
+  'last hidden layer are means over the tasks; ‖w‖ is the norm of the '
+  'parameters after the last task.'
+)
+_OF_GAP = (
+  ' The gap is how much more accurate Adam is, on every tenth task, if it '
+  'begins that task with a new network; the reference is the condition with a '
+  'restart.'
 )
 
 
 def streams(study: Published) -> Table | None:
   """All arms under each condition that is a stream, the best one first."""
-  return spreads.table(
-    'streams', 'Streams', _NOTE, _QUANTITIES, list(_rows(study))
-  )
+  rows = list(_rows(study))
+  note = _NOTE
+  if not all(math.isnan(row[_GAP]) for row in rows):
+    note += _OF_GAP
+  return spreads.table('streams', 'Streams', note, _QUANTITIES, rows)
 
 
 TABLES['streams'] = streams

@@ -282,6 +282,15 @@ def test_what_diverged_has_a_name_and_no_line(whole):
   assert '2 of 4 |' in found.files['tables/streams.md']
 
 
+def test_where_everything_diverged_there_is_nothing_to_draw(tmp_path):
+  directories.write(tmp_path / 'x', SMALL, diverged=SMALL.arms)
+  study = reading.read(tmp_path / 'x')
+  for kind in ('tasks', 'matrices', 'first_task'):
+    assert not list(figures.KINDS[kind].draw(study))
+  rows = report.tables.TABLES['forgetting'](study).markdown()
+  assert rows.count('0 of 4, 4 diverged') == 2
+
+
 def test_maps_have_the_accuracy_at_the_end_of_each_task(whole):
   path, _, _ = whole
   figure = drawn(path, 'matrices', 'split', 'default')
