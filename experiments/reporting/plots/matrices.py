@@ -37,8 +37,7 @@ def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
   axes.invert_yaxis()
   axes.grid(visible=False)
   axes.tick_params(length=0)
-  for side in ('left', 'bottom'):
-    axes.spines[side].set_visible(False)
+  axes.spines[:].set_visible(False)
   axes.set_xticks(*_ticks(tasks))
   axes.set_yticks(*_ticks(done))
   if tasks <= _MANY:
