@@ -47,11 +47,8 @@ def draw(
     The picture.
   """
   there = {*lost}.union(*measures.values())
-  rows = [
-    (name, arms)
-    for name, arms in families.panels(dict.fromkeys([*order, *sorted(there)]))
-    if not there.isdisjoint(arms)
-  ]
+  every = dict.fromkeys([*order, *sorted(there)])
+  rows = [x for x in families.panels(every) if not there.isdisjoint(x[1])]
   figure = Figure(
     figsize=(_WIDTH * len(measures) + _LEGEND, _HEIGHT * len(rows) + 0.6),
     layout='constrained',

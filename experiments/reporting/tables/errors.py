@@ -1,5 +1,6 @@
 """How far the arms are from the best of every stream: scores of profiles."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,7 @@ def errors(study: Published) -> Table | None:
     found = costs(study, ruleset)
     if found is None:
       continue
-    own = [
-      {
-        'ruleset': ruleset,
-        'arm': arm,
-        'score': float(score),
-        'largest_ratio': float(largest),
-        'streams': len(found.conditions),
-      }
-      for arm, score, largest in zip(
-        found.arms,
-        profiles.score(found.times),
-        profiles.ratios(found.times).max(axis=1),
-        strict=True,
-      )
-    ]
-    rows += sorted(own, key=lambda row: -row['score'])
+    rows += sorted(_rows(ruleset, found), key=lambda row: -row['score'])
   if not rows:
     return None
   return Table(
@@ -79,3 +65,16 @@ def errors(study: Published) -> Table | None:
 
 
 TABLES['errors'] = errors
+
+
+def _rows(ruleset: str, found: speed.Times) -> Iterator[dict[str, Any]]:
+  ratios = profiles.ratios(found.times).max(axis=1)
+  scores = profiles.score(found.times)
+  for arm, score, ratio in zip(found.arms, scores, ratios, strict=True):
+    yield {
+      'ruleset': ruleset,
+      'arm': arm,
+      'score': float(score),
+      'largest_ratio': float(ratio),
+      'streams': len(found.conditions),
+    }

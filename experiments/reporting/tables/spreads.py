@@ -154,13 +154,6 @@ def table(
     for each in quantities
     if not all(math.isnan(row[each.name]) for row in rows)
   ]
-  first = quantities[0].name
-  groups = [*dict.fromkeys((row['condition'], row['ruleset']) for row in rows)]
-
-  def key(row: Row) -> tuple[int, bool, float]:
-    place = groups.index((row['condition'], row['ruleset']))
-    return place, math.isnan(row[first]), -row[first]
-
   return Table(
     name,
     title,
@@ -174,8 +167,21 @@ def table(
       *map(_column, there),
       Column('seeds', _seeds, lambda row: row['seeds']),
     ),
-    sorted(rows, key=key),
+    _sorted(rows, quantities[0].name),
     split=('condition', 'ruleset'),
+  )
+
+
+def _sorted(rows: Sequence[Row], name: str) -> list[Row]:
+  """The rows of each group, the largest of a measure first, NaN last."""
+  groups = [*dict.fromkeys((row['condition'], row['ruleset']) for row in rows)]
+  return sorted(
+    rows,
+    key=lambda row: (
+      groups.index((row['condition'], row['ruleset'])),
+      math.isnan(row[name]),
+      -row[name],
+    ),
   )
 
 
