@@ -4,7 +4,8 @@ r"""Makes a report of a study, from its tables alone.
   python -m experiments.report experiments/results/fashion_mnist
 
 It reads `study.json`, `results.csv` and what else is there of `trials.csv`,
-`comparisons.csv`, `curves.csv` and `alpha.csv`. Into the same directory it
+`comparisons.csv`, `curves.csv` and `alpha.csv` and, of a study of streams,
+`streams.csv`, `measures.csv` and `evaluations.csv`. Into the same directory it
 writes `report.html`, a page that needs nothing else; `tables/` as Markdown and
 CSV; and `figures/` as SVG and PNG. An incomplete study is reported as far as
 it is, with what is missing.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from experiments import errors
 from experiments import program
+from experiments.reporting import figures
 from experiments.reporting import report
 from experiments.reporting.page import state
 from experiments.studies import reading
@@ -31,7 +33,8 @@ def main(names: Sequence[str]) -> None:
   for sentence in state.sentences(study):
     console.print(sentence, soft_wrap=True)
   for kind in made.absent:
-    console.print(f'{kind.title} is left out. {kind.absent}', soft_wrap=True)
+    reason = figures.words(kind.absent, study)
+    console.print(f'{kind.title} is left out. {reason}', soft_wrap=True)
   console.print(
     f'{report.PAGE}, {report.TABLES} and {report.FIGURES} are in {path}',
     soft_wrap=True,

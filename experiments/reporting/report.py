@@ -24,7 +24,8 @@ class Report(NamedTuple):
 
   Attributes:
     files: by name, their contents.
-    absent: the kinds of pictures that the study has none of.
+    absent: the kinds of pictures that the study has none of, though one might
+      look for them.
   """
 
   files: dict[str, str | bytes]
@@ -47,7 +48,10 @@ def make(study: Published) -> Report:
       found[f'{FIGURES}/{picture.name}.png'] = png
     drawn.append((each, own))
   found[PAGE] = page.page(study, made, drawn)
-  return Report(found, [each for each, own in drawn if not own])
+  absent = [
+    each for each, own in drawn if not own and figures.words(each.absent, study)
+  ]
+  return Report(found, absent)
 
 
 def _pictures(

@@ -14,17 +14,10 @@ from rich.table import Table
 from experiments.reporting import curves
 from experiments.reporting import pictures
 from experiments.reporting import terminal
+from experiments.reporting.measures import MEASURES
+from experiments.reporting.plots import matrices
 from experiments.training.records import History
 
-# What is drawn over tasks: the measure, its label, and what it is times.
-_PANELS = (
-  ('online_accuracy', 'online accuracy (%)', 100),
-  ('plasticity', 'plasticity', 1),
-  ('dead_units', 'dead units (%)', 100),
-  ('effective_rank', 'effective rank', 1),
-  ('weight_norm', '‖w‖', 1),
-)
-_MAP = 'cividis'
 # The columns of the table, and which measures they are.
 _ONLINE = {
   'all tasks': 'online_accuracy',
@@ -100,11 +93,11 @@ def _draw_measures(
   """Five panels over tasks: means and spreads over the seeds left finite."""
   figure = Figure(figsize=(14, 7.6), layout='constrained')
   *axes, legend = figure.subplots(2, 3).flat
-  for each, (name, label, factor) in zip(axes, _PANELS, strict=True):
+  for each, measure in zip(axes, MEASURES, strict=True):
     for index, (arm, history) in enumerate(histories.items()):
-      values = factor * history[name][~history.diverged()]
+      values = measure.factor * history[measure.name][~history.diverged()]
       curves.band(each, values, arm, index)
-    each.set_ylabel(label)
+    each.set_ylabel(measure.label)
     _by_task(each)
   handles = axes[0].get_legend_handles_labels()
   legend.axis('off')
@@ -138,7 +131,9 @@ def _draw_forgetting(
   left = []
   for index, (arm, history) in enumerate(histories.items()):
     axes = figure.add_subplot(grid[divmod(index, columns)])
-    image = _matrix(axes, _kept(history)[:, :, -1].mean(0), arm)
+    image = matrices.draw(axes, _kept(history)[:, :, -1].mean(0), arm)
+    axes.set_xlabel('on task')
+    axes.set_ylabel('after task')
     left.append(axes)
   figure.colorbar(image, ax=left, label='accuracy (%)')
   below = figure.add_subplot(grid[rows, :])
@@ -157,22 +152,6 @@ def _kept(history: History) -> np.ndarray:
   """The evaluations of the seeds that stayed finite, or of all if none did."""
   finite = ~history.diverged()
   return history.evaluations[finite if finite.any() else slice(None)]
-
-
-def _matrix(axes: Axes, matrix: np.ndarray, arm: str) -> Any:
-  """A heat map, [after task, on task], with numbers where there is room."""
-  image = axes.imshow(100 * matrix, cmap=_MAP, vmin=0, vmax=100)
-  done, tasks = matrix.shape
-  axes.set_title(arm, fontsize=9)
-  axes.set_xlabel('on task')
-  axes.set_ylabel('after task')
-  axes.set_xticks(range(tasks), [str(1 + i) for i in range(tasks)])
-  axes.set_yticks(range(done), [str(1 + i) for i in range(done)])
-  for i, j in np.ndindex(matrix.shape) if tasks <= 10 else ():
-    colour = 'white' if matrix[i, j] < 0.6 else 'black'
-    text = f'{100 * matrix[i, j]:.0f}'
-    axes.text(j, i, text, ha='center', va='center', color=colour, fontsize=8)
-  return image
 
 
 def _first_task(

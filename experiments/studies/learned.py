@@ -20,6 +20,8 @@ from experiments.training import measures
 from experiments.training import stream_engine
 from experiments.training import stream_records
 
+STREAMS, MEASURES = 'streams.csv', 'measures.csv'
+EVALUATIONS = 'evaluations.csv'
 # A network that this arm trains, new with every task, is the reference.
 _FRESH = 'adam'
 _IDENTITY = ('condition', 'ruleset', 'arm')
@@ -116,9 +118,9 @@ def tables(
 ) -> list[tuple[str, tuple[str, ...], Iterator[dict[str, Any]]]]:
   """The names of the tables, their columns and their rows."""
   return [
-    ('streams.csv', _SUMMARIES, summary_rows(plan)),
-    ('measures.csv', _BY_TASK, task_rows(plan)),
-    ('evaluations.csv', _EVALUATIONS, evaluation_rows(plan)),
+    (STREAMS, _SUMMARIES, summary_rows(plan)),
+    (MEASURES, _BY_TASK, task_rows(plan)),
+    (EVALUATIONS, _EVALUATIONS, evaluation_rows(plan)),
   ]
 
 

@@ -1,18 +1,19 @@
 """Reads the tables of a study back, without its cells, and checks them."""
 
-from collections.abc import Callable, Iterable, Mapping
-import csv
+from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
-import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import errors
-from experiments.studies import comparisons
+from experiments.data import streams
+from experiments.studies import columns
 from experiments.studies import directory
 from experiments.studies import results as _results
+from experiments.studies.learned import EVALUATIONS
+from experiments.studies.learned import MEASURES
+from experiments.studies.learned import STREAMS
 from experiments.studies.tables import ALPHA
 from experiments.studies.tables import COMPARISONS
 from experiments.studies.tables import CURVES
@@ -24,6 +25,7 @@ STUDY = directory.FILE
 Row = Mapping[str, Any]
 # The condition and the ruleset under which arms are compared.
 Group = tuple[str, str]
+_GROUP = ('condition', 'ruleset')
 
 
 class Condition(NamedTuple):
@@ -41,6 +43,27 @@ class Condition(NamedTuple):
   chance: float
   target: float | None
 
+  @property
+  def stream(self) -> str:
+    """The name of the stream that is learned; '' for ordinary training."""
+    return self.task.get('stream') or ''
+
+  @property
+  def tasks(self) -> int:
+    """How many tasks the stream has; 0 without one."""
+    return self.task.get('tasks', 0) if self.stream else 0
+
+  @property
+  def splits(self) -> bool:
+    """Whether each task of the stream has classes that no other has."""
+    return is_split(self.task)
+
+
+def is_split(task: Mapping[str, Any]) -> bool:
+  """Whether the definition of a task is a stream that splits the classes."""
+  stream = streams.STREAMS.get(task.get('stream') or '')
+  return stream is not None and stream.splits
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -55,6 +78,9 @@ class Published:
     comparisons: those of `comparisons.csv`.
     curves: those of `curves.csv`.
     alpha: those of `alpha.csv`.
+    streams: those of `streams.csv`; there is one for each seed and measure.
+    measures: those of `measures.csv`, of each task.
+    evaluations: those of `evaluations.csv`.
   """
 
   study: Mapping[str, Any]
@@ -64,6 +90,9 @@ class Published:
   comparisons: tuple[Row, ...] = ()
   curves: tuple[Row, ...] = ()
   alpha: tuple[Row, ...] = ()
+  streams: tuple[Row, ...] = ()
+  measures: tuple[Row, ...] = ()
+  evaluations: tuple[Row, ...] = ()
 
   @property
   def name(self) -> str:
@@ -114,7 +143,7 @@ def read(path: Path) -> Published:
       tables is damaged or of another study.
   """
   study = _study(path)
-  rows = _table(path / RESULTS, _RESULTS)
+  rows = columns.table(path / RESULTS, columns.RESULTS)
   if not rows:
     raise errors.StorageError(
       f'{path / RESULTS} is not there or empty: the study has no results to '
@@ -125,10 +154,13 @@ def read(path: Path) -> Published:
     study,
     conditions,
     rows,
-    trials=_table(path / TRIALS, _TRIALS),
-    comparisons=_table(path / COMPARISONS, _COMPARISONS),
-    curves=_table(path / CURVES, _CURVES),
-    alpha=_table(path / ALPHA, _ALPHA),
+    trials=columns.table(path / TRIALS, columns.TRIALS),
+    comparisons=columns.table(path / COMPARISONS, columns.COMPARISONS),
+    curves=columns.table(path / CURVES, columns.CURVES),
+    alpha=columns.table(path / ALPHA, columns.ALPHA),
+    streams=columns.table(path / STREAMS, columns.STREAMS),
+    measures=columns.table(path / MEASURES, columns.MEASURES),
+    evaluations=columns.table(path / EVALUATIONS, columns.EVALUATIONS),
   )
   _check(path, found)
   return found
@@ -158,6 +190,8 @@ def _is_whole(study: Mapping[str, Any]) -> bool:
     isinstance(definition, dict)
     and isinstance(definition.get('study'), str)
     and isinstance(definition.get('conditions'), dict)
+    and all(_has_task(each) for each in definition['conditions'].values())
+    and _is_budget(definition.get('tuning') or {})
     and isinstance(study.get('arms'), list)
     and all(isinstance(arm, str) for arm in study['arms'])
     and isinstance(study.get('conditions') or {}, dict)
@@ -165,6 +199,27 @@ def _is_whole(study: Mapping[str, Any]) -> bool:
     and all(_is_tuning(each) for each in tuning.values())
     and isinstance(makers, list)
     and all(_is_provenance(each) for each in makers)
+  )
+
+
+def _has_task(condition: Any) -> bool:
+  return isinstance(condition, dict) and _is_task(condition.get('task') or {})
+
+
+def _is_budget(tuning: Any) -> bool:
+  return (
+    isinstance(tuning, dict)
+    and isinstance(tuning.get('budget') or {}, dict)
+    and isinstance(tuning.get('tasks') or {}, dict)
+    and all(_is_task(x) for x in (tuning.get('tasks') or {}).values())
+  )
+
+
+def _is_task(task: Any) -> bool:
+  return (
+    isinstance(task, dict)
+    and isinstance(task.get('stream') or '', str)
+    and isinstance(task.get('tasks', 0), int)
   )
 
 
@@ -238,6 +293,9 @@ def _check(path: Path, found: Published) -> None:
     (COMPARISONS, found.comparisons),
     (CURVES, found.curves),
     (ALPHA, found.alpha),
+    (STREAMS, found.streams),
+    (MEASURES, found.measures),
+    (EVALUATIONS, found.evaluations),
   ):
     for row in rows:
       key = row['condition'], row['ruleset']
@@ -253,135 +311,29 @@ def _check(path: Path, found: Published) -> None:
         f'{path / TRIALS} has the arm {row["arm"]!r}, which {STUDY} has not: '
         'it is of another study.'
       )
+  _check_streams(path, found)
 
 
-def _table(path: Path, columns: Mapping[str, Any]) -> tuple[Row, ...]:
-  """The rows of a table, none where there is no file."""
-  try:
-    with path.open(encoding='utf-8', newline='') as file:
-      reader = csv.DictReader(file, strict=True)
-      names = reader.fieldnames or []
-      if names and (missing := [x for x in columns if x not in names]):
+def _check_streams(path: Path, found: Published) -> None:
+  """Refuses rows of tasks that the study has not, and rows that come twice."""
+  for name, rows, keys in (
+    (STREAMS, found.streams, ('seed', 'measure')),
+    (MEASURES, found.measures, ('task', 'measure')),
+    (EVALUATIONS, found.evaluations, ('task', 'update', 'evaluated_task')),
+  ):
+    there = set()
+    for row in rows:
+      condition = found.conditions[row['condition']]
+      for key in ('task', 'evaluated_task'):
+        if row.get(key, 0) > condition.tasks:
+          raise errors.StorageError(
+            f'{path / name} has the {key} {row[key]} under {condition.name!r}, '
+            f'which has {condition.tasks} tasks: it is of another study.'
+          )
+      each = tuple(row[x] for x in (*_GROUP, 'arm', *keys))
+      if each in there:
+        what = ', '.join(str(x) for x in each)
         raise errors.StorageError(
-          f'{path} is damaged or no table of a study: it has no column '
-          f'{missing[0]!r}.'
+          f'{path / name} is damaged: the row of {what} stands there twice.'
         )
-      return tuple(
-        {**row, **_converted(path, reader.line_num, row, columns)}
-        for row in reader
-      )
-  except FileNotFoundError:
-    return ()
-  except (csv.Error, UnicodeDecodeError) as e:
-    raise errors.StorageError(f'{path} is damaged ({e}).') from e
-
-
-def _converted(
-  path: Path, line: int, row: Mapping[str, str], columns: Mapping[str, Any]
-) -> dict[str, Any]:
-  if None in row or None in row.values():
-    raise errors.StorageError(
-      f'{path} is damaged: line {line} has not as many values as there are '
-      'columns.'
-    )
-  found = {}
-  for name, convert in columns.items():
-    try:
-      found[name] = convert(row[name])
-    except ValueError as e:
-      raise errors.StorageError(
-        f'{path} is damaged: in line {line}, {name} is {row[name]!r}, which is '
-        f'not {e}.'
-      ) from None
-  return found
-
-
-def _name(text: str) -> str:
-  if not text or not text.isprintable():
-    raise ValueError('a printable name')
-  return text
-
-
-def _number(text: str) -> float:
-  """A number; NaN where there is none."""
-  try:
-    return float(text) if text else math.nan
-  except ValueError:
-    raise ValueError('a number') from None
-
-
-def _finite(text: str) -> float:
-  found = _number(text)
-  if math.isinf(found):
-    raise ValueError('a finite number')
-  return found
-
-
-def _whole(text: str) -> int:
-  try:
-    return int(text)
-  except ValueError:
-    raise ValueError('a whole number') from None
-
-
-def _fraction(text: str) -> float:
-  found = _number(text)
-  if not (math.isnan(found) or 0 <= found <= 1):
-    raise ValueError('a fraction from 0 to 1')
-  return found
-
-
-def _numbers(text: str) -> dict[str, float]:
-  wrong = ValueError('a JSON object of numbers')
-  try:
-    found = json.loads(text)
-  except ValueError:
-    raise wrong from None
-  if not isinstance(found, dict):
-    raise wrong
-  if not all(isinstance(x, int | float) for x in found.values()):
-    raise wrong
-  return found
-
-
-_text: Callable[[str], str] = str
-_IDENTITY = {'condition': _name, 'ruleset': _name, 'arm': _name}
-# What is left to `results.accuracies` and `results.times` stays text.
-_RESULTS = {
-  **_IDENTITY,
-  **dict.fromkeys(('seed', 'hyperparameters', 'validation_accuracy'), _text),
-  **dict.fromkeys(('test_accuracy', 'steps_to_target'), _text),
-  **dict.fromkeys(('seconds_to_target', 'status'), _text),
-}
-_TRIALS = {
-  'condition': _name,
-  'arm': _name,
-  'trial': _whole,
-  'hyperparameters': _numbers,
-  'seed': _whole,
-  'validation_accuracy': _fraction,
-  'status': _name,
-}
-_COMPARISONS = {
-  **dict.fromkeys(comparisons.COLUMNS, _number),
-  **_IDENTITY,
-  'reference': _name,
-  'n': _whole,
-}
-_CURVES = {
-  **_IDENTITY,
-  **dict.fromkeys(('epoch', 'n'), _whole),
-  'steps': _number,
-  'mean': _fraction,
-  **dict.fromkeys(('ci_low', 'ci_high'), _finite),
-}
-_ALPHA = {
-  **_IDENTITY,
-  'epoch': _whole,
-  'leaf': _name,
-  'elements': _number,
-  **dict.fromkeys(('alpha_mean', 'alpha_std'), _number),
-  'alpha_fraction_near_min': _fraction,
-  'alpha_fraction_near_max': _fraction,
-  **dict.fromkeys(('gradient_norm', 'update_norm'), _number),
-}
+      there.add(each)

@@ -132,8 +132,26 @@ def t_interval(
     equal, both ends are the mean.
   """
   x = np.asarray(differences, float)
-  mean = mean_difference(x)
-  reach = stats.t.ppf((1 + level) / 2, len(x) - 1) * _standard_error(x)
+  return t_interval_of(mean_difference(x), sd(x), len(x), level)
+
+
+def t_interval_of(
+  mean: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+  """The same interval, of samples of which a table tells only this.
+
+  Args:
+    mean: […], of each sample.
+    deviation: […], its standard deviation.
+    n: […], how many there were.
+    level: as of `t_interval`.
+
+  Returns:
+    The lower and upper ends, each […]; NaN where n < 2.
+  """
+  mean, s, n = (np.asarray(x, float) for x in (mean, deviation, n))
+  factor = stats.t.ppf((1 + level) / 2, np.where(n < 2, np.nan, n - 1))
+  reach = factor * s / np.sqrt(np.maximum(n, 1))
   return mean - reach, mean + reach
 
 

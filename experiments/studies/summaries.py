@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.studies import results
 from experiments.studies import statistics
+from experiments.studies.reading import Group
 from experiments.studies.reading import Published
 
 
@@ -69,6 +70,19 @@ def of(study: Published) -> Iterator[Summary]:
         *(*group, arm, planned, len(values), diverged.get((*group, arm), 0)),
         *(_mean(values), float(statistics.sd(values)), steps, seconds),
       )
+
+
+def lost(study: Published, group: Group) -> frozenset[str]:
+  """The arms of a condition and ruleset of which no seed stayed finite."""
+  statuses: dict[str, set[str]] = {}
+  for row in study.results:
+    if (row['condition'], row['ruleset']) == group:
+      statuses.setdefault(row['arm'], set()).add(row['status'])
+  return frozenset(
+    arm
+    for arm, found in statuses.items()
+    if results.DIVERGED in found and results.FINISHED not in found
+  )
 
 
 def _diverged(study: Published) -> dict[tuple[str, str, str], int]:

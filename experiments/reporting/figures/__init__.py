@@ -4,7 +4,8 @@ from experiments import discovery
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import Kind
 from experiments.reporting.figures.kind import KINDS
+from experiments.reporting.figures.kind import words
 
-__all__ = ['KINDS', 'Drawing', 'Kind']
+__all__ = ['KINDS', 'Drawing', 'Kind', 'words']
 
 discovery.import_all(__name__, __path__)

@@ -30,9 +30,10 @@ Arms = dict[str, list[Row]]
 @register(
   80,
   'What α did',
-  'Of the last update of each epoch, means over the seeds that stayed finite, '
-  'default ruleset: the mean α of every layer, and the share of all elements '
-  'whose α lies within 5 % of the range of a bound, or beyond it. Of a study '
+  'Of the last update of each epoch, or of each task of a stream, means over '
+  'the seeds that stayed finite, default ruleset: the mean α of every layer, '
+  'and the share of all elements whose α lies within 5 % of the range of a '
+  'bound, or beyond it. Of a study '
   f'with more than {_CONDITIONS} conditions, the first {_CONDITIONS} are '
   'drawn; alpha.csv has all of them.',
   'There are no diagnostics of α: no arm has an α, or alpha.csv is missing or '
@@ -41,7 +42,7 @@ Arms = dict[str, list[Row]]
 def alpha(study: Published) -> Iterator[Drawing]:
   """Two pictures for each of the first conditions."""
   drawn = 0
-  for condition in study.conditions:
+  for condition, each in study.conditions.items():
     arms: Arms = {}
     for row in study.alpha:
       if (row['condition'], row['ruleset']) == (condition, DEFAULT):
@@ -49,19 +50,20 @@ def alpha(study: Published) -> Iterator[Drawing]:
     if not arms or drawn == _CONDITIONS:
       continue
     drawn += 1
+    x = 'task' if each.stream else 'epoch'
     yield Drawing(
       (condition, 'mean'),
-      f'Mean α of every layer over epochs, for every arm, {condition}.',
-      functools.partial(_means, arms, f'Mean α by layer: {condition}'),
+      f'Mean α of every layer over {x}s, for every arm, {condition}.',
+      functools.partial(_means, arms, f'Mean α by layer: {condition}', x),
     )
     yield Drawing(
       (condition, 'bounds'),
       f'Share of elements whose α is at a bound, for every arm, {condition}.',
-      functools.partial(_bounds, arms, f'α at its bounds: {condition}'),
+      functools.partial(_bounds, arms, f'α at its bounds: {condition}', x),
     )
 
 
-def _means(arms: Arms, title: str) -> Figure:
+def _means(arms: Arms, title: str, x: str) -> Figure:
   columns = min(_COLUMNS, len(arms))
   rows = math.ceil(len(arms) / columns)
   leaves = [*dict.fromkeys(row['leaf'] for x in arms.values() for row in x)]
@@ -80,7 +82,7 @@ def _means(arms: Arms, title: str) -> Figure:
   for i, place in enumerate(axes.flat[: len(arms)]):
     if i + columns >= len(arms):
       place.tick_params(labelbottom=True)
-      place.set_xlabel('epoch')
+      place.set_xlabel(x)
   figure.suptitle(title, x=0.01, ha='left', fontsize=11)
   if len(leaves) <= _MANY:
     figure.legend(
@@ -117,7 +119,7 @@ def _gradual(i: int, count: int) -> tuple[float, ...]:
   return matplotlib.colormaps['cividis'](i / max(count - 1, 1))
 
 
-def _bounds(arms: Arms, title: str) -> Figure:
+def _bounds(arms: Arms, title: str, x: str) -> Figure:
   figure = Figure(figsize=(9, 1.3 + 0.2 * len(arms)), layout='constrained')
   axes = figure.subplots(1, 2, sharey=True)
   for place, end, name in zip(
@@ -140,7 +142,7 @@ def _bounds(arms: Arms, title: str) -> Figure:
           color=COLOURS[0],
           markerfacecolor=fill,
           clip_on=False,
-          label='first epoch' if fill == 'white' else 'last epoch',
+          label=f'{"first" if fill == "white" else "last"} {x}',
         )
     place.set_xlim(left=0)
     place.set_xlabel('elements (%)')

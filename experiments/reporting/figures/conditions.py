@@ -10,15 +10,14 @@ import numpy as np
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import panels
+from experiments.studies import accuracies
 from experiments.studies import comparisons
 from experiments.studies import statistics
 from experiments.studies.reading import Published
 
 _FIELDS = {
-  'fraction': panels.Scale(
-    'fraction of the training data', 'test accuracy (%)', log=True
-  ),
-  'label_noise': panels.Scale('share of wrong labels', 'test accuracy (%)'),
+  'fraction': panels.Scale('fraction of the training data', '', log=True),
+  'label_noise': panels.Scale('share of wrong labels', ''),
 }
 _REFERENCE = comparisons.REFERENCES[0]
 
@@ -37,18 +36,26 @@ class _Series(NamedTuple):
   conditions: tuple[str, ...]
 
 
+def _note(study: Published) -> str:
+  accuracy = accuracies.common(accuracies.compared_in(study))
+  return (
+    f'{accuracy.capitalize()}, and the paired difference to {_REFERENCE}, '
+    'against what alone differs between the conditions: mean over seeds and '
+    'its 95 % t interval.'
+  )
+
+
 @register(
   40,
   'Less data, wrong labels',
-  'Test accuracy, and the paired difference to '
-  f'{_REFERENCE}, against what alone differs between the conditions: mean '
-  'over seeds and its 95 % t interval.',
+  _note,
   'The study has no conditions that differ only in the amount of data or in '
   'label noise.',
 )
 def conditions(study: Published) -> Iterator[Drawing]:
   """Two pictures for every series and ruleset."""
   for series in _series(study):
+    accuracy = accuracies.of(study.conditions[series.conditions[0]].task)
     for ruleset in dict.fromkeys(ruleset for _, ruleset in study.planned):
       for what, lines, y in (
         ('accuracy', _accuracies(study, series, ruleset), None),
@@ -56,8 +63,10 @@ def conditions(study: Published) -> Iterator[Drawing]:
       ):
         if not lines:
           continue
-        scale = _FIELDS[series.field]._replace(ticks=series.values)
-        title = f'Test accuracy against {scale.x}: {ruleset}'
+        scale = _FIELDS[series.field]._replace(
+          y=f'{accuracy} (%)', ticks=series.values
+        )
+        title = f'{accuracy.capitalize()} against {scale.x}: {ruleset}'
         if y:
           scale = scale._replace(y=f'difference to {y} (points)', zero=True)
           title = f'Difference to {y} against {scale.x}: {ruleset}'

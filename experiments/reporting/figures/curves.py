@@ -8,10 +8,20 @@ import numpy as np
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import panels
+from experiments.studies import accuracies
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
 _SCALE = panels.Scale('epoch', 'validation accuracy (%)', whole=True)
+
+
+def _absent(study: Published) -> str:
+  if accuracies.TEST not in accuracies.compared_in(study):
+    return ''  # Streams have no epochs; they are drawn task by task.
+  return (
+    'There are no curves: nothing was held out to measure them on, or '
+    'curves.csv is missing or empty.'
+  )
 
 
 @register(
@@ -20,8 +30,7 @@ _SCALE = panels.Scale('epoch', 'validation accuracy (%)', whole=True)
   'Validation accuracy after each epoch: mean over seeds and its 95 % t '
   'interval; diverged seeds count as chance. An arm that is far below the '
   'others is named at the lower edge (▼), with its last value.',
-  'There are no curves: nothing was held out to measure them on, or '
-  'curves.csv is missing or empty.',
+  _absent,
 )
 def curves(study: Published) -> Iterator[Drawing]:
   """A picture for every condition and ruleset."""

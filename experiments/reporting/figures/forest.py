@@ -7,6 +7,7 @@ from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import families
 from experiments.reporting.plots import intervals
+from experiments.studies import accuracies
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
@@ -16,13 +17,19 @@ _FEW = 2
 Panels = dict[str, dict[str, intervals.Interval]]
 
 
+def _note(study: Published) -> str:
+  return (
+    f'Mean difference in {accuracies.common(accuracies.compared_in(study))} '
+    'over the seeds that both arms have, with its 95 % t interval. A filled '
+    'marker means p < 0.05 after Holm’s procedure. An arrow at the edge means '
+    'that the value lies beyond it; the number says where.'
+  )
+
+
 @register(
   10,
   'Paired differences',
-  'Mean difference in test accuracy over the seeds that both arms have, with '
-  'its 95 % t interval. A filled marker means p < 0.05 after Holm’s procedure. '
-  'An arrow at the edge means that the value lies beyond it; the number says '
-  'where.',
+  _note,
   'There is no comparison with a reference (comparisons.csv has no rows).',
 )
 def forest(study: Published) -> Iterator[Drawing]:

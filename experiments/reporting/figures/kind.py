@@ -26,6 +26,8 @@ class Drawing(NamedTuple):
 
 
 Draw = Callable[[Published], Iterator[Drawing]]
+# The same for all studies, or what one makes it.
+Words = str | Callable[[Published], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +38,17 @@ class Kind:
     name: of its files.
     place: kinds stand in a report in this order.
     title: what it shows.
-    note: how to read it.
-    absent: what is said where a study has none.
+    note: how to read it; see `words`.
+    absent: what is said where a study has none; see `words`. It is empty where
+      nobody would look for one.
     draw: yields the pictures of a study.
   """
 
   name: str
   place: int
   title: str
-  note: str
-  absent: str
+  note: Words
+  absent: Words
   draw: Draw
 
 
@@ -53,7 +56,7 @@ KINDS: discovery.Registry[Kind] = discovery.Registry()
 
 
 def register(
-  place: int, title: str, note: str, absent: str
+  place: int, title: str, note: Words, absent: Words
 ) -> Callable[[Draw], Draw]:
   """Registers a function, by its name, as what draws a kind of picture."""
 
@@ -63,6 +66,11 @@ def register(
     return draw
 
   return decorate
+
+
+def words(text: Words, study: Published) -> str:
+  """What a kind of picture says of a study."""
+  return text if isinstance(text, str) else text(study)
 
 
 def named(

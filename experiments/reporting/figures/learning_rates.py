@@ -9,35 +9,43 @@ from experiments.optimizers import LEARNING_RATE
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import panels
+from experiments.studies import accuracies
 from experiments.studies import results
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
-_SCALE = panels.Scale(
-  'learning rate', 'validation accuracy (%)', log=True, ends=False
-)
+_SCALE = panels.Scale('learning rate', '', log=True, ends=False)
+
+
+def _note(study: Published) -> str:
+  accuracy = accuracies.common(accuracies.tuned_in(study))
+  return (
+    f'{accuracy.capitalize()} of the grid of learning rates, on one tuning '
+    'seed, the other numbers at their defaults. A × marks a rate at which the '
+    'arm diverged. Arms that do much worse than most lie below the picture.'
+  )
 
 
 @register(
   50,
   'Learning-rate sensitivity',
-  'Validation accuracy of the grid of learning rates, on one tuning seed, the '
-  'other numbers at their defaults. A × marks a rate at which the arm '
-  'diverged. Arms that do much worse than most lie below the picture.',
+  _note,
   'There are no tuning trials (trials.csv is missing or empty).',
 )
 def learning_rates(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that arms were tuned on."""
   for condition, arms in grids(study).items():
+    accuracy = accuracies.tuned(accuracies.tuning_task(study, condition))
     lines = {arm: _line(rows) for arm, rows in arms.items()}
     yield Drawing(
       (condition,),
-      f'Validation accuracy of every arm against learning rate, {condition}.',
+      f'{accuracy.capitalize()} of every arm against learning rate, '
+      f'{condition}.',
       functools.partial(
         panels.draw,
         lines,
         study.arms,
-        _SCALE,
+        _SCALE._replace(y=f'{accuracy} (%)'),
         f'Learning-rate sensitivity: {condition}',
       ),
     )
@@ -72,7 +80,7 @@ def first_seed(study: Published) -> dict[str, dict[str, list[Row]]]:
 
 
 def score(row: Row) -> float:
-  """The validation accuracy of a trial in percent; NaN where it diverged."""
+  """The accuracy of a trial in percent; NaN where it diverged."""
   if row['status'] == results.DIVERGED:
     return float('nan')
   return 100 * row['validation_accuracy']

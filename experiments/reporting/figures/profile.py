@@ -1,7 +1,8 @@
-"""Performance profiles: who is how often how near to the fastest."""
+"""Performance profiles: who is how often how near to the best."""
 
 from collections.abc import Iterator
 import functools
+import itertools
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from experiments.reporting.figures.kind import register
 from experiments.reporting.pictures import COLOURS
 from experiments.reporting.pictures import STYLES
 from experiments.reporting.plots import style
+from experiments.reporting.tables import errors
 from experiments.reporting.tables import speed
 from experiments.studies import profiles
 from experiments.studies.reading import Published
@@ -20,18 +22,38 @@ from experiments.studies.reading import Published
 # Of the best arms, how many are told apart.
 _NAMED = 7
 _LARGEST = 4.0
+_ERROR = 'error'
 _POINTS = 301
+
+
+def _note(study: Published) -> str:
+  """What there is: times of conditions with a target, errors of streams."""
+  found = study.conditions.values()
+  shares = [
+    'The share of the conditions under which an arm reaches the target within '
+    'a factor of the fastest arm’s time, by steps and by seconds.',
+    'The share of the streams on which the error of an arm (what its accuracy '
+    'lacks of 100 %) is within a factor of the best arm’s.',
+  ]
+  there = [
+    any(each.target is not None for each in found),
+    any(each.stream for each in found),
+  ]
+  return ' '.join(
+    [
+      *itertools.compress(shares, there),
+      'The best arms by the area under the profile are named, the others grey. '
+      'Arms that are not there under every condition are left out.',
+    ]
+  )
 
 
 @register(
   70,
   'Performance profiles',
-  'The share of the conditions under which an arm reaches the target within a '
-  'factor of the fastest arm’s time, by steps and by seconds. The best arms by '
-  'the area under the profile are named, the others grey. Arms that are not '
-  'there under every condition are left out.',
-  'A profile needs at least two conditions with a target, and an arm that is '
-  'there under all of them.',
+  _note,
+  'A profile needs at least two streams, or two conditions with a target, and '
+  'an arm that is there under all of them.',
 )
 def profile(study: Published) -> Iterator[Drawing]:
   """A picture for every ruleset."""
@@ -41,11 +63,12 @@ def profile(study: Published) -> Iterator[Drawing]:
       for measure in speed.MEASURES
       if (each := speed.times(study, ruleset, measure))
     }
+    if streamed := errors.costs(study, ruleset):
+      found[_ERROR] = streamed
     if found:
       yield Drawing(
         (ruleset,),
-        f'Performance profiles of all arms, {ruleset}; the table of the time '
-        'to target has the scores.',
+        f'Performance profiles of all arms, {ruleset}; tables have the scores.',
         functools.partial(_draw, found, f'Performance profile: {ruleset}'),
       )
 
@@ -54,17 +77,21 @@ def _draw(found: dict[str, speed.Times], title: str) -> Figure:
   figure = Figure(figsize=(5.6 * len(found), 3.9), layout='constrained')
   axes = figure.subplots(1, len(found), squeeze=False)[0]
   for place, (measure, times) in zip(axes, found.items(), strict=True):
-    _panel(place, times)
+    # Errors are seldom multiples; one arm that fails is not to hide that.
+    _panel(place, times, 0.9 if measure == _ERROR else 1.0)
     place.set_title(f'by {measure}, {len(times.conditions)} conditions')
-    place.set_xlabel(f'{measure}, as a multiple of the fastest arm’s')
+    best = 'best' if measure == _ERROR else 'fastest'
+    place.set_xlabel(f'{measure}, as a multiple of the {best} arm’s')
   axes[0].set_ylabel('share of the conditions (%)')
   figure.suptitle(title, x=0.01, ha='left', fontsize=11)
   return figure
 
 
-def _panel(axes: Axes, times: speed.Times) -> None:
+def _panel(axes: Axes, times: speed.Times, shown: float) -> None:
+  """Draws the profiles, up to the ratio below which a share of them lies."""
   ratios = profiles.ratios(times.times)
-  slowest = max(ratios[np.isfinite(ratios)], default=1.0)
+  finite = ratios[np.isfinite(ratios)]
+  slowest = float(np.quantile(finite, shown)) if len(finite) else 1.0
   largest = float(np.clip(1.05 * slowest, 1.2, _LARGEST))
   factors = np.linspace(1, largest, _POINTS)
   shares = 100 * profiles.profile(times.times, factors)

@@ -11,6 +11,7 @@ import jinja2
 import markupsafe
 
 from experiments.reporting.figures import Kind
+from experiments.reporting.figures import words
 from experiments.reporting.page import inline
 from experiments.reporting.page import state
 from experiments.reporting.tables import Column
@@ -70,6 +71,12 @@ def page(
     study=study,
     tables={table.name: table for table in tables},
     pictures=pictures,
+    words=words,
+    absent=[
+      (kind.title, reason)
+      for kind, drawn in pictures
+      if not drawn and (reason := words(kind.absent, study))
+    ],
     sentences=list(state.sentences(study)),
     provenance=state.provenance(study),
     style=markupsafe.Markup((_HERE / _STYLE).read_text()),

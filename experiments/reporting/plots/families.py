@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 import math
 
 from experiments import optimizers
+from experiments.optimizers import mechanisms
 from experiments.optimizers import rivals
 from experiments.reporting.pictures import COLOURS
 from experiments.studies import catalogue
@@ -13,13 +14,20 @@ CONTROLS = 'controls'
 SIGNALS = 'signals of α'
 HYBRIDS = 'α over another optimizer'
 OTHERS = 'other optimizers'
+MECHANISMS = 'mechanisms of plasticity'
 UNKNOWN = 'unknown arms'
-FAMILIES = (NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, OTHERS, UNKNOWN)
+FAMILIES = (
+  NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, MECHANISMS, OTHERS, UNKNOWN,
+)  # fmt: skip
 # That of the optimizers without α is black: it is what all are compared with.
 COLOUR = dict(
-  zip(FAMILIES, (*COLOURS[:4], COLOURS[6], COLOURS[4]), strict=True)
+  zip(
+    FAMILIES,
+    (*COLOURS[:4], COLOURS[5], COLOURS[6], COLOURS[4]),
+    strict=True,
+  )
 )
-MARKER = dict(zip(FAMILIES, 'os^Dvx', strict=True))
+MARKER = dict(zip(FAMILIES, 'os^Ddvx', strict=True))
 # More lines than this a panel does not tell apart.
 _MANY = 7
 
@@ -28,9 +36,12 @@ def of(arm: str) -> str:
   """The family of an arm, by its name; tables may know more than the code."""
   if arm not in optimizers.ARMS:
     return UNKNOWN
-  if optimizers.ARMS[arm].build.__module__ == rivals.__name__:
+  module = optimizers.ARMS[arm].build.__module__
+  if module == rivals.__name__:
     return OTHERS
-  if arm in catalogue.CONTROLS:
+  if module == mechanisms.__name__:
+    return MECHANISMS
+  if arm.removesuffix('_no_clip') in catalogue.CONTROLS:
     return CONTROLS
   if arm in catalogue.SIGNALS:
     return SIGNALS

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -113,20 +113,18 @@ def _panel(
 ) -> None:
   _set_x(axes, lines, scale)
   axes.grid(axis='x', visible=False)
-  others = [_stepped(line, scale) for x, line in lines.items() if x not in arms]
-  # One line with gaps: hundreds of lines would make large files.
-  gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in others]
-  if gapped:
-    axes.plot(
-      *np.concatenate(gapped, axis=1), color=style.GREY, linewidth=0.7, zorder=1
-    )
+  draw_others(
+    axes,
+    [_stepped(x, scale.steps) for arm, x in lines.items() if arm not in arms],
+  )
   if scale.zero:
     axes.axhline(0, color=style.TEXT, linewidth=0.8, zorder=1.5)
   found = []
   for i, arm in enumerate(arms):
     if arm not in lines:
       continue
-    _line(axes, arm, lines[arm], i, scale)
+    draw_line(axes, arm, lines[arm], i, steps=scale.steps)
+    _cross(axes, lines[arm], i)
     there = np.flatnonzero(np.isfinite(lines[arm].y))
     if len(there):
       x, y = (float(each[there[-1]]) for each in lines[arm][:2])
@@ -161,16 +159,45 @@ def _set_x(axes: Axes, lines: Mapping[str, Line], scale: Scale) -> None:
     axes.minorticks_off()
 
 
-def _line(axes: Axes, arm: str, line: Line, i: int, scale: Scale) -> None:
-  colour = COLOURS[i]
-  x, y = _stepped(line, scale)
+def draw_others(
+  axes: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> None:
+  """Draws lines, each its x and y, in grey behind all else."""
+  # One line with gaps: hundreds of lines would make large files.
+  gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in lines]
+  if gapped:
+    axes.plot(
+      *np.concatenate(gapped, axis=1), color=style.GREY, linewidth=0.7, zorder=1
+    )
+
+
+def appearance(i: int) -> dict[str, Any]:
+  """The colour, style and marker of the i-th arm of a panel."""
+  return {
+    'color': COLOURS[i],
+    'linestyle': STYLES[i % len(STYLES)],
+    'marker': _MARKERS[i],
+    'markersize': 3.5,
+  }
+
+
+def draw_line(
+  axes: Axes, arm: str, line: Line, i: int, *, steps: bool = False
+) -> None:
+  """Draws an arm: its line and, where it has one, its band.
+
+  Args:
+    axes: where.
+    arm: its name, for a legend.
+    line: what is drawn.
+    i: its place in the panel, which decides its colour and style.
+    steps: whether a value holds until the next.
+  """
+  x, y = _stepped(line, steps)
   axes.plot(
     x,
     y,
-    STYLES[i % len(STYLES)],
-    color=colour,
-    marker='' if scale.steps else _MARKERS[i],
-    markersize=3.5,
+    **appearance(i) | ({'marker': ''} if steps else {}),
     # A few tell lines apart; many would make large files.
     markevery=max(1, len(x) // _MARKED),
     label=arm,
@@ -178,8 +205,11 @@ def _line(axes: Axes, arm: str, line: Line, i: int, scale: Scale) -> None:
   )
   if line.low is not None and line.high is not None:
     axes.fill_between(
-      line.x, line.low, line.high, color=colour, alpha=0.13, linewidth=0
+      line.x, line.low, line.high, color=COLOURS[i], alpha=0.13, linewidth=0
     )
+
+
+def _cross(axes: Axes, line: Line, i: int) -> None:
   if line.crosses:
     low, high = axes.get_ylim()
     # Apart, since several arms may diverge at one place.
@@ -188,15 +218,15 @@ def _line(axes: Axes, arm: str, line: Line, i: int, scale: Scale) -> None:
       line.crosses,
       [height] * len(line.crosses),
       'x',
-      color=colour,
+      color=COLOURS[i],
       markersize=6,
       markeredgewidth=1.8,
       zorder=4,
     )
 
 
-def _stepped(line: Line, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
-  if not scale.steps:
+def _stepped(line: Line, steps: bool) -> tuple[np.ndarray, np.ndarray]:
+  if not steps:
     return line.x, line.y
   return np.repeat(line.x, 2)[1:], np.repeat(line.y, 2)[:-1]
 

@@ -1,5 +1,6 @@
 """How fast the arms reach the target: scores of the performance profiles."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,11 @@ _FEW = 2
 
 
 class Times(NamedTuple):
-  """Times to the target that can be compared.
+  """Times to the target, or other costs, that can be compared.
 
   Attributes:
     arms: those that are there under all of the conditions.
-    conditions: those that have a target and most of the arms.
+    conditions: those that have a cost, and most of the arms.
     times: [arms, conditions], ∞ for a miss.
   """
 
@@ -32,18 +33,30 @@ class Times(NamedTuple):
 
 
 def times(study: Published, ruleset: str, measure: str) -> Times | None:
-  """The median times of a ruleset; None where a profile says nothing.
-
-  An arm that is not there under every condition would remove conditions for
-  all of them, so it is left out.
-  """
+  """The median times of a ruleset; None where a profile says nothing."""
   arms, conditions, found = targets.median_times(
     study.results, ruleset, MEASURES[measure]
   )
   timed = [study.conditions[x].target is not None for x in conditions]
+  return comparable(arms, conditions, np.where(timed, found, np.nan))
+
+
+def comparable(
+  arms: Sequence[str], conditions: Sequence[str], found: np.ndarray
+) -> Times | None:
+  """What of some costs a profile can be made of; None where it says nothing.
+
+  An arm that is not there under every condition would remove conditions for
+  all of them, so it is left out.
+
+  Args:
+    arms: the arms.
+    conditions: the conditions.
+    found: the costs, [arms, conditions]; NaN where there is none.
+  """
   there = ~np.isnan(found)
   # Grids of conditions may have a few arms of their own.
-  kept = np.array(timed, bool) & (2 * there.sum(axis=0) > len(arms))
+  kept = 2 * there.sum(axis=0) > len(arms)
   whole = there[:, kept].all(axis=1)
   if kept.sum() < _FEW or not whole.any():
     return None

@@ -10,6 +10,7 @@ from experiments.reporting.tables.table import numeric
 from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
+from experiments.studies import accuracies
 from experiments.studies import stable as values
 from experiments.studies.reading import Published
 
@@ -20,6 +21,7 @@ def stable(study: Published) -> Table | None:
   """The values that are good wherever an arm was tuned, the best arm first."""
   if len({row['condition'] for row in study.trials}) < 2:
     return None
+  accuracy = accuracies.common(accuracies.tuned_in(study))
   rows = [_row(value) for value in values.values(study.trials).values()]
   rows.sort(key=lambda row: -row['accuracy'])
   return Table(
@@ -28,13 +30,13 @@ def stable(study: Published) -> Table | None:
     'The learning rate of the grid that is nowhere far from the best of all '
     'trials of the arm, whatever the condition that it was tuned on; the other '
     f'numbers keep their defaults. It is stable within '
-    f'{numbers.short(100 * values.TOLERANCE)} points. Validation accuracy, '
+    f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
     'mean over the tuning conditions, of one seed.',
     _FIELDS,
     (
       plain('arm'),
       numeric('learning rate', 'learning_rate', numbers.short),
-      numeric('validation accuracy (%)', 'accuracy', numbers.percent),
+      numeric(f'{accuracy} (%)', 'accuracy', numbers.percent),
       numeric('farthest from the best (points)', 'regret', numbers.percent),
       Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
     ),

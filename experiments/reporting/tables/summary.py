@@ -10,6 +10,7 @@ from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
+from experiments.studies import accuracies
 from experiments.studies import comparisons
 from experiments.studies import summaries
 from experiments.studies.reading import Published
@@ -17,7 +18,7 @@ from experiments.studies.reading import Published
 REFERENCE = comparisons.REFERENCES[0]
 _FIELDS = (
   *('condition', 'ruleset', 'arm', 'family', 'seeds', 'seeds_planned'),
-  *('seeds_diverged', 'test_accuracy_percent', 'sd_percent'),
+  *('seeds_diverged', 'measure', 'accuracy_percent', 'sd_percent'),
   *('difference_points', 'ci_low_points', 'ci_high_points', 'p', 'p_holm'),
   *('steps_to_target', 'seconds_to_target'),
 )
@@ -29,12 +30,15 @@ _COMPARED = {
   'p_holm': 'p_holm',
 }
 _NOTE = (
-  'Test accuracy after the last epoch, mean ± standard deviation over seeds; '
+  ', mean ± standard deviation over seeds; '
   f'the difference to {REFERENCE} in percentage points, over the seeds that '
   'both arms have, with its 95 % t interval, and the p-value of the paired t '
   'test, adjusted by Holm’s procedure over the arms of the table. A diverged '
-  'seed counts as chance. Times are medians until the validation accuracy '
-  f'reaches the median of {REFERENCE}; ∞ is a miss.'
+  'seed counts as chance.'
+)
+_TIMES = (
+  ' Times are medians until the validation accuracy reaches the median of '
+  f'{REFERENCE}; ∞ is a miss.'
 )
 
 
@@ -46,7 +50,11 @@ def summary(study: Published) -> Table:
     if row['reference'] == REFERENCE
   }
   rows = [
-    _row(each, compared.get((each.condition, each.ruleset, each.arm), {}))
+    _row(
+      each,
+      accuracies.of(study.conditions[each.condition].task),
+      compared.get((each.condition, each.ruleset, each.arm), {}),
+    )
     for each in summaries.of(study)
   ]
   order = {group: i for i, group in enumerate(study.planned)}
@@ -57,21 +65,34 @@ def summary(study: Published) -> Table:
       -row['mean'] if row['seeds'] else 1.0,
     )
   )
+  found = accuracies.compared_in(study)
+  name = accuracies.common(found)
+  timed = any(each.target is not None for each in study.conditions.values())
   return Table(
     'summary',
-    'Test accuracy',
-    _NOTE,
+    name.capitalize(),
+    _note(found) + _TIMES * timed,
     _FIELDS,
-    _columns(),
+    _columns(name, timed),
     rows,
-    split=('condition', 'ruleset'),
+    # What is compared follows from the condition.
+    split=('condition', 'ruleset', *(['measure'] if len(found) > 1 else [])),
   )
 
 
 TABLES['summary'] = summary
 
 
-def _row(each: summaries.Summary, compared: Row) -> dict[str, Any]:
+def _note(found: list[str]) -> str:
+  name = accuracies.common(found)
+  if name == accuracies.TEST:
+    return f'Test accuracy after the last epoch{_NOTE}'
+  return f'{name.capitalize()}{_NOTE}{accuracies.meaning(found)}'
+
+
+def _row(
+  each: summaries.Summary, measure: str, compared: Row
+) -> dict[str, Any]:
   found = {
     field: compared.get(name, float('nan'))
     * (100 if field.endswith('points') else 1)
@@ -81,11 +102,12 @@ def _row(each: summaries.Summary, compared: Row) -> dict[str, Any]:
     'condition': each.condition,
     'ruleset': each.ruleset,
     'arm': each.arm,
+    'measure': measure,
     'family': families.of(each.arm),
     'seeds': each.n,
     'seeds_planned': each.planned,
     'seeds_diverged': each.diverged,
-    'test_accuracy_percent': 100 * each.mean,
+    'accuracy_percent': 100 * each.mean,
     'sd_percent': 100 * each.sd,
     'steps_to_target': each.steps,
     'seconds_to_target': each.seconds,
@@ -94,10 +116,14 @@ def _row(each: summaries.Summary, compared: Row) -> dict[str, Any]:
   }
 
 
-def _columns() -> tuple[Column, ...]:
+def _columns(accuracy: str, timed: bool) -> tuple[Column, ...]:
+  times = (
+    numeric('steps to target', 'steps_to_target', numbers.count),
+    numeric('seconds to target', 'seconds_to_target', numbers.short),
+  )
   return (
     plain('arm'),
-    Column('test accuracy (%)', _accuracy, lambda row: row['mean']),
+    Column(f'{accuracy} (%)', _accuracy, lambda row: row['mean']),
     Column('seeds', _seeds, lambda row: row['seeds']),
     numeric('diverged', 'seeds_diverged', str),
     Column(
@@ -106,8 +132,7 @@ def _columns() -> tuple[Column, ...]:
       lambda row: row['difference_points'],
     ),
     numeric('p (Holm)', 'p_holm', numbers.p_value),
-    numeric('steps to target', 'steps_to_target', numbers.count),
-    numeric('seconds to target', 'seconds_to_target', numbers.short),
+    *(times if timed else ()),
   )
 
 

@@ -12,6 +12,7 @@ from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
+from experiments.studies import accuracies
 from experiments.studies.reading import Published
 
 _FIELDS = ('condition', 'arm', 'learning_rate', 'hyperparameters')
@@ -25,8 +26,8 @@ def tuned(study: Published) -> Table | None:
   return Table(
     'tuned',
     'Tuned numbers',
-    'What the tuner chose on held-out training data. Numbers that are not '
-    'named keep their defaults.',
+    f'What the tuner chose {_where(study)}. Numbers that are not named keep '
+    'their defaults.',
     _FIELDS,
     (
       plain('arm'),
@@ -50,6 +51,19 @@ def _rows(study: Published) -> Iterator[dict[str, Any]]:
         'learning_rate': float(chosen.get(LEARNING_RATE, float('nan'))),
         'hyperparameters': json.dumps(chosen),
       }
+
+
+def _where(study: Published) -> str:
+  """On what; online accuracy needs no images that are held out."""
+  found = accuracies.tuned_in(study)
+  if accuracies.ONLINE not in found:
+    return 'on held-out training data'
+  if len(found) == 1:
+    return 'by the online accuracy of seeds that are not reported'
+  return (
+    'by the online accuracy of seeds that are not reported or, where tasks '
+    'are not judged by it, on held-out training data'
+  )
 
 
 def _others(row: Row) -> str:

@@ -18,6 +18,7 @@ _FLAGS = (
   # /dev/shm is small in containers.
   '--disable-dev-shm-usage',
 )
+_LOADED = "return document.readyState === 'complete' && !!document.querySelector('main')"  # noqa: E501
 
 
 class Page:
@@ -45,7 +46,12 @@ class Page:
       features=features,
       media=media.get('media', ''),
     )
+    from selenium.webdriver.support import wait
+
+    # A busy machine may still show the page as it was.
+    self.driver.get('about:blank')
     self.driver.get(self.address)
+    wait.WebDriverWait(self.driver, 30).until(lambda _: self.run(_LOADED))
     return self
 
   def _command(self, name, **arguments):

@@ -10,6 +10,7 @@ from experiments import data
 from experiments import optimizers
 from experiments.studies import comparisons
 from experiments.training import files
+from tests.experiments.reporting import streamed
 
 RESULTS = (
   *('condition', 'ruleset', 'arm', 'seed', 'hyperparameters'),
@@ -62,6 +63,7 @@ def write(path, study, arms=None, *, diverged=(), missing=(), tables=None):
     'comparisons.csv': (comparisons.COLUMNS, _comparisons(study, rows)),
     'curves.csv': (CURVES, _curves(study, rows)),
     'alpha.csv': (ALPHA, _alpha(study, rows)),
+    **streamed.tables(study, rows),
   }
   files.write_table(path / 'results.csv', RESULTS, rows)
   for name, (columns, table) in made.items():

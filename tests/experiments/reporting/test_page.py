@@ -7,6 +7,7 @@ import pytest
 from experiments.reporting import report
 from experiments.studies import reading
 from experiments.studies.declarations import Condition
+from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
 from experiments.studies.declarations import Tuning
@@ -20,13 +21,16 @@ TASK = Task('fashion_mnist', 'mlp')
 STUDY = Study(
   'pages',
   ARMS,
-  tuple(
-    Condition(
-      f'noise_{x}',
-      Task('fashion_mnist', 'mlp', label_noise=x),
-      tuned_on='whole',
-    )
-    for x in (0.0, 0.4)
+  (
+    *(
+      Condition(
+        f'noise_{x}',
+        Task('fashion_mnist', 'mlp', label_noise=x),
+        tuned_on='whole',
+      )
+      for x in (0.0, 0.4)
+    ),
+    Condition('split', on_stream('split', 'mnist'), rulesets=('default',)),
   ),
   Tuning({'whole': TASK}, ARMS),
   seeds=4,

@@ -39,6 +39,9 @@ def test_every_arm_has_one_place():
   [
     ('full', 'NeuroPlastic'),
     ('shuffled', 'controls'),
+    ('shuffled_no_clip', 'controls'),
+    ('memory_only_no_clip', 'NeuroPlastic'),
+    ('weight_clipping', 'mechanisms of plasticity'),
     ('signal_memory', 'signals of α'),
     ('gain_adam', 'α over another optimizer'),
     ('gain_adam_classifier', 'α over another optimizer'),

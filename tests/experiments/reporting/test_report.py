@@ -78,7 +78,7 @@ def test_the_summary_is_that_of_the_results(whole):
     lost = 4 * (row['arm'] == 'unit_mean')
     assert int(row['seeds_diverged']) == lost
     mean, sd = statistics.mean(values), statistics.stdev(values)
-    assert float(row['test_accuracy_percent']) == pytest.approx(100 * mean)
+    assert float(row['accuracy_percent']) == pytest.approx(100 * mean)
     assert float(row['sd_percent']) == pytest.approx(100 * sd, abs=1e-9)
 
 

@@ -127,6 +127,16 @@ def test_arm_and_reference_can_be_exchanged(arm, reference):
   np.testing.assert_allclose(there, mirrored, rtol=1e-12)
 
 
+def test_an_interval_needs_no_more_than_mean_deviation_and_count():
+  x = np.random.default_rng(3).normal(0.5, 0.1, (5, 7))
+  expected = statistics.t_interval(x)
+  found = statistics.t_interval_of(x.mean(0), x.std(0, ddof=1), [5] * 7)
+  np.testing.assert_allclose(found, expected)
+  assert np.isnan(
+    statistics.t_interval_of([0.5, 0.5], [np.nan, 0], [1, 0])
+  ).all()
+
+
 @given(SEEDS, SEEDS)
 def test_interval_and_test_agree(arm, reference):
   found = statistics.compare(statistics.paired_differences(arm, reference))

@@ -1,0 +1,26 @@
+"""What is drawn of a stream task by task, of a run and of a study alike."""
+
+from typing import NamedTuple
+
+
+class Measure(NamedTuple):
+  """A measure of a task.
+
+  Attributes:
+    name: what records call it.
+    label: what an axis says.
+    factor: what its values are times.
+  """
+
+  name: str
+  label: str
+  factor: float = 1
+
+
+MEASURES = (
+  Measure('online_accuracy', 'online accuracy (%)', 100),
+  Measure('plasticity', 'plasticity'),
+  Measure('dead_units', 'dead units (%)', 100),
+  Measure('effective_rank', 'effective rank'),
+  Measure('weight_norm', '‖w‖'),
+)

@@ -1,0 +1,166 @@
+"""Several measures of many arms: a column a measure, a row a few arms."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+from experiments.reporting.pictures import COLOURS
+from experiments.reporting.plots import families
+from experiments.reporting.plots import panels
+from experiments.reporting.plots import style
+from experiments.reporting.plots.panels import Line
+
+_WIDTH, _HEIGHT, _LEGEND = 2.35, 1.75, 1.7  # Inches.
+# So many points of a line that is only grey, and of the edges of a band.
+_COARSE = 20
+# Lines are left out of the limits that make the range so many times as large,
+# as long as they are no more than a share of all.
+_FAR, _SHARE = 8.0, 0.25
+_MARGIN = 0.06
+
+# By measure, by arm.
+Measures = Mapping[str, Mapping[str, Line]]
+
+
+def draw(
+  measures: Measures,
+  order: Sequence[str],
+  lost: Collection[str],
+  x: str,
+  title: str,
+) -> Figure:
+  """Draws the lines of all arms, in rows by family.
+
+  Args:
+    measures: what an axis says of each, with the lines by arm.
+    order: all arms of the study, so that each has the same place and colour in
+      all of its pictures.
+    lost: the arms that diverged, which have a name and no line.
+    x: what is along the horizontal axis.
+    title: what stands above.
+
+  Returns:
+    The picture.
+  """
+  there = {*lost}.union(*measures.values())
+  every = dict.fromkeys([*order, *sorted(there)])
+  rows = [x for x in families.panels(every) if not there.isdisjoint(x[1])]
+  figure = Figure(
+    figsize=(_WIDTH * len(measures) + _LEGEND, _HEIGHT * len(rows) + 0.6),
+    layout='constrained',
+  )
+  axes = figure.subplots(
+    len(rows), len(measures), squeeze=False, sharex=True, sharey='col'
+  )
+  for column, (label, lines) in zip(axes.T, measures.items(), strict=True):
+    column[0].set_ylim(*_limits(lines))
+    for place, (_, arms) in zip(column, rows, strict=True):
+      _panel(place, lines, arms)
+      place.set_ylabel(label)
+    column[-1].set_xlabel(x)
+  for row, (name, arms) in zip(axes, rows, strict=True):
+    row[0].set_title(name)
+    _legend(row[-1], [arm for arm in arms if arm in there], arms, lost)
+  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  return figure
+
+
+def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
+  axes.grid(axis='x', visible=False)
+  axes.set_xticks(_ticks(lines))
+  axes.yaxis.set_major_locator(MaxNLocator(4))
+  # Rows share their axes, but all say what stands there.
+  axes.tick_params(labelbottom=True, labelleft=True)
+  panels.draw_others(
+    axes,
+    [_coarse(line) for arm, line in lines.items() if arm not in arms],
+  )
+  for i, arm in enumerate(arms):
+    if arm in lines:
+      panels.draw_line(axes, arm, lines[arm], i)
+      _mark_end(axes, lines[arm], COLOURS[i])
+
+
+def _ticks(lines: Mapping[str, Line]) -> list[float]:
+  """A few whole numbers, the first place that there is among them."""
+  every = [x for line in lines.values() for x in line.x]
+  if not every:
+    return []
+  first, last = min(every), max(every)
+  nice = MaxNLocator(4, integer=True, min_n_ticks=1).tick_values(first, last)
+  return [first, *(x for x in nice if first < x <= last)]
+
+
+def _coarse(line: Line) -> tuple[np.ndarray, np.ndarray]:
+  """Means over neighbours, of as few points as a picture needs."""
+  size = -(-len(line.x) // _COARSE)
+  starts = np.arange(0, len(line.x), size)
+  counts = np.diff(starts, append=len(line.x))
+  x, y = (np.add.reduceat(each, starts) / counts for each in line[:2])
+  return x, y
+
+
+def _mark_end(axes: Axes, line: Line, colour: str) -> None:
+  """An arrow where a line ends above or below what is shown."""
+  there = np.flatnonzero(np.isfinite(line.y))
+  low, high = axes.get_ylim()
+  if len(there) and not low <= (end := line.y[there[-1]]) <= high:
+    marker, place = ('^', high) if end > high else ('v', low)
+    axes.plot(
+      line.x[there[-1]],
+      place,
+      marker,
+      color=colour,
+      markersize=5,
+      clip_on=False,
+      zorder=5,
+    )
+
+
+def _legend(
+  axes: Axes, names: Sequence[str], arms: Sequence[str], lost: Collection[str]
+) -> None:
+  """Names beside a row; those of diverged arms have a cross."""
+  handles = [
+    Line2D([], [], **panels.appearance(arms.index(arm)), linewidth=1.4)
+    for arm in names
+  ]
+  axes.legend(
+    handles,
+    [f'{arm} ×' if arm in lost else arm for arm in names],
+    loc='center left',
+    bbox_to_anchor=(1.0, 0.5),
+    fontsize=style.SMALL,
+  )
+
+
+def _limits(lines: Mapping[str, Line]) -> tuple[float, float]:
+  """Vertical limits in which most can be read; few lines leave them."""
+  found = [line.y[np.isfinite(line.y)] for line in lines.values()]
+  ends = np.array([(x.min(), x.max()) for x in found if len(x)])
+  if not len(ends):
+    return 0.0, 1.0
+  for _ in range(int(_SHARE * len(ends))):
+    low, high = ends[:, 0].min(), ends[:, 1].max()
+    # Without the line that reaches farthest, above or below.
+    fewer = min(
+      (
+        np.delete(ends, i, axis=0)
+        for i in (ends[:, 0].argmin(), ends[:, 1].argmax())
+      ),
+      key=_reach,
+    )
+    if not 0 < _FAR * _reach(fewer) < high - low:
+      break
+    ends = fewer
+  low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+  margin = _MARGIN * (high - low) or 1.0
+  return low - margin, high + margin
+
+
+def _reach(ends: np.ndarray) -> float:
+  return float(ends[:, 1].max() - ends[:, 0].min())

@@ -1,0 +1,58 @@
+"""Accuracy on every task of a split after each of them, as a heat map."""
+
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+import numpy as np
+
+_MAP = 'cividis'
+# Of so many tasks there is room for numbers.
+_MANY = 10
+# Percent, below which the map is dark.
+_DARK = 60
+
+
+def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
+  """Draws a heat map, with numbers where there is room.
+
+  Args:
+    axes: where.
+    matrix: fractions, [after task, on task]; NaN where there is none.
+    title: what stands above.
+
+  Returns:
+    What a colour bar is made of, in percent.
+  """
+  percent = 100 * matrix
+  done, tasks = matrix.shape
+  mesh = axes.pcolormesh(
+    np.ma.masked_invalid(percent),
+    cmap=_MAP,
+    vmin=0,
+    vmax=100,
+    edgecolors='white',
+    linewidth=0.4,
+  )
+  axes.set_title(title, fontsize=8)
+  axes.set_aspect('equal')
+  axes.invert_yaxis()
+  axes.grid(visible=False)
+  axes.tick_params(length=0)
+  axes.spines[:].set_visible(False)
+  axes.set_xticks(*_ticks(tasks))
+  axes.set_yticks(*_ticks(done))
+  if tasks <= _MANY:
+    for i, j in np.argwhere(np.isfinite(percent)):
+      axes.text(
+        *(j + 0.5, i + 0.5, f'{percent[i, j]:.0f}'),
+        ha='center',
+        va='center',
+        color='white' if percent[i, j] < _DARK else 'black',
+        fontsize=7,
+      )
+  return mesh
+
+
+def _ticks(count: int) -> tuple[np.ndarray, list[str]]:
+  """Places and names of tasks, as many as have room."""
+  tasks = np.arange(0, count, 1 + (count - 1) // _MANY)
+  return tasks + 0.5, [str(1 + i) for i in tasks]
