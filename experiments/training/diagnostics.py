@@ -41,6 +41,8 @@ class Diagnostics:
     self.leaves = [_name(path) for path, _ in paths]
     for name, tree in jax.device_get(found).items():
       column = np.stack(jax.tree.leaves(tree), axis=1)[:, None]
+      # As wide as what JSON gives back: means of it round alike.
+      column = column.astype(_wide(column))
       old = self.values.get(name)
       self.values[name] = (
         column if old is None else np.concatenate([old, column], axis=1)
@@ -118,6 +120,10 @@ class Diagnostics:
           for name, value in self.values.items():
             row[name] = value[trial, epoch, i].tolist()
           yield row
+
+
+def _wide(x: np.ndarray) -> type[np.generic]:
+  return np.float64 if np.issubdtype(x.dtype, np.floating) else np.int64
 
 
 def _name(path: Any) -> str:

@@ -61,3 +61,11 @@ def test_they_change_nothing(run, tmp_path):
   assert not (tmp_path / 'diagnostics.csv').exists()
   found = results['gradient_only']['final_test_accuracy']
   assert without['gradient_only']['final_test_accuracy'] == found
+
+
+def test_pictures_of_a_run_that_had_finished_are_the_same(run):
+  path, _ = run
+  pictures = {p: p.read_bytes() for p in path.rglob('*.png')}
+  assert len(pictures) == 3
+  _train(path, arms='gradient_only,sgd')
+  assert {p: p.read_bytes() for p in path.rglob('*.png')} == pictures
