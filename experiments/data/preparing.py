@@ -70,6 +70,8 @@ def prepare(
   local = None if idx_dir is None else _local_files(idx_dir, benchmark)
   where = published.resolve_data_dir(data_dir)
   folder = published.folder_of(name, where)
+  if fault := storage.no_folder(folder):
+    raise PrepareError(f'cannot write {folder}: {fault}')
   if folder.exists() and _is_sound(name, where, overwrite) and not overwrite:
     print(f'{name} is already prepared in {folder}')
     return folder
