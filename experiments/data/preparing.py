@@ -1,7 +1,6 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
 from collections.abc import Iterator, Sequence
-import json
 import os
 import pathlib
 import sys
@@ -15,6 +14,7 @@ from PIL import Image
 
 from experiments import checksums
 from experiments import errors
+from experiments import parsing
 from experiments import storage
 from experiments.data import npm
 from experiments.data import originals
@@ -127,7 +127,7 @@ def _is_sound(name: str, where: str, overwrite: bool) -> bool:
 def _file_format(folder: pathlib.Path) -> str | None:
   """What a prepared data set says of itself; None if it cannot be read."""
   try:
-    found = json.loads((folder / 'dataset_info.json').read_text())
+    found = parsing.read(folder / 'dataset_info.json')
     return found.get('fileFormat')
   except (OSError, ValueError, AttributeError):
     return None

@@ -4,18 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 import csv
 import dataclasses
 import functools
-import json
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import errors
+from experiments import parsing
 from experiments.studies import comparisons
 from experiments.studies import directory
 from experiments.studies import results as _results
 from experiments.studies.tables import ALPHA
 from experiments.studies.tables import COMPARISONS
 from experiments.studies.tables import CURVES
+from experiments.studies.tables import MISSING
 from experiments.studies.tables import RESULTS
 from experiments.studies.tables import TRIALS
 
@@ -143,55 +145,11 @@ def _study(path: Path) -> Mapping[str, Any]:
       f'{path} is no study directory: it has no {STUDY} that '
       '`python -m experiments.study` wrote.'
     )
-  if not _is_whole(study):
+  if not directory.is_whole(study):
     raise errors.StorageError(
       f'{path / STUDY} is damaged: it does not define a study.'
     )
   return study
-
-
-def _is_whole(study: Mapping[str, Any]) -> bool:
-  """Whether all that is read of `study.json` is what it should be."""
-  definition, tuning = study.get('definition'), study.get('tuning') or {}
-  makers = study.get('provenance') or []
-  return (
-    isinstance(definition, dict)
-    and isinstance(definition.get('study'), str)
-    and isinstance(definition.get('conditions'), dict)
-    and isinstance(study.get('arms'), list)
-    and all(isinstance(arm, str) for arm in study['arms'])
-    and isinstance(study.get('conditions') or {}, dict)
-    and isinstance(tuning, dict)
-    and all(_is_tuning(each) for each in tuning.values())
-    and isinstance(makers, list)
-    and all(_is_provenance(each) for each in makers)
-  )
-
-
-def _is_tuning(found: Any) -> bool:
-  return (
-    isinstance(found, dict)
-    and all(
-      isinstance(found.get(f'rates_added_{where}', 0), int)
-      for where in ('below', 'above')
-    )
-    and isinstance(found.get('numbers') or {}, dict)
-    and all(
-      isinstance(numbers, dict)
-      and all(isinstance(x, int | float) for x in numbers.values())
-      for numbers in (found.get('numbers') or {}).values()
-    )
-  )
-
-
-def _is_provenance(found: Any) -> bool:
-  return (
-    isinstance(found, dict)
-    and isinstance(found.get('command') or [], list)
-    and all(isinstance(x, str) for x in found.get('command') or [])
-    and isinstance(found.get('versions') or {}, dict)
-    and isinstance(found.get('hardware') or {}, dict)
-  )
 
 
 def _conditions(
@@ -214,8 +172,8 @@ def _conditions(
       found[name] = Condition(
         name,
         dict(defined[name]['task']),
-        float(known[name]['chance']),
-        known[name]['target'] and float(known[name]['target']),
+        _of_json(known[name]['chance']),
+        known[name]['target'] and _of_json(known[name]['target']),
       )
     except (KeyError, TypeError, ValueError):
       raise errors.StorageError(
@@ -224,6 +182,13 @@ def _conditions(
         'writes it.'
       ) from None
   return found
+
+
+def _of_json(value: Any) -> float:
+  """An accuracy."""
+  if not 0 <= value <= 1:
+    raise ValueError('no fraction from 0 to 1')
+  return float(value)
 
 
 def _check(path: Path, found: Published) -> None:
@@ -261,6 +226,10 @@ def _table(path: Path, columns: Mapping[str, Any]) -> tuple[Row, ...]:
     with path.open(encoding='utf-8', newline='') as file:
       reader = csv.DictReader(file, strict=True)
       names = reader.fieldnames or []
+      if names and not _is_complete(path):
+        raise errors.StorageError(
+          f'{path} is damaged: its last line does not end.'
+        )
       if names and (missing := [x for x in columns if x not in names]):
         raise errors.StorageError(
           f'{path} is damaged or no table of a study: it has no column '
@@ -274,6 +243,13 @@ def _table(path: Path, columns: Mapping[str, Any]) -> tuple[Row, ...]:
     return ()
   except (csv.Error, UnicodeDecodeError) as e:
     raise errors.StorageError(f'{path} is damaged ({e}).') from e
+
+
+def _is_complete(path: Path) -> bool:
+  """Whether a table ends as all do that are written to the end."""
+  with path.open('rb') as file:
+    file.seek(-1, os.SEEK_END)
+    return file.read() == b'\n'
 
 
 def _converted(
@@ -334,7 +310,7 @@ def _fraction(text: str) -> float:
 def _numbers(text: str) -> dict[str, float]:
   wrong = ValueError('a JSON object of numbers')
   try:
-    found = json.loads(text)
+    found = parsing.parse(text)
   except ValueError:
     raise wrong from None
   if not isinstance(found, dict):
@@ -344,14 +320,27 @@ def _numbers(text: str) -> dict[str, float]:
   return found
 
 
+def _text_of_numbers(text: str) -> str:
+  _numbers(text)
+  return text
+
+
+def _status(text: str) -> str:
+  if text not in _STATUSES:
+    raise ValueError(f'one of {", ".join(_STATUSES)}')
+  return text
+
+
+_STATUSES = (_results.FINISHED, _results.DIVERGED, MISSING)
 _text: Callable[[str], str] = str
 _IDENTITY = {'condition': _name, 'ruleset': _name, 'arm': _name}
 # What is left to `results.accuracies` and `results.times` stays text.
 _RESULTS = {
   **_IDENTITY,
-  **dict.fromkeys(('seed', 'hyperparameters', 'validation_accuracy'), _text),
-  **dict.fromkeys(('test_accuracy', 'steps_to_target'), _text),
-  **dict.fromkeys(('seconds_to_target', 'status'), _text),
+  **dict.fromkeys(('seed', 'validation_accuracy', 'test_accuracy'), _text),
+  **dict.fromkeys(('steps_to_target', 'seconds_to_target'), _text),
+  'hyperparameters': _text_of_numbers,
+  'status': _status,
 }
 _TRIALS = {
   'condition': _name,
