@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import types
 from typing import Any
 
 import jax
@@ -38,6 +39,8 @@ from experiments.training import checkpoints
 from experiments.training import provenance
 from experiments.training import records
 from experiments.training import run_directory
+from experiments.training import session
+from experiments.training import trials
 from tests.experiments import strangers
 from tests.experiments.data import small
 from tests.experiments.reporting import directories
@@ -310,3 +313,22 @@ def test_a_packed_file_that_fills_the_memory_is_refused(tmp_path, monkeypatch):
   small.write_idx(path, np.zeros((2, 28, 28), np.uint8))
   with pytest.raises(originals.OriginalFileError, match='more than 1,000 byte'):
     originals.read_mnist([path] * 4)
+
+
+@pytest.mark.parametrize(
+  'history', [records.History(3), records.History(2, ('test_loss',))]
+)
+def test_metrics_of_other_trials_are_refused_before_anything_is_made(
+  tmp_path, history
+):
+  folder = tmp_path / 'sgd'
+  with contextlib.closing(checkpoints.Checkpoints(folder)) as saved:
+    history.append(**dict.fromkeys(history.names, 0.5))
+    saved.save(1, STATE, history)
+    trainer: Any = types.SimpleNamespace(
+      metrics=records.METRICS, steps=lambda trials: 1
+    )
+    numbers = jnp.zeros((2, 1), jnp.int32)
+    found = trials.Trial(jnp.arange(2, dtype='uint32'), {}, numbers, numbers)
+    with pytest.raises(errors.StorageError, match='metrics of another run'):
+      session.Session(trainer, found, None, saved)
