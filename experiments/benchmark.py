@@ -32,6 +32,7 @@ keeps its memory avoids this:
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import math
 from typing import Any
 
 from absl import flags
@@ -58,6 +59,8 @@ _OPTIMIZERS = (
   *('normalize_and_project', 'neural_variability', 'synergy', 'adam_reset'),
 )
 
+_MOST = 2**31 - 1
+
 
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
@@ -80,7 +83,11 @@ def define_flags() -> None:
     'train takes them, at the last update of an epoch. Empty for none.',
   )
   flags.DEFINE_integer(
-    'examples', 60_000, 'Training images of those epochs.', lower_bound=1
+    'examples',
+    60_000,
+    'Training images of those epochs.',
+    lower_bound=1,
+    upper_bound=_MOST,
   )
   flags.DEFINE_list(
     'loops',
@@ -99,15 +106,24 @@ def define_flags() -> None:
     None,
     'Updates of such a task; by default what the stream says.',
     lower_bound=1,
+    upper_bound=_MOST,
   )
   flags.DEFINE_integer(
-    'loop_batch_size', 32, 'Examples of such a step.', lower_bound=1
+    'loop_batch_size',
+    32,
+    'Examples of such a step.',
+    lower_bound=1,
+    upper_bound=_MOST,
   )
   flags.DEFINE_float(
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
   )
   flags.DEFINE_integer(
-    'rounds', 200, 'The maximum number of rounds, at least 5.', lower_bound=5
+    'rounds',
+    200,
+    'The maximum number of rounds, at least 5.',
+    lower_bound=5,
+    upper_bound=_MOST,
   )
   flags.DEFINE_string(
     'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'
@@ -141,6 +157,8 @@ def main(_: Sequence[str]) -> None:
   _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
   _check('loops', given.loops, models.MODELS)
   _check('streams', given.streams, streams.STREAMS)
+  if math.isnan(given.seconds):
+    raise errors.InvalidValueError('--seconds must be a number ≥ 0, got nan.')
   if not (given.workloads or given.training or given.loops or given.streams):
     raise errors.UserError(
       '--workloads, --training, --loops and --streams leave nothing to measure.'

@@ -40,12 +40,16 @@ def fault(folder: Path) -> str | None:
       return f'{FILE} is damaged'
     for line in body.decode().splitlines():
       digest, _, name = line.partition('  ')
+      if Path(name).is_absolute() or '..' in Path(name).parts:
+        return f'{FILE} names {name!r}, which is elsewhere'
       if of_file(folder / name) != digest:
         return f'{name} is damaged'
   except FileNotFoundError:
     return f'{name} is missing'
   except OSError as e:
     return f'{name} cannot be read ({e.strerror})'
+  except ValueError:  # Its checksum is right, and it is no list of files.
+    return f'{FILE} is damaged'
   return None
 
 

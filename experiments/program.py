@@ -16,6 +16,7 @@ from rich.console import Console
 
 from experiments import errors
 from experiments import interrupts
+from experiments import storage
 
 CONFIG = 'config'
 _TRACEBACK = 'Traceback (most recent call last)'
@@ -155,12 +156,12 @@ def folder(flag: str, name: str) -> Path:
     )
   # The shell leaves the ~ of --workdir=~/x as it is.
   path = Path(os.path.expanduser(name))
-  for each in (path, *path.parents):
-    if each.is_symlink() and not each.exists():
-      raise errors.InvalidValueError(
-        f'--{flag}={name}: {each} is a link to {os.readlink(each)}, which does '
-        'not exist.'
-      )
+  try:
+    fault = storage.no_folder(path)
+  except OSError as e:
+    fault = str(e.strerror)
+  if fault:
+    raise errors.InvalidValueError(f'--{flag}={name}: {fault}.')
   return path
 
 

@@ -42,6 +42,20 @@ def writing(path: Path) -> Iterator[None]:
     raise WritingError(f'cannot write {path}: {reason}') from e
 
 
+def no_folder(path: Path) -> str | None:
+  """Why there cannot be a folder at a path; None if there is, or can be, one.
+
+  Raises:
+    OSError: the system does not even look.
+  """
+  for each in (path, *path.parents):
+    if each.is_symlink() and not each.exists():
+      return f'{each} is a link to {os.readlink(each)}, which does not exist'
+    if each.exists() and not each.is_dir():
+      return f'{each} is not a directory'
+  return None
+
+
 def make_below(root: Path, folder: Path) -> None:
   """Makes a folder and its parents, but not the one that they are all in.
 

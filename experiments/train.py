@@ -64,10 +64,18 @@ def define_flags() -> None:
     'coordinator_address', None, 'host:port of the first process.'
   )
   flags.DEFINE_integer(
-    'num_processes', None, 'How many processes there are.', lower_bound=1
+    'num_processes',
+    None,
+    'How many processes there are.',
+    lower_bound=1,
+    upper_bound=2**31 - 1,
   )
   flags.DEFINE_integer(
-    'process_id', None, 'The index of this process, from 0.', lower_bound=0
+    'process_id',
+    None,
+    'The index of this process, from 0.',
+    lower_bound=0,
+    upper_bound=2**31 - 1,
   )
 
 

@@ -82,11 +82,22 @@ class LearningRateController(_stage.Stage):
     labels: Sequence[Any] = [0] * len(flat.leaves)
     if self.groups is not None:
       labels = _trees.broadcast(f'{self._owner}groups', self.groups, flat)
+      for label in labels:
+        self._check_label(label)
     # A tuple, so that no label of the user's is taken for "outside".
     return [
       (label,) if take else None
       for label, take in zip(labels, inside, strict=True)
     ]
+
+  def _check_label(self, label: Any) -> None:
+    try:
+      hash(label)
+    except TypeError:
+      raise TypeError(
+        f'{self._owner}groups must be labels that can be hashed, such as '
+        f'strings or numbers, got {label!r}.'
+      ) from None
 
   def multipliers(
     self, log_ratios: Sequence[jax.Array | None], groups: Sequence[Hashable]

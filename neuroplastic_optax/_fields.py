@@ -4,6 +4,7 @@ A field says at its definition what it may hold; `_stage.Stage` reads that when
 it checks, casts and resolves an object.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import math
 from typing import Any, NamedTuple
@@ -84,6 +85,7 @@ def number(
     finite. Both errors name the field, the value and what is allowed.
 
   Raises:
+    TypeError: an argument has the wrong type.
     ValueError: no number lies between `low` and `high`.
 
   Examples:
@@ -107,6 +109,17 @@ def number(
       ...
     ValueError: Power.power must be a number in [0, 4] or a schedule (a callable of the update count), got 5.0.
   """  # noqa: E501  A doctest compares the message as it is.
+  for name, bound in (('low', low), ('high', high)):
+    # Infinity is a bound, too.
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+      raise TypeError(f'{name} must be a Python number, got {bound!r}.')
+  check_switch('low_open', low_open)
+  check_switch('high_open', high_open)
+  check_switch('schedule', schedule)
+  if not isinstance(optional, bool | str):
+    raise TypeError(
+      f'optional must be True, False or a string, got {optional!r}.'
+    )
   if not low <= high:
     raise ValueError(
       f'low must be at most high, got low={low} and high={high}.'
@@ -165,6 +178,21 @@ def numbers(stage: type) -> dict[str, Number]:
 def switches(stage: type) -> list[str]:
   """The names of the fields of a stage that are switches."""
   return [f.name for f in dataclasses.fields(stage) if _SWITCH in f.metadata]
+
+
+def check_choice(
+  name: str, value: Any, known: Sequence[str], *, optional: bool = False
+) -> None:
+  """Raises ValueError if `value` is none of some names, nor a None allowed."""
+  # Its type comes first: whatever is no string may not be comparable either.
+  if (isinstance(value, str) and value in known) or (
+    optional and value is None
+  ):
+    return
+  words = [*(f'"{each}"' for each in known), *['None'] * optional]
+  raise ValueError(
+    f'{name} must be {", ".join(words[:-1])} or {words[-1]}, got {value!r}.'
+  )
 
 
 def check_switch(name: str, value: Any) -> None:

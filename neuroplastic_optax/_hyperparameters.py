@@ -103,17 +103,17 @@ def check(
     raise ValueError(message)
 
 
-def check_integer(name: str, value: Any) -> int:
-  """What an argument is that must be a Python or NumPy integer ≥ 1.
+def check_integer(name: str, value: Any, low: int = 1) -> int:
+  """What an argument is that must be a Python or NumPy integer ≥ `low`.
 
   Raises:
     TypeError: it is no integer.
-    ValueError: it is less than 1.
+    ValueError: it is less than `low`.
   """
-  message = f'{name} must be an integer ≥ 1, got {value!r}.'
+  message = f'{name} must be an integer ≥ {low}, got {value!r}.'
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
     raise TypeError(message)
-  if value < 1:
+  if value < low:
     raise ValueError(message)
   return int(value)
 

@@ -48,6 +48,18 @@ def _keep_dtypes(
   return optax.GradientTransformation(inner.init, update_fn)
 
 
+def _checked_mask(mask: Any) -> Callable[[_types.Params], Any] | None:
+  """The mask, but that its leaves are checked: Optax takes what is truthy."""
+  if mask is None:
+    return None
+
+  def checked(params: _types.Params) -> Any:
+    flat = _trees.flatten(params)
+    return flat.unflatten(_trees.mask('weight_decay_mask', mask, flat))
+
+  return checked
+
+
 @_injection.guards_functions
 @_keywords.suggests_names
 def neuroplastic_optimizer(
@@ -199,7 +211,8 @@ def neuroplastic_optimizer(
     )
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
     decay = optax.add_decayed_weights(
-      _hyperparameters.checked('weight_decay', weight_decay), weight_decay_mask
+      _hyperparameters.checked('weight_decay', weight_decay),
+      _checked_mask(weight_decay_mask),
     )
     steps = [decay, *steps]
   chain = optax.chain(direction, *map(_keep_dtypes, steps))

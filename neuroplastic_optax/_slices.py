@@ -80,12 +80,16 @@ def check_axis_name(axis_name: Any) -> None:
   if axis_name is None or _trees.is_callable_of_params(axis_name):
     return
   for value in jax.tree.leaves(axis_name, is_leaf=is_names):
-    if not is_names(value):
-      raise TypeError(
-        'axis_name must be the name of a mesh axis, a tuple of names, a pytree '
-        '(prefix) of such, or a callable (path, leaf) -> name, got '
-        f'{value!r}.'
-      )
+    _check_names(value)
+
+
+def _check_names(value: Any) -> None:
+  if not is_names(value):
+    raise TypeError(
+      'axis_name must be the name of a mesh axis, a tuple of names, a pytree '
+      '(prefix) of such, or a callable (path, leaf) -> name, got '
+      f'{value!r}.'
+    )
 
 
 def is_names(value: Any) -> bool:
@@ -98,13 +102,21 @@ def is_names(value: Any) -> bool:
 
 
 def axis_names(axis_name: Any, flat: _trees.Flat) -> list[Any]:
-  """The mesh axes over which each leaf is split: a tuple, None for none."""
+  """The mesh axes over which each leaf is split: a tuple, None for none.
+
+  Raises:
+    TypeError: a callable returns no name.
+    ValueError: `axis_name` is no prefix of the tree.
+  """
   if is_names(axis_name):
     values: Sequence[Any] = [axis_name] * len(flat.leaves)
   elif _trees.is_callable_of_params(axis_name):
     values = flat.map_with_path(axis_name)
+    for value in values:
+      _check_names(value)
   else:
-    values = _trees.spread(axis_name, flat, is_leaf=is_names)
+    with _trees.refusing('axis_name'):
+      values = _trees.spread(axis_name, flat, is_leaf=is_names)
   return [_names(value) for value in values]
 
 

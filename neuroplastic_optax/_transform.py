@@ -12,6 +12,7 @@ import optax
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _injection
@@ -212,10 +213,9 @@ def neuroplastic(
       _controller.LearningRateController,
       'LearningRateController() or None',
     )
-  if diagnostics is not None and diagnostics not in _diagnostics.MODES:
-    raise ValueError(
-      f'diagnostics must be "global", "per_leaf" or None, got {diagnostics!r}.'
-    )
+  _fields.check_choice(
+    'diagnostics', diagnostics, _diagnostics.MODES, optional=True
+  )
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
   _slices.check_stacked_axes(stacked_axes)
   _slices.check_axis_name(axis_name)

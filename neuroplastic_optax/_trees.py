@@ -1,6 +1,7 @@
 """Tree plumbing: the only place that knows how leaves are found and aligned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -101,8 +102,15 @@ def broadcast(
   """
   if flat.leaves and is_callable_of_params(prefix):
     prefix = prefix(flat.tree)
-  try:
+  with refusing(name):
     return spread(prefix, flat)
+
+
+@contextlib.contextmanager
+def refusing(name: str) -> Iterator[None]:
+  """Around `spread`: its errors name the argument that does not fit."""
+  try:
+    yield
   except (ValueError, TypeError) as e:
     raise ValueError(
       f'{name} must be a pytree with the structure of the params or a prefix '
@@ -189,6 +197,25 @@ def check_mask(name: str, mask_: Any) -> None:
       f'the scalar {mask_!r}. Under optax.inject_hyperparams, which takes a '
       f"callable for a schedule, pass static_args='{name}'."
     )
+
+
+def check_arrays(name: str, flat: Flat) -> None:
+  """Refuses leaves that are neither arrays nor numbers.
+
+  Args:
+    name: what the tree is, for the message.
+    flat: the tree.
+
+  Raises:
+    TypeError: naming the first such leaf.
+  """
+  for i, leaf in enumerate(flat.leaves):
+    is_array = hasattr(leaf, 'shape') and hasattr(leaf, 'dtype')
+    if leaf is not None and not is_array and not isinstance(leaf, int | float):
+      raise TypeError(
+        f'{name} must be a pytree of arrays, got {leaf!r} for '
+        f'{name}{flat.path(i)}.'
+      )
 
 
 def check_floating(owner: str, name: str, flat: Flat) -> None:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _fields
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _types
@@ -27,11 +28,13 @@ __all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
 __docformat__ = 'google'
 
 
-def _check_count(name: str, value: int, low: int) -> None:
-  if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    raise TypeError(f'{name} must be an integer ≥ {low}, got {value!r}.')
-  if value < low:
-    raise ValueError(f'{name} must be an integer ≥ {low}, got {value!r}.')
+def _check_update_count(count: _types.ArrayLike) -> None:
+  """Refuses what counts no updates; of arrays the values are not looked at."""
+  if isinstance(count, jax.Array | np.ndarray):
+    if not jnp.issubdtype(count.dtype, jnp.integer):
+      raise TypeError(f'count must be integers ≥ 0, got {count!r}.')
+  else:
+    _hyperparameters.check_integer('count', count, 0)
 
 
 def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
@@ -63,11 +66,21 @@ def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   Returns:
     e = 1, 2, …, an integer scalar.
 
+  Raises:
+    TypeError: an argument has the wrong type.
+    ValueError: an argument is out of range.
+
   Examples:
     >>> from neuroplastic_optax import schedules
     >>> [int(schedules.epoch(count, 10)) for count in (0, 9, 10)]
     [1, 1, 2]
   """
+  _check_update_count(count)
+  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  return _epoch(count, steps_per_epoch)
+
+
+def _epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   return jnp.asarray(count) // steps_per_epoch + 1
 
 
@@ -104,11 +117,11 @@ def epoch_warmup(
     >>> tx = neuroplastic(plasticity_scale=kappa)
   """
   _hyperparameters.check('scale', scale, _hyperparameters.NON_NEGATIVE)
-  _check_count('warmup_epochs', warmup_epochs, 0)
-  _check_count('steps_per_epoch', steps_per_epoch, 1)
+  _hyperparameters.check_integer('warmup_epochs', warmup_epochs, 0)
+  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
-    done = jnp.minimum(epoch(count, steps_per_epoch) - 1, warmup_epochs)
+    done = jnp.minimum(_epoch(count, steps_per_epoch) - 1, warmup_epochs)
     gate = done / warmup_epochs if warmup_epochs else 1.0
     return _product(scale, gate)
 
@@ -162,17 +175,13 @@ def phase(
     >>> rule = modulations.Gain(strength=late)
   """
   _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  if name not in [*_PHASES]:  # A list: what has no hash is no phase either.
-    raise ValueError(
-      'the phase (argument name) must be "early", "middle", "late" or "full", '
-      f'got {name!r}.'
-    )
-  _check_count('steps_per_epoch', steps_per_epoch, 1)
-  _check_count('epochs', epochs, 1)
+  _fields.check_choice('the phase (argument name)', name, tuple(_PHASES))
+  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  _hyperparameters.check_integer('epochs', epochs)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     return jnp.where(
-      _PHASES[name](epoch(count, steps_per_epoch), epochs),
+      _PHASES[name](_epoch(count, steps_per_epoch), epochs),
       _floating(value),
       0.0,
     )
@@ -216,13 +225,13 @@ def late_ramp(
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
   _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  _check_count('steps_per_epoch', steps_per_epoch, 1)
-  _check_count('epochs', epochs, 1)
+  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  _hyperparameters.check_integer('epochs', epochs)
   _hyperparameters.check('start', start, _hyperparameters.DECAY)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     # A cast: strict promotion refuses to subtract a float from an integer.
-    e = epoch(count, steps_per_epoch).astype(jnp.result_type(float))
+    e = _epoch(count, steps_per_epoch).astype(jnp.result_type(float))
     done = e - start * epochs
     # The margin is less than an epoch: what rounds at the start stays 0.
     done = jnp.where(done < 1e-3, 0.0, done)
@@ -264,11 +273,11 @@ def cosine_ramp(
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
   _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  _check_count('steps_per_epoch', steps_per_epoch, 1)
-  _check_count('epochs', epochs, 1)
+  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  _hyperparameters.check_integer('epochs', epochs)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
-    progress = jnp.minimum(epoch(count, steps_per_epoch), epochs) / epochs
+    progress = jnp.minimum(_epoch(count, steps_per_epoch), epochs) / epochs
     return _product(_floating(value) * 0.5, 1 - jnp.cos(math.pi * progress))
 
   return schedule

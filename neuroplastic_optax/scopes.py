@@ -23,6 +23,7 @@ import optax
 
 from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _keywords
+from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
 __all__ = (
@@ -122,6 +123,10 @@ def convolutional(
     A pytree of bools or, without params, a callable of the params that returns
     one.
 
+  Raises:
+    TypeError: `stacked_axes` is not an integer, or a leaf is no array.
+    ValueError: it is negative.
+
   Examples:
     >>> import jax.numpy as jnp
     >>> from neuroplastic_optax import modulations, scopes
@@ -130,8 +135,10 @@ def convolutional(
     >>> rule = modulations.Gain(scope=scopes.convolutional)
     >>> rule = modulations.Gain(scope=scopes.convolutional(stacked_axes=1))
   """
+  _hyperparameters.check_integer('stacked_axes', stacked_axes, 0)
   if params is None:
     return functools.partial(convolutional, stacked_axes=stacked_axes)
+  _trees.check_arrays('params', _trees.flatten(params))
   return jax.tree.map(lambda leaf: jnp.ndim(leaf) - stacked_axes == 4, params)
 
 
@@ -249,8 +256,9 @@ def _by_rank(
   order: Sequence[str] | None, value: Callable[[int, int], Any]
 ) -> Scope:
   """A callable of the params: for each leaf, `value(rank, count)`."""
-  if isinstance(order, str) or not all(
-    isinstance(prefix, str) for prefix in order or ()
+  is_list = isinstance(order, Sequence) and not isinstance(order, str)
+  if order is not None and not (
+    is_list and all(isinstance(prefix, str) for prefix in order)
   ):
     raise TypeError(
       f'order must be a list of path prefixes or None, got {order!r}.'

@@ -5,7 +5,6 @@ can be given as a flag, `--config.dataset=fashion_mnist`, or be set by a file of
 your own, `--config=mine.py`, whose `get_config` starts from the one here.
 """
 
-import ast
 from collections.abc import Mapping
 import dataclasses
 import itertools
@@ -27,13 +26,18 @@ from experiments.optimizers import schedules
 def _dataset(name: str, value: Any) -> str:
   """The name of a data set: one that is known, up to the first colon."""
   fields.one_of(name, str(value).partition(':')[0], data.NAMES)
-  data.spec(value)
+  try:
+    data.spec(value)
+  except errors.InvalidValueError as e:
+    raise errors.InvalidValueError(f'config.{name}: {e}') from e
   return value
 
 
 def _stream(name: str, value: Any) -> str:
   """The name of a stream; '' for none."""
-  return value and fields.one_of(name, value, tuple(streams.STREAMS))
+  if value is None or (isinstance(value, str) and not value):
+    return ''
+  return fields.one_of(name, value, tuple(streams.STREAMS))
 
 
 def _knobs() -> dict[str, dict[str, None]]:
@@ -43,12 +47,21 @@ def _knobs() -> dict[str, dict[str, None]]:
   }
 
 
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+  """A group of settings; empty for none."""
+  if value is None:
+    return {}
+  if not isinstance(value, Mapping):
+    raise fields.refusal(name, 'numbers by name', value)
+  return value
+
+
 def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
   """The knobs that are set, by arm."""
   found: dict[str, dict[str, float]] = {}
-  for arm, numbers in dict(value or {}).items():
+  for arm, numbers in _mapping(name, value).items():
     fields.one_of(name, arm, tuple(optimizers.ARMS))
-    for knob, number in dict(numbers or {}).items():
+    for knob, number in _mapping(f'{name}.{arm}', numbers).items():
       fields.one_of(f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].knobs))
       if number is not None:
         value = fields.knob_value(f'{name}.{arm}', knob, number)
@@ -65,9 +78,9 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
     value,
   )
   try:
-    literal = isinstance(value, str) and value
-    given: Any = ast.literal_eval(value) if literal else value
-  except (SyntaxError, ValueError):
+    written = isinstance(value, str) and value
+    given: Any = fields.literal(value) if written else value
+  except ValueError:
     raise refusal from None
   if isinstance(given, Mapping) and given:
     try:
@@ -78,7 +91,9 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
       dict(zip(columns, row, strict=True))
       for row in itertools.product(*columns.values())
     ]
-  elif not given:
+  elif given is None or (
+    isinstance(given, str | Mapping | list | tuple) and not given
+  ):
     return ()
   else:
     rows = list(given) if isinstance(given, list | tuple) else []
@@ -334,6 +349,12 @@ def _check_knobs(
         )
 
 
+def _rate(value: Any) -> float:
+  if isinstance(value, bool | bytes):
+    raise TypeError('a learning rate is a number')
+  return float(value)
+
+
 def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
   """The learning rate of each arm, from the field that says them."""
   refusal = fields.refusal(
@@ -344,8 +365,8 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
     value,
   )
   try:
-    rates = [] if value is None else [float(x) for x in fields.sequence(value)]
-  except (SyntaxError, TypeError, ValueError):
+    rates = [] if value is None else list(map(_rate, fields.sequence(value)))
+  except (TypeError, ValueError, OverflowError):
     raise refusal from None
   if not rates:
     return tuple(optimizers.ARMS[arm].learning_rate for arm in arms)

@@ -128,7 +128,7 @@ def choices(default: str, known: Sequence[str]) -> Any:
   def check(name: str, value: Any) -> tuple[str, ...]:
     try:
       found = tuple(str(each) for each in sequence(value))
-    except (SyntaxError, ValueError):
+    except ValueError:
       found = ()
     if not found or len(set(found)) != len(found):
       raise refusal(name, 'names, comma-separated, each once', value)
@@ -183,19 +183,36 @@ def knob_value(field: str, knob: str, value: Any) -> float:
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:
   """The value, if it is a known one."""
-  if value not in known:
+  if not isinstance(value, str) or value not in known:
     raise refusal(name, f'one of {", ".join(known)}', value)
   return value
 
 
+def literal(text: str) -> Any:
+  """The Python literal that a text is.
+
+  Raises:
+    ValueError: it is none.
+  """
+  try:
+    return ast.literal_eval(text)
+  # As it documents: some literals have no hash, or are nested too deep.
+  except (SyntaxError, TypeError, MemoryError, RecursionError) as e:
+    raise ValueError(str(e)) from e
+
+
 def sequence(value: Any) -> list[Any]:
-  """What a field holds that is comma-separated, a literal or a sequence."""
+  """What a field holds that is comma-separated, a literal or a sequence.
+
+  Raises:
+    ValueError: it begins as a literal, and is none.
+  """
   if isinstance(value, str):
     text = value.strip()
     if text.startswith(('(', '[')):
-      return sequence(ast.literal_eval(text))
+      return sequence(literal(text))
     return [part.strip() for part in text.split(',') if part.strip()]
-  if isinstance(value, Sequence):
+  if isinstance(value, Sequence) and not isinstance(value, bytes):
     return list(value)
   return [value]
 

@@ -18,7 +18,11 @@ _FINGERPRINT = 'fingerprint'
 Arrays = dict[str, np.ndarray]
 
 
-def cached(folder: str, decode: Callable[[], Arrays]) -> Arrays:
+def cached(
+  folder: str,
+  decode: Callable[[], Arrays],
+  fits: Callable[[Arrays], bool] = lambda arrays: True,
+) -> Arrays:
   """Returns what `decode` makes of a folder, or an earlier call's copy of it.
 
   A copy is used only if it was made of these very files, and is whole. Where it
@@ -28,6 +32,7 @@ def cached(folder: str, decode: Callable[[], Arrays]) -> Arrays:
   Args:
     folder: of the files that are decoded.
     decode: reads and decodes them; the same files must give the same arrays.
+    fits: whether arrays can be what it gives. Others may have made the copy.
 
   Returns:
     The arrays by name.
@@ -38,7 +43,7 @@ def cached(folder: str, decode: Callable[[], Arrays]) -> Arrays:
   except OSError:
     return decode()
   arrays = _read(path / _NAME, fingerprint)
-  if arrays is None:
+  if arrays is None or not fits(arrays):
     arrays = decode()
     _write(path / _NAME, fingerprint, arrays)
   return arrays

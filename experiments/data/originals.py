@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import gzip
 import io
-import json
 import math
 import os
 import pathlib
@@ -20,7 +19,11 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from experiments import parsing
+
 _GZIP = '.gz'
+# Of an unpacked file; the largest is CIFAR-10's, of 180 MB.
+_MOST = 2**30
 _CIFAR_SHAPE = (32, 32, 3)
 _CIFAR_FOLDER = 'cifar-10-batches-bin/'
 _CIFAR_BATCHES = {
@@ -181,7 +184,7 @@ def _read_rows(path: os.PathLike[str]) -> np.ndarray:
 def _read_labels(path: os.PathLike[str]) -> np.ndarray:
   """Reads a JSON list of integers."""
   try:
-    labels = np.array(json.loads(_content(path)))
+    labels = np.array(parsing.parse(_content(path)))
   except ValueError as error:
     raise OriginalFileError(f'{path}: {error}') from error
   if labels.ndim != 1 or labels.dtype.kind != 'i':
@@ -194,7 +197,12 @@ def _content(path: os.PathLike[str]) -> bytes:
     if pathlib.Path(path).suffix != _GZIP:
       return pathlib.Path(path).read_bytes()
     with gzip.open(path) as file:
-      return file.read()  # To the end, where the checksum is.
+      content = file.read(_MOST + 1)  # To the end, where the checksum is.
+    if len(content) > _MOST:
+      raise OriginalFileError(
+        f'{path}: it holds more than {_MOST:,} bytes, as no original file does'
+      )
+    return content
   except (EOFError, OSError, zlib.error) as error:
     raise OriginalFileError(f'{path}: {error}') from error
 

@@ -1,7 +1,6 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
 from collections.abc import Iterator, Sequence
-import json
 import os
 import pathlib
 import sys
@@ -15,6 +14,7 @@ from PIL import Image
 
 from experiments import checksums
 from experiments import errors
+from experiments import parsing
 from experiments import storage
 from experiments.data import npm
 from experiments.data import originals
@@ -70,6 +70,8 @@ def prepare(
   local = None if idx_dir is None else _local_files(idx_dir, benchmark)
   where = published.resolve_data_dir(data_dir)
   folder = published.folder_of(name, where)
+  if fault := storage.no_folder(folder):
+    raise PrepareError(f'cannot write {folder}: {fault}')
   if folder.exists() and _is_sound(name, where, overwrite) and not overwrite:
     print(f'{name} is already prepared in {folder}')
     return folder
@@ -125,7 +127,7 @@ def _is_sound(name: str, where: str, overwrite: bool) -> bool:
 def _file_format(folder: pathlib.Path) -> str | None:
   """What a prepared data set says of itself; None if it cannot be read."""
   try:
-    found = json.loads((folder / 'dataset_info.json').read_text())
+    found = parsing.read(folder / 'dataset_info.json')
     return found.get('fileFormat')
   except (OSError, ValueError, AttributeError):
     return None

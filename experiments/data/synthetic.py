@@ -1,6 +1,8 @@
 """Generated noise for throughput and compile work, never for an accuracy."""
 
+import math
 import re
+import sys
 
 import numpy as np
 
@@ -59,6 +61,8 @@ def load(name: str) -> Dataset:
   """
   *_, train, test = _numbers(name)
   described = spec(name)
+  if (train + test) * math.prod(described.shape) > sys.maxsize:
+    raise MemoryError('more bytes than there are addresses')
   images = np.random.default_rng(0).integers(
     0, 256, (train + test, *described.shape), np.uint8
   )

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from experiments import checksums
+from experiments import parsing
 from experiments import storage
 from experiments.studies import versions
 from experiments.studies.declarations import Task
@@ -131,7 +132,7 @@ class Store:
     digest = cell.digest
     if digest not in self._read:
       for folder in (self._folder, *self._others):
-        found = _outcome(folder / digest)
+        found = _outcome(folder / digest, cell)
         if found is not None:
           if folder != self._folder:
             self._put(cell, found)
@@ -144,8 +145,9 @@ class Store:
     found = 0
     for path in self._folder.glob(f'*/{_CELL}'):
       with contextlib.suppress(OSError, ValueError):
-        definition = json.loads(path.read_text())
-        found += definition.get('code') != versions.code()
+        definition = parsing.read(path)
+        if isinstance(definition, dict):
+          found += definition.get('code') != versions.code()
     return found
 
   @contextlib.contextmanager
@@ -206,11 +208,37 @@ class Store:
       _sync(self._folder)
 
 
-def _outcome(path: Path) -> Outcome | None:
-  """The outcome in a folder, if it is whole."""
+def _outcome(path: Path, cell: Cell) -> Outcome | None:
+  """The outcome in a folder, if it is whole and one of that cell."""
   if not path.is_dir() or checksums.fault(path):
     return None
-  return Outcome(**json.loads((path / _OUTCOME).read_text()))
+  # The checksums of what others made may be right, too.
+  try:
+    found = Outcome(**parsing.read(path / _OUTCOME))
+    return found if _fits(found, cell) else None
+  except (OSError, TypeError, ValueError, AttributeError, OverflowError):
+    return None
+
+
+def _fits(outcome: Outcome, cell: Cell) -> bool:
+  """Whether an outcome can be that of a cell; or it raises an error."""
+  size, curves = cell.size, {'train_loss'}
+  if not cell.tests or (cell.task.held_out and not cell.task.stream):
+    curves.add('validation_accuracy')
+  series = [*outcome.curves.values(), *(outcome.measures or {}).values()]
+  shapes = [np.asarray(each, float).shape for each in series]
+  numbers = [outcome.test_accuracy or [0.0] * size, outcome.epoch_seconds]
+  first, _ = [np.asarray(each, float).shape for each in numbers]
+  return (
+    curves <= outcome.curves.keys()
+    and all(len(shape) == 2 and shape[0] == size for shape in shapes)
+    and first == (size,)
+    and len(outcome.diverged) == size
+    and all(isinstance(each, bool) for each in outcome.diverged)
+    and isinstance(outcome.steps_per_epoch, int)
+    and float(outcome.seconds) >= 0
+    and isinstance(outcome.alpha, dict | None)
+  )
 
 
 def _sync(folder: Path) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 import csv
-import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from experiments import errors
+from experiments import parsing
 from experiments.studies import comparisons
+from experiments.studies import results
+from experiments.studies.tables import MISSING
 
 
 def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -29,6 +32,10 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     with path.open(encoding='utf-8', newline='') as file:
       reader = csv.DictReader(file, strict=True)
       names = reader.fieldnames or []
+      if names and not _is_complete(path):
+        raise errors.StorageError(
+          f'{path} is damaged: its last line does not end.'
+        )
       if names and (missing := [x for x in columns if x not in names]):
         raise errors.StorageError(
           f'{path} is damaged or no table of a study: it has no column '
@@ -42,6 +49,13 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return ()
   except (csv.Error, UnicodeDecodeError) as e:
     raise errors.StorageError(f'{path} is damaged ({e}).') from e
+
+
+def _is_complete(path: Path) -> bool:
+  """Whether a table ends as all do that are written to the end."""
+  with path.open('rb') as file:
+    file.seek(-1, os.SEEK_END)
+    return file.read() == b'\n'
 
 
 def _converted(
@@ -123,7 +137,7 @@ def _fraction(text: str) -> float:
 def _numbers(text: str) -> dict[str, float]:
   wrong = ValueError('a JSON object of numbers')
   try:
-    found = json.loads(text)
+    found = parsing.parse(text)
   except ValueError:
     raise wrong from None
   if not isinstance(found, dict):
@@ -133,14 +147,27 @@ def _numbers(text: str) -> dict[str, float]:
   return found
 
 
+def _text_of_numbers(text: str) -> str:
+  _numbers(text)
+  return text
+
+
+def _status(text: str) -> str:
+  if text not in _STATUSES:
+    raise ValueError(f'one of {", ".join(_STATUSES)}')
+  return text
+
+
+_STATUSES = (results.FINISHED, results.DIVERGED, MISSING)
 _text: Callable[[str], str] = str
 _IDENTITY = {'condition': _name, 'ruleset': _name, 'arm': _name}
 # What is left to `results.accuracies` and `results.times` stays text.
 RESULTS = {
   **_IDENTITY,
-  **dict.fromkeys(('seed', 'hyperparameters', 'validation_accuracy'), _text),
-  **dict.fromkeys(('test_accuracy', 'steps_to_target'), _text),
-  **dict.fromkeys(('seconds_to_target', 'status'), _text),
+  **dict.fromkeys(('seed', 'validation_accuracy', 'test_accuracy'), _text),
+  **dict.fromkeys(('steps_to_target', 'seconds_to_target'), _text),
+  'hyperparameters': _text_of_numbers,
+  'status': _status,
 }
 TRIALS = {
   'condition': _name,
@@ -180,7 +207,7 @@ STREAMS = {
   'seed': _whole,
   'measure': _name,
   'value': _finite,
-  'status': _name,
+  'status': _status,
 }
 _SPREAD = {'n': _count, 'mean': _finite, 'sd': _deviation}
 MEASURES = {**_IDENTITY, 'task': _place, 'measure': _name, **_SPREAD}

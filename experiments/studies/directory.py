@@ -9,9 +9,11 @@ import contextlib
 import fcntl
 import json
 from pathlib import Path
+import sys
 from typing import Any
 
 from experiments import errors
+from experiments import parsing
 from experiments import storage
 from experiments.studies import speeds
 from experiments.studies import tables
@@ -61,6 +63,11 @@ class StudyDirectory:
     )
     _refuse_foreign(path)
     found = read(path)
+    if found is not None and not is_whole(found):
+      raise StudyDirectoryError(
+        f'{path / FILE} is damaged: it does not define a study; name another '
+        'directory.'
+      )
     self._refuse_other(found)
     there = found['arms'] if found else []
     self.arms = tuple(
@@ -162,11 +169,92 @@ class StudyDirectory:
 def read(path: Path) -> dict[str, Any] | None:
   """What `study.json` says, if the directory holds a study of ours."""
   try:
-    found = json.loads((path / FILE).read_text())
+    found = parsing.read(path / FILE)
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
   ours = isinstance(found, dict) and found.get('program') == _PROGRAM
   return found if ours else None
+
+
+def is_whole(study: Mapping[str, Any]) -> bool:
+  """Whether all that is read of `study.json` is what it should be."""
+  definition, tuning = study.get('definition'), study.get('tuning') or {}
+  makers = study.get('provenance') or []
+  speeds_ = study.get('seconds_per_update') or {}
+  return (
+    isinstance(definition, dict)
+    and isinstance(definition.get('study'), str)
+    and isinstance(definition.get('conditions'), dict)
+    and all(map(_has_task, definition['conditions'].values()))
+    and _has_budget(definition.get('tuning'))
+    and isinstance(study.get('arms'), list)
+    and all(isinstance(arm, str) for arm in study['arms'])
+    and isinstance(study.get('conditions') or {}, dict)
+    and isinstance(tuning, dict)
+    and all(_is_tuning(each) for each in tuning.values())
+    and isinstance(makers, list)
+    and all(_is_provenance(each) for each in makers)
+    and isinstance(speeds_, dict)
+    and all(_are_numbers(each) for each in speeds_.values())
+  )
+
+
+def _has_task(condition: Any) -> bool:
+  return isinstance(condition, dict) and _is_task(condition.get('task') or {})
+
+
+def _is_task(task: Any) -> bool:
+  return (
+    isinstance(task, dict)
+    and isinstance(task.get('stream') or '', str)
+    and isinstance(task.get('tasks', 0), int)
+  )
+
+
+def _has_budget(tuning: Any) -> bool:
+  """Whether this is no tuning, or one that says how much each arm gets."""
+  if tuning is None:
+    return True
+  if not isinstance(tuning, dict):
+    return False
+  budget, tasks = tuning.get('budget', {}), tuning.get('tasks') or {}
+  return (
+    isinstance(budget, dict)
+    and isinstance(budget.get('rates', 0), int)
+    and isinstance(tasks, dict)
+    and all(map(_is_task, tasks.values()))
+  )
+
+
+def _is_tuning(found: Any) -> bool:
+  return (
+    isinstance(found, dict)
+    and all(
+      isinstance(found.get(f'rates_added_{where}', 0), int)
+      for where in ('below', 'above')
+    )
+    and isinstance(found.get('numbers') or {}, dict)
+    and all(map(_are_numbers, (found.get('numbers') or {}).values()))
+  )
+
+
+def _are_numbers(found: Any) -> bool:
+  """Whether these are numbers by name."""
+  return isinstance(found, dict) and all(map(_is_number, found.values()))
+
+
+def _is_number(found: Any) -> bool:
+  return isinstance(found, int | float) and abs(found) <= sys.float_info.max
+
+
+def _is_provenance(found: Any) -> bool:
+  return (
+    isinstance(found, dict)
+    and isinstance(found.get('command') or [], list)
+    and all(isinstance(x, str) for x in found.get('command') or [])
+    and isinstance(found.get('versions') or {}, dict)
+    and isinstance(found.get('hardware') or {}, dict)
+  )
 
 
 def _refuse_foreign(path: Path) -> None:

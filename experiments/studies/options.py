@@ -10,6 +10,9 @@ from experiments.studies import directory
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Share
 
+# All of them are started at once.
+_MOST_JOBS = 1024
+
 
 def study(names: Sequence[str], *, smoke: bool) -> Study:
   """The study of a name, made tiny if that was asked for.
@@ -90,6 +93,10 @@ def jobs(given: int) -> int:
   """
   if given < 1:
     raise errors.InvalidValueError(f'--jobs must be ≥ 1, got {given}.')
+  if given > _MOST_JOBS:
+    raise errors.InvalidValueError(
+      f'--jobs must be ≤ {_MOST_JOBS}, got {given}.'
+    )
   return given
 
 

@@ -175,78 +175,11 @@ def _study(path: Path) -> Mapping[str, Any]:
       f'{path} is no study directory: it has no {STUDY} that '
       '`python -m experiments.study` wrote.'
     )
-  if not _is_whole(study):
+  if not directory.is_whole(study):
     raise errors.StorageError(
       f'{path / STUDY} is damaged: it does not define a study.'
     )
   return study
-
-
-def _is_whole(study: Mapping[str, Any]) -> bool:
-  """Whether all that is read of `study.json` is what it should be."""
-  definition, tuning = study.get('definition'), study.get('tuning') or {}
-  makers = study.get('provenance') or []
-  return (
-    isinstance(definition, dict)
-    and isinstance(definition.get('study'), str)
-    and isinstance(definition.get('conditions'), dict)
-    and all(_has_task(each) for each in definition['conditions'].values())
-    and _is_budget(definition.get('tuning') or {})
-    and isinstance(study.get('arms'), list)
-    and all(isinstance(arm, str) for arm in study['arms'])
-    and isinstance(study.get('conditions') or {}, dict)
-    and isinstance(tuning, dict)
-    and all(_is_tuning(each) for each in tuning.values())
-    and isinstance(makers, list)
-    and all(_is_provenance(each) for each in makers)
-  )
-
-
-def _has_task(condition: Any) -> bool:
-  return isinstance(condition, dict) and _is_task(condition.get('task') or {})
-
-
-def _is_budget(tuning: Any) -> bool:
-  return (
-    isinstance(tuning, dict)
-    and isinstance(tuning.get('budget') or {}, dict)
-    and isinstance(tuning.get('tasks') or {}, dict)
-    and all(_is_task(x) for x in (tuning.get('tasks') or {}).values())
-  )
-
-
-def _is_task(task: Any) -> bool:
-  return (
-    isinstance(task, dict)
-    and isinstance(task.get('stream') or '', str)
-    and isinstance(task.get('tasks', 0), int)
-  )
-
-
-def _is_tuning(found: Any) -> bool:
-  return (
-    isinstance(found, dict)
-    and all(
-      isinstance(found.get(f'rates_added_{where}', 0), int)
-      for where in ('below', 'above')
-    )
-    and isinstance(found.get('numbers') or {}, dict)
-    and all(
-      isinstance(numbers, dict)
-      and all(isinstance(x, int | float) for x in numbers.values())
-      for numbers in (found.get('numbers') or {}).values()
-    )
-  )
-
-
-def _is_provenance(found: Any) -> bool:
-  return (
-    isinstance(found, dict)
-    and isinstance(found.get('command') or [], list)
-    and all(isinstance(x, str) for x in found.get('command') or [])
-    and isinstance(found.get('versions') or {}, dict)
-    and isinstance(found.get('hardware') or {}, dict)
-  )
 
 
 def _conditions(
@@ -269,8 +202,8 @@ def _conditions(
       found[name] = Condition(
         name,
         dict(defined[name]['task']),
-        float(known[name]['chance']),
-        known[name]['target'] and float(known[name]['target']),
+        _of_json(known[name]['chance']),
+        known[name]['target'] and _of_json(known[name]['target']),
       )
     except (KeyError, TypeError, ValueError):
       raise errors.StorageError(
@@ -279,6 +212,13 @@ def _conditions(
         'writes it.'
       ) from None
   return found
+
+
+def _of_json(value: Any) -> float:
+  """An accuracy."""
+  if not 0 <= value <= 1:
+    raise ValueError('no fraction from 0 to 1')
+  return float(value)
 
 
 def _check(path: Path, found: Published) -> None:

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 
 from experiments import checksums
 from experiments import errors
+from experiments import parsing
 from experiments import storage
 from experiments.training import distributed
 from experiments.training.records import History
@@ -84,8 +85,13 @@ class Checkpoints:
     path = self._directory / str(number)
     if fault := checksums.fault(path):
       return fault
-    arm = (path / _ARM).read_text()
-    return None if arm == self._directory.name else f'it is one of {arm}'
+    try:
+      arm = (path / _ARM).read_text()
+    except (OSError, ValueError):  # What others made may have checksums, too.
+      return f'{_ARM} cannot be read'
+    if arm == self._directory.name:
+      return None
+    return f'it is one of {arm if arm.isprintable() else repr(arm):.40}'
 
   def _numbers(self) -> list[int]:
     """The numbers of all checkpoints, damaged or not; no stray folders'."""
@@ -161,9 +167,19 @@ class Checkpoints:
     self._delete([each for each in self._numbers() if each not in kept])
 
   def history(self, number: int) -> History:
-    """The metrics that were saved under a number."""
-    text = (self._directory / str(number) / _HISTORY).read_text()
-    return History.from_json(json.loads(text))
+    """The metrics that were saved under a number.
+
+    Raises:
+      StorageError: there are none, whatever the checksums say.
+    """
+    path = self._directory / str(number) / _HISTORY
+    try:
+      return History.from_json(parsing.read(path))
+    except Exception as e:
+      raise errors.StorageError(
+        f'{path} holds no metrics of a run ({_line(e)}): delete the folder of '
+        'this checkpoint, or pass --overwrite to start the whole run again'
+      ) from e
 
   def state(self, number: int, abstract: Any) -> Any:
     """The state that was saved under a number.
@@ -177,14 +193,21 @@ class Checkpoints:
 
     Raises:
       InvalidValueError: what was saved has another structure, shapes or dtypes.
+      StorageError: it is no state at all, whatever the checksums say.
     """
-    restored = self._checkpointer.restore(
-      self._directory / str(number) / _STATE, args=ocp.args.StandardRestore()
-    )
+    path = self._directory / str(number) / _STATE
+    try:
+      restored = self._checkpointer.restore(
+        path, args=ocp.args.StandardRestore()
+      )
+    except Exception as e:  # Whatever Orbax makes of what it did not write.
+      raise errors.StorageError(
+        f'{path} cannot be read ({_line(e)}): delete the folder of this '
+        'checkpoint, or pass --overwrite to start the whole run again'
+      ) from e
     wanted = _by_path(abstract)
     # Orbax itself would pad, cut and cast.
-    form = lambda leaves: {k: (x.shape, x.dtype) for k, x in leaves.items()}
-    if form(restored) != form(wanted):
+    if _form(restored) != _form(wanted):
       raise errors.InvalidValueError(
         f'checkpoint {number} holds another kind of state'
       )
@@ -194,6 +217,21 @@ class Checkpoints:
   def close(self) -> None:
     """Lets go of what Orbax holds."""
     self._checkpointer.close()
+
+
+def _form(leaves: Any) -> dict[str, Any] | None:
+  """Of each leaf the shape and dtype; None if these are no arrays by name."""
+  if not isinstance(leaves, dict):
+    return None
+  return {
+    name: (getattr(x, 'shape', None), getattr(x, 'dtype', None))
+    for name, x in leaves.items()
+  }
+
+
+def _line(error: Exception) -> str:
+  """The beginning of what an error says, on one line."""
+  return ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
 
 
 def _remove(path: Path) -> None:

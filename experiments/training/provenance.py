@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 from pathlib import Path
 import platform
@@ -12,6 +11,7 @@ from typing import Any
 
 import jax
 
+from experiments import parsing
 from experiments.training import files
 
 FILE = 'provenance.json'
@@ -70,10 +70,18 @@ def collect() -> dict[str, Any]:
 
 
 def _read(workdir: Path) -> dict[str, Any] | None:
+  """What is there; None for nothing of ours."""
   try:
-    return json.loads((workdir / FILE).read_text())
+    found = parsing.read(workdir / FILE)
   except (OSError, ValueError):
     return None
+  if not isinstance(found, dict):
+    return None
+  earlier = found.get('earlier', [])
+  whole = isinstance(earlier, list) and all(
+    isinstance(each, dict) for each in earlier
+  )
+  return found if whole else None
 
 
 def now() -> str:

@@ -55,6 +55,11 @@ class History:
     return tuple(self._values)
 
   @property
+  def trials(self) -> int:
+    """How many trials there are."""
+    return next(iter(self._values.values())).shape[0]
+
+  @property
   def epochs(self) -> int:
     """How many epochs are recorded."""
     return next(iter(self._values.values())).shape[1]
@@ -108,14 +113,25 @@ class History:
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> 'History':
-    """The inverse of `to_json`."""
+    """The inverse of `to_json`.
+
+    Raises:
+      Exception: of any kind, if the values are of something else.
+    """
     left = dict(values)
     history = cls(0)
     history.diagnostics = Diagnostics.from_json(left.pop('diagnostics'))
     history.seconds, history.updates = left.pop('seconds'), left.pop('updates')
     if 'evaluations' in left:
       history.evaluations = np.asarray(left.pop('evaluations'))
-    history._values = {name: np.asarray(x) for name, x in left.items()}
+    history._values = {name: np.asarray(x, float) for name, x in left.items()}
+    if not left or len({x.shape for x in history._values.values()}) != 1:
+      raise ValueError('the metrics are not of the same trials and epochs')
+    if next(iter(history._values.values())).ndim != 2:
+      raise ValueError('the metrics are not of trials and epochs')
+    if type(history.updates) is not int or history.updates < 0:
+      raise ValueError('the number of updates is none')
+    history.seconds = float(history.seconds)
     return history
 
 

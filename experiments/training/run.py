@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import data
 from experiments import errors
 from experiments import models
 from experiments import optimizers
+from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.data import streams
 from experiments.training import checkpoints
@@ -58,6 +60,7 @@ class Run:
     self.config = config
     self.dataset = dataset
     self.workdir = workdir
+    _check_fraction(config, dataset)
     # Subsets and label noise are the same for every arm.
     self.tasks = _tasks(config, dataset)
     self._by_seed = trials.make_trials(
@@ -189,6 +192,18 @@ class Run:
       **records.identity(variant.arm, seed, epoch, steps),
       **variant.numbers,
     }
+
+
+def _check_fraction(config: Config, dataset: data.Dataset) -> None:
+  """Refuses a fraction of which only the one image of each class is left."""
+  largest = int(np.bincount(dataset.train_labels).max())
+  if config.fraction * largest < 1:
+    raise fields.refusal(
+      'fraction',
+      f'at least {1 / largest:.3g}, one of the {largest} training images that '
+      f'the largest class of {dataset.spec.name} has',
+      config.fraction,
+    )
 
 
 def _tasks(config: Config, dataset: data.Dataset) -> tasks.Tasks | None:

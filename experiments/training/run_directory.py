@@ -13,6 +13,7 @@ import shutil
 from typing import Any
 
 from experiments import errors
+from experiments import parsing
 from experiments import storage
 from experiments.training import files
 
@@ -128,7 +129,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     The settings; empty for a run that is being deleted, None for no run.
   """
   try:
-    found = json.loads((path / CONFIG).read_text())
+    found = parsing.read(path / CONFIG)
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
   if not isinstance(found, dict) or not found.items() >= _PROGRAM.items():

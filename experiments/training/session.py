@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments import errors
 from experiments.training import checkpoints
 from experiments.training import distributed
 from experiments.training import engine
@@ -53,7 +54,17 @@ class Session:
     self._last_save = saved.latest() if saved else None
     if saved and self._last_save is not None:
       self.history = saved.history(self._last_save)
+      self._check_history()
       self.done = self.history.updates
+
+  def _check_history(self) -> None:
+    """Refuses metrics of other trials, which have a state of other shapes."""
+    names, found = set(self._trainer.metrics), self.history
+    if set(found.names) != names or found.trials != self._count:
+      raise errors.StorageError(
+        f'checkpoint {self._last_save} has the metrics of another run: delete '
+        'its folder, or pass --overwrite to start the whole run again'
+      )
 
   def finished(self, epochs: int) -> bool:
     """Whether so many epochs are trained and evaluated."""

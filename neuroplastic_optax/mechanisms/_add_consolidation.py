@@ -102,8 +102,7 @@ def add_consolidation(
     Forgetting in Continual Learning <https://arxiv.org/abs/2404.00781>`_, 2024
   """
   numbers = _Numbers(strength, anchor_decay, importance_decay)
-  if importance not in ('ewc', 'mas'):
-    raise ValueError(f'importance must be "ewc" or "mas", got {importance!r}.')
+  _fields.check_choice('importance', importance, ('ewc', 'mas'))
 
   def init_fn(params: _types.Params) -> AddConsolidationState:
     flat = _leaves.flatten('add_consolidation', 'params', params)

@@ -79,7 +79,7 @@ def couple_replicas(
     Bouvrie and Slotine, on synchronized redundant learners, 2010
   """
   numbers = _Numbers(strength)
-  if not axis_name or not _slices.is_names(axis_name):
+  if not _slices.is_names(axis_name) or not axis_name:
     raise TypeError(
       'axis_name must be the name of a mapped axis or a tuple of names, got '
       f'{axis_name!r}.'

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _trees
@@ -37,7 +38,8 @@ def eval_params(
     A tree like the params, of their dtypes.
 
   Raises:
-    ValueError: the state holds none of the two mechanisms, or more than one.
+    ValueError: the state holds none of the two mechanisms, or more than one, or
+      was made for params of other shapes.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -71,13 +73,33 @@ def eval_params(
   if len(values) != len(leaves):
     # A part of the params is masked, which may be more than one leaf.
     flat = _trees.flatten(params)
-    values = _trees.spread(held, flat)
+    values = _spread(held, flat)
+  for i, (p, x) in enumerate(zip(flat.leaves, values, strict=True)):
+    if p is not None and x is not None and np.shape(p) != np.shape(x):
+      raise ValueError(
+        'params must have the shapes of those that the optimizer was '
+        f'initialized with, got shape {np.shape(p)} for params{flat.path(i)} '
+        f'instead of {np.shape(x)}.'
+      )
   return flat.unflatten(
     [
       p if p is None or x is None else function(p, jnp.asarray(x))
       for p, x in zip(flat.leaves, values, strict=True)
     ]
   )
+
+
+def _spread(held: Any, flat: _trees.Flat) -> list[Any]:
+  """What is held for each leaf; None for a leaf that is masked."""
+  try:
+    if not flat.leaves:
+      raise ValueError('there are none.')
+    return _trees.spread(held, flat)
+  except (TypeError, ValueError) as e:
+    raise ValueError(
+      'params must have the structure of those that the optimizer was '
+      f'initialized with: {e}'
+    ) from None
 
 
 def _found(opt_state: _types.OptState) -> list[Any]:

@@ -105,10 +105,7 @@ def flip_signs(
     <https://arxiv.org/abs/2510.02765>`_, 2025
   """
   numbers = _Numbers(fraction)
-  if axis not in _AXES:
-    raise ValueError(
-      f'axis must be "input", "output" or "element", got {axis!r}.'
-    )
+  _fields.check_choice('axis', axis, _AXES)
   _trees.check_mask('mask', mask)
   _slices.check_stacked_axes(stacked_axes)
   _noise.check_key(key)

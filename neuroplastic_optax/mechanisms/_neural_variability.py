@@ -120,11 +120,9 @@ def neural_variability(
   """
   _leaves.check_transformation('inner', inner)
   numbers = _Numbers(scale)
-  if distribution not in ('normal', 'laplace', 'uniform'):
-    raise ValueError(
-      'distribution must be "normal", "laplace" or "uniform", got '
-      f'{distribution!r}.'
-    )
+  _fields.check_choice(
+    'distribution', distribution, ('normal', 'laplace', 'uniform')
+  )
   refresh = _hyperparameters.check_integer('refresh', refresh)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)

@@ -81,8 +81,7 @@ def regenerate(
     Regularization <https://arxiv.org/abs/2308.11958>`_, 2023
   """
   numbers = _Numbers(strength)
-  if norm not in ('l2', 'l1'):
-    raise ValueError(f'norm must be "l2" or "l1", got {norm!r}.')
+  _fields.check_choice('norm', norm, ('l2', 'l1'))
 
   def init_fn(params: _types.Params) -> RegenerateState:
     flat = _leaves.flatten('regenerate', 'params', params)

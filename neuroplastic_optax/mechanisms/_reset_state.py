@@ -56,8 +56,9 @@ def reset_state(
     A state of the same structure, shapes and dtypes.
 
   Raises:
-    TypeError: a leaf of the mask is no bool.
-    ValueError: the mask does not fit the params.
+    TypeError: a leaf of the mask is no bool, or one of the params no array.
+    ValueError: the mask does not fit the params, or the state is not one of
+      `tx` for such params.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -73,9 +74,17 @@ def reset_state(
   """
   _leaves.check_transformation('tx', tx)
   flat = _trees.flatten(params)
+  _trees.check_arrays('params', flat)
   whole = mask is None
   full = _copies.mask_of(flat, True if whole else mask)
-  return _copies.restored(tx, state, tx.init(params), _pick, full, counts=whole)
+  fresh = tx.init(params)
+  structures: list[Any] = [jax.tree.structure(each) for each in (state, fresh)]
+  if structures[0] != structures[1]:
+    raise ValueError(
+      'state must be one of tx for these params: it has not the structure of '
+      'tx.init(params).'
+    )
+  return _copies.restored(tx, state, fresh, _pick, full, counts=whole)
 
 
 def _pick(old: Any, fresh: Any, mask: Any) -> Any:

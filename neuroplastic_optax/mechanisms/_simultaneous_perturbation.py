@@ -115,10 +115,7 @@ def simultaneous_perturbation(
     <https://arxiv.org/abs/2305.17333>`_, 2023
   """
   numbers = _Numbers(epsilon)
-  if distribution not in ('rademacher', 'normal'):
-    raise ValueError(
-      f'distribution must be "rademacher" or "normal", got {distribution!r}.'
-    )
+  _fields.check_choice('distribution', distribution, ('rademacher', 'normal'))
   count_of_samples = _hyperparameters.check_integer('samples', samples)
   _noise.check_key(key)
   draw = _noise.DISTRIBUTIONS[distribution]

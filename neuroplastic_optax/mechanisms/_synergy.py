@@ -132,11 +132,7 @@ def synergy(
     `arXiv:2508.13673 <https://arxiv.org/abs/2508.13673>`_ (the idea)
   """
   names = _check_mechanisms(mechanisms)
-  if assignment not in _ASSIGNMENTS:
-    raise ValueError(
-      'assignment must be "blend", "partition" or "adaptive", got '
-      f'{assignment!r}.'
-    )
+  _fields.check_choice('assignment', assignment, _ASSIGNMENTS)
   _check_weights(weights, names)
   numbers = _Numbers(rate, floor)
   if _hyperparameters.is_known(floor) and not len(names) * float(floor) < 1:

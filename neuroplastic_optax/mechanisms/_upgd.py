@@ -124,8 +124,7 @@ def scale_by_upgd(
     Forgetting in Continual Learning <https://arxiv.org/abs/2404.00781>`_, 2024
   """
   numbers = _Numbers(decay, noise)
-  if scaling not in ('global', 'local'):
-    raise ValueError(f'scaling must be "global" or "local", got {scaling!r}.')
+  _fields.check_choice('scaling', scaling, ('global', 'local'))
   _fields.check_switch('protect', protect)
   _fields.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)

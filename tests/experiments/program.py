@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import functools
+import importlib
+import io
 import multiprocessing
 import os
 from pathlib import Path
@@ -19,6 +21,12 @@ import subprocess
 import sys
 import time
 from typing import Any
+import unittest.mock
+
+from absl import app
+from absl.flags import FLAGS
+
+from experiments import interrupts
 
 _CONTEXT = multiprocessing.get_context('forkserver')
 # Not the program itself, which is run as the main module.
@@ -194,6 +202,59 @@ def wait_for_end(processes: list[int]) -> None:
   while any(Path(f'/proc/{pid}').exists() for pid in processes):
     assert time.monotonic() < end
     time.sleep(0.05)
+
+
+def inside(name: str, *flags: str) -> Result:
+  """Runs a program in this process, which is quick; it must do no work.
+
+  Signals are left as they are, and the flags are gone afterwards.
+  """
+  argv = [f'experiments.{name}', *flags]
+  stdout, stderr = io.StringIO(), io.StringIO()
+  with (
+    fresh_flags(name),
+    unittest.mock.patch.object(sys, 'argv', argv),
+    unittest.mock.patch.object(interrupts, '_handle'),
+    unittest.mock.patch.dict(sys.modules),
+    contextlib.redirect_stdout(stdout),
+    contextlib.redirect_stderr(stderr),
+  ):
+    del sys.modules[argv[0]]  # It is the main module, as for a user.
+    code = _exit_code(lambda: runpy.run_module(argv[0], run_name='__main__'))
+  return Result(code, stdout.getvalue(), stderr.getvalue())
+
+
+@contextlib.contextmanager
+def fresh_flags(name: str) -> Iterator[set[str]]:
+  """Around what defines the flags of a program, which are gone afterwards.
+
+  Args:
+    name: of the program. Modules that it imports may have flags of their own.
+
+  Yields:
+    The flags that there are without those of the program.
+  """
+  importlib.import_module(f'experiments.{name}')
+  app.define_help_flags()
+  before = set(FLAGS)
+  try:
+    yield before
+  finally:
+    for flag in set(FLAGS) - before:
+      delattr(FLAGS, flag)
+    FLAGS.unparse_flags()
+
+
+def _exit_code(function: Callable[[], Any]) -> int:
+  """What Python would exit with; an error other than an exit is passed on."""
+  try:
+    function()
+  except SystemExit as e:
+    if not isinstance(e.code, str):
+      return e.code or 0
+    print(e.code, file=sys.stderr)
+    return 1
+  return 0
 
 
 def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:

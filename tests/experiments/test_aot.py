@@ -46,8 +46,8 @@ def test_collectives_are_counted():
   ],
 )
 def test_wrong_settings_are_told(flags, message):
-  result = program.module('aot', *flags)
-  assert result.returncode == 1
+  result = program.inside('aot', *flags)
+  assert result.code == 1
   assert re.search(f'^error: {message}', result.stderr, re.M)
 
 

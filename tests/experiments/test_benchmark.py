@@ -69,13 +69,13 @@ def test_loops_alone_have_no_picture(tmp_path):
   ],
 )
 def test_unknown_names_are_told(flag):
-  result = program.module('benchmark', flag)
-  assert result.returncode == 1
+  result = program.inside('benchmark', flag)
+  assert result.code == 1
   assert result.stderr.startswith(f'error: {flag.partition("=")[0]} must be')
 
 
 def test_nothing_to_measure_is_told():
   flags = ('--workloads=', '--training=', '--loops=', '--streams=')
-  result = program.module('benchmark', *flags)
-  assert result.returncode == 1
+  result = program.inside('benchmark', *flags)
+  assert result.code == 1
   assert result.stderr.startswith('error: --workloads, --training, ')

@@ -89,7 +89,9 @@ def test_a_study_is_reported_from_its_tables_alone(smoke, tmp_path):
     (('taken',), 'cannot write taken/report.html: it is a directory'),
   ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path, arguments, words):
+def test_what_cannot_be_is_one_sentence(
+  tmp_path, monkeypatch, arguments, words
+):
   folder = tmp_path / 'run'
   for name in ('study', 'bare', 'blocked', 'taken'):
     directories.write(folder / name, STUDY)
@@ -101,7 +103,8 @@ def test_what_cannot_be_is_one_sentence(tmp_path, arguments, words):
   (folder / 'foreign').mkdir()
   (folder / 'foreign' / 'study.json').write_text('{"program": "other"}')
   before = contents(folder), sorted(folder.rglob('*'))
-  result = run(folder, *arguments)
+  monkeypatch.chdir(folder)
+  result = program.inside('report', *arguments)
   assert result.code == 2
   assert result.stderr.count('\n') == 1
   assert words in result.stderr

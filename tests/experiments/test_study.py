@@ -143,12 +143,13 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
   ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path, flags, words):
+def test_what_cannot_be_is_one_sentence(tmp_path, monkeypatch, flags, words):
   folder = tmp_path / 'run'
   (folder / 'foreign').mkdir(parents=True)
   (folder / 'foreign' / 'mine').touch()
   (folder / 'file').touch()
-  result = run(folder, *flags)
+  monkeypatch.chdir(folder)
+  result = program.inside('study', *flags)
   assert result.code == 2
   assert result.stderr.count('\n') == 1
   assert re.search(words, result.stderr), result.stderr

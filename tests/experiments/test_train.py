@@ -305,16 +305,17 @@ def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
     ),
     (['--workdir='], "--workdir must name a folder, got ''"),
     (['--workdir=/dev/null'], '/dev/null is not a directory'),
-    (['--workdir=/dev/null/x'], '/dev/null/x cannot be used: Not a directory'),
+    (['--workdir=/dev/null/x'], '/dev/null/x: /dev/null is not a directory'),
     (['--workdir=/proc/x'], '/proc/x cannot be used: No such file'),
     (['--workdir=runs[1]'], r'runs\[1\] has a \[ in its name'),
   ],
 )
 def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
-  folder, flags, message
+  folder, monkeypatch, flags, message
 ):
   tiny = () if flags[0].startswith('--config=') else TINY
-  result = program.run(folder, *tiny, *flags)
+  monkeypatch.chdir(folder)
+  result = program.inside('train', *tiny, *flags)
   assert (result.code, result.stdout) == (1, '')
   (line,) = result.stderr.splitlines()
   assert re.match(f'error: .*{message}', line)
@@ -324,8 +325,9 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
 @pytest.mark.parametrize(
   'flag', ['--config.seeds=many', '--config.seeds=2.5', '--conf']
 )
-def test_what_is_no_flag_is_one_sentence_too(folder, flag):
-  result = program.run(folder, flag)
+def test_what_is_no_flag_is_one_sentence_too(folder, monkeypatch, flag):
+  monkeypatch.chdir(folder)
+  result = program.inside('train', flag)
   assert (result.code, result.stdout) == (1, '')
   (line,) = result.stderr.splitlines()
   assert line.startswith('error: ')
@@ -392,18 +394,22 @@ def test_what_results_do_not_depend_on_may_change(finished, folder):
     ('get_config = 3', "'int' object is not callable"),
   ],
 )
-def test_a_configuration_file_that_gives_none_is_told(folder, content, reason):
+def test_a_configuration_file_that_gives_none_is_told(
+  folder, monkeypatch, content, reason
+):
+  monkeypatch.chdir(folder)
   (folder / 'mine.py').write_text(content)
-  result = program.run(folder, '--config=mine.py')
+  result = program.inside('train', '--config=mine.py')
   assert (result.code, result.stdout) == (1, '')
   (line,) = result.stderr.splitlines()
   assert re.match(f'error: --config must name a Python file .*{reason}', line)
 
 
 @pytest.mark.parametrize('flag', ['workdir', 'data_dir'])
-def test_a_link_to_nowhere_is_named(folder, flag):
+def test_a_link_to_nowhere_is_named(folder, monkeypatch, flag):
+  monkeypatch.chdir(folder)
   (folder / 'link').symlink_to('nowhere')
-  result = program.run(folder, *TINY, f'--{flag}=link')
+  result = program.inside('train', *TINY, f'--{flag}=link')
   assert (result.code, result.stdout) == (1, '')
   assert result.stderr == (
     f'error: --{flag}=link: link is a link to nowhere, which does not exist.\n'

@@ -1,4 +1,7 @@
-"""Bad arguments are refused by name, when a mechanism is made."""
+"""What a mechanism is given later is refused by name, too.
+
+`tests/test_bad_arguments.py` has the arguments themselves.
+"""
 
 import chex
 import jax
@@ -13,93 +16,6 @@ from tests.trees import random_tree
 from tests.trees import random_trees
 
 m = mechanisms
-SGD = optax.sgd(0.1)
-REFUSED = [
-  (m.scale_by_classp, dict(threshold=-1.0)),
-  (m.scale_by_classp, dict(power=0.0)),
-  (m.scale_by_classp, dict(eps=0.0)),
-  (m.scale_by_classp, dict(scaling=1.0)),
-  (m.flip_signs, dict(fraction=1.5)),
-  (m.flip_signs, dict(axis='rows')),
-  (m.flip_signs, dict(mask=True)),
-  (m.flip_signs, dict(stacked_axes=-1)),
-  (m.flip_signs, dict(key='seed')),
-  (m.flip_signs, dict(key=2**70)),
-  (m.flip_signs, dict(key=jnp.zeros(3, jnp.uint32))),
-  (m.scale_by_upgd, dict(decay=1.0)),
-  (m.scale_by_upgd, dict(decay=lambda count: 0.9)),
-  (m.scale_by_upgd, dict(noise=-1.0)),
-  (m.scale_by_upgd, dict(scaling='layer')),
-  (m.scale_by_upgd, dict(protect=1)),
-  (m.scale_by_upgd, dict(bias_correction=0)),
-  (m.scale_by_upgd, dict(axis_name=3)),
-  (m.add_consolidation, dict(strength=-1.0)),
-  (m.add_consolidation, dict(importance='si')),
-  (m.add_consolidation, dict(anchor_decay=1.0)),
-  (m.add_consolidation, dict(importance_decay='0.9')),
-  (m.elastic_weight_consolidation, dict(decay=1.1)),
-  (m.elastic_weight_consolidation, dict(forgetting=-1.0)),
-  (m.synaptic_intelligence, dict(strength=-1.0)),
-  (m.synaptic_intelligence, dict(damping=0.0)),
-  (m.regenerate, dict(strength=-1.0)),
-  (m.regenerate, dict(norm='l3')),
-  (m.metaplasticity, dict(strength=float('nan'))),
-  (m.metaplasticity, dict(mask=False)),
-  (m.simultaneous_perturbation, dict(epsilon=0.0)),
-  (m.simultaneous_perturbation, dict(distribution='uniform')),
-  (m.simultaneous_perturbation, dict(samples=0)),
-  (m.simultaneous_perturbation, dict(samples=1.0)),
-  (m.exponentiate, dict(max_exponent=0.0)),
-  (m.exponentiate, dict(mask=1.0)),
-  (m.keep_signs, dict(mask=True)),
-  (m.shrink_and_perturb, dict(shrink=-1.0)),
-  (m.shrink_and_perturb, dict(perturb=-1.0)),
-  (m.shrink_and_perturb, dict(every=0)),
-  (m.shrink_and_perturb, dict(every=True)),
-  (m.clip_weights, dict(bound=0.0)),
-  (m.clip_weights, dict(bound={'w': -1.0})),
-  (m.clip_weights, dict(bound='one')),
-  (m.fan_in_bounds, dict(scale=0.0)),
-  (m.sleep, dict(period=0)),
-  (m.sleep, dict(period=10.0)),
-  (m.sleep, dict(fraction=1.1)),
-  (m.sleep, dict(strength=1.1)),
-  (m.sleep, dict(jitter=-1.0)),
-  (m.hare_and_tortoise, dict(decay=1.0)),
-  (m.hare_and_tortoise, dict(period=0)),
-  (m.couple_replicas, dict(axis_name=None)),
-  (m.couple_replicas, dict(axis_name=())),
-  (m.couple_replicas, dict(axis_name={'a': 'x'})),
-  (m.couple_replicas, dict(axis_name='x', strength=-1.0)),
-  (m.normalize_and_project, dict(mask=False)),
-  (m.neural_variability, dict(inner=0.1)),
-  (m.neural_variability, dict(inner=SGD, scale=-1.0)),
-  (m.neural_variability, dict(inner=SGD, distribution='cauchy')),
-  (m.neural_variability, dict(inner=SGD, refresh=0)),
-  (m.synergy, dict(mechanisms=[SGD])),
-  (m.synergy, dict(mechanisms={})),
-  (m.synergy, dict(mechanisms={'a': 1.0})),
-  (m.synergy, dict(mechanisms={'a': SGD}, assignment='vote')),
-  (m.synergy, dict(mechanisms={'a': SGD}, weights={'b': 1.0})),
-  (m.synergy, dict(mechanisms={'a': SGD}, weights={'a': 0.0})),
-  (m.synergy, dict(mechanisms={'a': SGD}, weights=[1.0])),
-  (m.synergy, dict(mechanisms={'a': SGD}, rate=-1.0)),
-  (m.synergy, dict(mechanisms={'a': SGD, 'b': SGD}, floor=0.5)),
-  (m.reset_moments, dict(inner=None)),
-  (m.reset_moments, dict(inner=SGD, period=0)),
-]
-
-
-@pytest.mark.parametrize(
-  ('make', 'arguments'), REFUSED,
-  ids=[f'{f.__name__}-{list(a)[-1]}={str(list(a.values())[-1])[:20]}'
-       for f, a in REFUSED],
-)  # fmt: skip
-def test_a_bad_argument_is_refused_by_name(make, arguments):
-  *_, name = arguments
-  with pytest.raises((TypeError, ValueError), match=name) as caught:
-    make(**arguments)
-  assert str(caught.value).endswith('.')
 
 
 def test_what_the_callables_return_is_checked():

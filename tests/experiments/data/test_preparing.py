@@ -441,6 +441,31 @@ def test_a_folder_that_cannot_be_written_is_named(folder, tmp_path, mnist):
     preparing.prepare('mnist', idx_dir=str(folder), data_dir=data_dir)
 
 
+@pytest.mark.parametrize('name', ['mnist', 'mnist/3.0.1'])
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_a_link_to_nowhere_is_named_before_anything_is_read(
+  tmp_path, data_dir, monkeypatch, name, overwrite
+):
+  link = data_dir / name
+  link.parent.mkdir(parents=True)
+  link.symlink_to(tmp_path / 'nowhere')
+  folder = tmp_path / 'originals'
+  folder.mkdir()
+  small.write_mnist(folder, *small.noise('mnist', 30), train=20)
+  monkeypatch.setattr(preparing, '_read', None)  # Not called.
+  with pytest.raises(
+    preparing.PrepareError, match=f'{link} is a link to .*nowhere, which does'
+  ):
+    preparing.prepare(
+      'mnist',
+      idx_dir=str(folder),
+      data_dir=str(data_dir),
+      overwrite=overwrite,
+    )
+  assert link.is_symlink()
+  assert not (tmp_path / 'nowhere').exists()
+
+
 def test_a_failure_while_writing_leaves_no_part_of_the_data_set(
   folder, data_dir, mnist, monkeypatch
 ):
@@ -593,8 +618,8 @@ def test_a_failing_client_is_one_sentence(
   ],
 )
 def test_wrong_arguments_end_with_one_sentence(arguments, message):
-  done = program.module('prepare', *arguments)
-  assert done.returncode == 1
+  done = program.inside('prepare', *arguments)
+  assert done.code == 1
   assert message in done.stderr
   assert len(done.stderr.splitlines()) == 1
   assert not done.stdout

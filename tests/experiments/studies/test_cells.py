@@ -15,7 +15,10 @@ CELL = Cell(
   Task('digits', 'mlp'), 'sgd', ({'learning_rate': 0.1},), (0, 1), tests=True
 )
 OUTCOME = Outcome(
-  curves={'validation_accuracy': [[0.1, 0.5], [None, 0.25]]},
+  curves={
+    'train_loss': [[1.0, 0.5], [2.0, None]],
+    'validation_accuracy': [[0.1, 0.5], [None, 0.25]],
+  },
   test_accuracy=[0.5, 0.1],
   diverged=[False, True],
   steps_per_epoch=3,
