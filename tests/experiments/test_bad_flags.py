@@ -9,11 +9,13 @@ written.
 import dataclasses
 import importlib
 import math
+from pathlib import Path
 
 from absl.flags import FLAGS
 import numpy as np
 import pytest
 
+import experiments
 from experiments import errors
 from experiments import optimizers
 from experiments.configs import aot
@@ -62,6 +64,9 @@ BAD_FLAGS = {
   'benchmark.loop_batch_size': _COUNTS,
   'benchmark.seconds': ('', 'x', 'nan', '-1', '-inf', '-1e-9'),
   'benchmark.rounds': (*_COUNTS, '4'),
+  'anatomy.tasks': ('', '1', '4', '2,2', 'x', '-2', '2.0', 'nan', ','),
+  'anatomy.before': (*_INTEGERS, '21'),
+  'anatomy.after': (*_COUNTS, '101'),
   'aot.topology': ('', 'x', 'v5e', 'v5e:', 'v5e:0x0', '2x2', 'v5e:3x7'),
 }
 # Of the configurations.
@@ -148,6 +153,13 @@ WITH = {
   'train.process_id': (
     *TINY, '--coordinator_address=localhost:1', '--num_processes=1',
   ),
+  'anatomy': (
+    *TINY[:2], '--config.stream=permuted_labels', '--config.tasks=3',
+    '--config.updates=120',
+  ),
+  'anatomy.data_dir': (
+    '--config.dataset=mnist', '--config.stream=permuted_labels',
+  ),
   'study': ('digits', '--smoke', '--only=sgd'),
   'study.data_dir': ('mnist',),
   'prepare': ('mnist', '--idx_dir=foreign'),
@@ -157,10 +169,14 @@ WITH = {
 # What a program exits with if its command line is wrong, and if the system
 # refuses a path.
 CODES = {
-  **dict.fromkeys(('train', 'prepare', 'benchmark', 'aot'), (1, 2)),
+  **dict.fromkeys(('train', 'anatomy', 'prepare', 'benchmark', 'aot'), (1, 2)),
   **dict.fromkeys(('study', 'report'), (2,)),
 }
-PROGRAMS = ('train', 'study', 'prepare', 'benchmark', 'aot')
+PROGRAMS = tuple(
+  path.stem
+  for path in sorted(Path(experiments.__path__[0]).glob('*.py'))
+  if 'def define_flags()' in path.read_text()
+)
 
 
 def defined(name):

