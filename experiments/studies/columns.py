@@ -148,7 +148,9 @@ def _numbers(text: str) -> dict[str, float]:
 
 
 def _text_of_numbers(text: str) -> str:
-  _numbers(text)
+  # An arm that is still to be tuned has none.
+  if text:
+    _numbers(text)
   return text
 
 

@@ -149,7 +149,7 @@ def _results(study, arms, quality, diverged, missing):
             **_result(condition, ruleset, arm, seed, base + quality[arm]),
             **({'status': 'diverged'} if arm in diverged else {}),
             **(
-              dict.fromkeys(RESULTS[5:9], '') | {'status': 'missing'}
+              dict.fromkeys(RESULTS[4:9], '') | {'status': 'missing'}
               if arm in missing and seed >= len(seeds) // 2
               else {}
             ),
