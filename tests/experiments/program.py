@@ -27,6 +27,7 @@ from absl import app
 from absl.flags import FLAGS
 
 from experiments import interrupts
+from experiments.program import CONFIG
 
 _CONTEXT = multiprocessing.get_context('forkserver')
 # Not the program itself, which is run as the main module.
@@ -220,6 +221,8 @@ def inside(name: str, *flags: str) -> Result:
     contextlib.redirect_stderr(stderr),
   ):
     del sys.modules[argv[0]]  # It is the main module, as for a user.
+    # Read into the module of an earlier file, one without get_config has its.
+    sys.modules.pop(f'{CONFIG}_config', None)
     code = _exit_code(lambda: runpy.run_module(argv[0], run_name='__main__'))
   return Result(code, stdout.getvalue(), stderr.getvalue())
 
