@@ -11,7 +11,9 @@ COLUMNS = (
   *('ci_low', 'ci_high', 'p', 'p_holm', 'effect_size', 'seeds_needed'),
 )
 # What a user takes without thinking, and what the paper claims to improve on.
-REFERENCES = ('adamw', 'gradient_only')
+REFERENCES: tuple[str, ...] = ('adamw', 'gradient_only')
+# On streams plain SGD is what many a rule has to beat.
+STREAM_REFERENCES = (*REFERENCES, 'sgd')
 
 
 def rows(

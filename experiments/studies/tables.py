@@ -126,7 +126,10 @@ def comparison_rows(
   """
   for condition in plan.study.conditions:
     own = [row for row in rows if row['condition'] == condition.name]
-    for row in comparisons.rows(own, condition.chance):
+    references = comparisons.REFERENCES
+    if condition.task.stream:
+      references = comparisons.STREAM_REFERENCES
+    for row in comparisons.rows(own, condition.chance, references):
       yield {name: None if x != x else x for name, x in row.items()}
 
 

@@ -9,6 +9,7 @@ from experiments import data
 from experiments.configs import default
 from experiments.studies import computing
 from experiments.studies import learned
+from experiments.studies import tables
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Store
 from experiments.studies.declarations import Condition
@@ -168,3 +169,24 @@ def test_cells_train_as_runs_do(tmp_path):
   for name in ('online_loss', 'plasticity', 'weight_norm'):
     assert outcome.measures[name] == history[name].tolist()
   assert outcome.evaluations == history.evaluations.tolist()
+
+
+def test_on_streams_arms_are_compared_with_sgd_too(plan):
+  rows = [
+    {
+      **{'condition': 'split', 'ruleset': DEFAULT, 'arm': arm, 'seed': seed},
+      **{'test_accuracy': 0.1 * seed + better, 'status': 'finished'},
+    }
+    for arm, better in (('sgd', 0.0), ('adamw', 0.2), ('upgd', 0.3))
+    for seed in range(3)
+  ]
+  found = [
+    (row['arm'], row['reference'], round(row['mean_difference'], 6))
+    for row in tables.comparison_rows(plan, rows)
+  ]
+  assert found == [
+    ('sgd', 'adamw', -0.2),
+    ('upgd', 'adamw', 0.1),
+    ('adamw', 'sgd', 0.2),
+    ('upgd', 'sgd', 0.3),
+  ]
