@@ -6,6 +6,8 @@ A comment says what a table holds: its kind, a study, a ruleset, and more.
       <!-- results: label_noise tuned fashion_mnist_10,… full,adamw,… -->
   streams   a condition, measures and arms: what every arm measured
       <!-- streams: streams tuned permuted_labels plasticity,… full,… -->
+  differences   a condition, a reference and arms: the paired differences
+      <!-- differences: streams tuned permuted_labels sgd full,adamw,… -->
   tasks     a condition, a measure, tasks and arms: the measure in those tasks
       <!-- tasks: streams tuned permuted_labels weight_norm 1,10 full,… -->
 
@@ -26,7 +28,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / 'README.md'
 STUDIES = ROOT / 'experiments' / 'results'
 _BLOCK = re.compile(
-  r'^<!-- (results|streams|tasks): (.*) -->\n((?:\|.*\n)*)', re.MULTILINE
+  r'^<!-- (results|streams|differences|tasks): (.*) -->\n((?:\|.*\n)*)',
+  re.MULTILINE,
 )
 # By measure, what the column is called, what it is times, and its digits.
 _MEASURES = {
@@ -128,6 +131,26 @@ def _values(rows: Sequence[Row], measure: str) -> list[float]:
   return [float(x) for x in found if x]
 
 
+def _differences(
+  study: str, ruleset: str, condition: str, reference: str, arms: str
+) -> Iterable[list[str]]:
+  rows = _read(
+    study,
+    'comparisons',
+    ruleset=ruleset,
+    condition=condition,
+    reference=reference,
+  )
+  yield ['optimizer', 'pairs', f'points above `{reference}`', 'p (Holm)']
+  for arm in arms.split(','):
+    (row,) = _only(rows, arm=arm)
+    names = ('mean_difference', 'ci_low', 'ci_high')
+    mean, low, high = (f'{100 * float(row[name]):+.2f}' for name in names)
+    p = float(row['p_holm'])
+    shown = f'{p:.2g}' if p >= 1e-3 else '< 0.001'
+    yield [f'`{arm}`', row['n'], f'{mean} [{low}, {high}]', shown]
+
+
 def _tasks(
   study: str,
   ruleset: str,
@@ -149,7 +172,12 @@ def _tasks(
     yield [f'`{arm}`', *cells]
 
 
-_LINES = {'results': _results, 'streams': _streams, 'tasks': _tasks}
+_LINES = {
+  'results': _results,
+  'streams': _streams,
+  'differences': _differences,
+  'tasks': _tasks,
+}
 
 
 def _read(study: str, table: str, **wanted: str) -> list[Row]:

@@ -64,3 +64,22 @@ def test_measures_of_streams(tmp_path, monkeypatch):
     '| ‖w‖ in task | 1 | 10 |\n| --- | --- | --- |\n'
     '| `sgd` | 18.5 ± 0.1 | 38.4 ± 0.5 |\n'
   )
+
+
+def test_paired_differences(tmp_path, monkeypatch):
+  (tmp_path / 'small').mkdir()
+  (tmp_path / 'small' / 'comparisons.csv').write_text(
+    'condition,ruleset,arm,reference,n,mean_difference,ci_low,ci_high,p_holm\n'
+    'here,tuned,full,sgd,20,0.0073,0.0053,-0.0093,0.0000003\n'
+    'here,tuned,full,adamw,20,0.1,0.1,0.1,0.5\n'
+    'here,tuned,adam,sgd,5,-0.05,-0.06,-0.04,0.0213\n'
+  )
+  monkeypatch.setattr(readme_tables, 'STUDIES', tmp_path)
+  assert readme_tables.made(
+    'differences', 'small tuned here sgd full,adam'
+  ) == (
+    '| optimizer | pairs | points above `sgd` | p (Holm) |\n'
+    '| --- | --- | --- | --- |\n'
+    '| `full` | 20 | +0.73 [+0.53, -0.93] | < 0.001 |\n'
+    '| `adam` | 5 | -5.00 [-6.00, -4.00] | 0.021 |\n'
+  )
