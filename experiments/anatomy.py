@@ -18,7 +18,6 @@ from typing import Any
 
 from absl import flags
 
-from experiments import data
 from experiments import errors
 from experiments import program
 from experiments.configs.default import Config
@@ -28,7 +27,7 @@ from experiments.training import engine
 from experiments.training import files
 from experiments.training import mapping
 from experiments.training import provenance
-from experiments.training.run import Run
+from experiments.training import run as runs
 from experiments.training.stream_engine import StreamTrainer
 
 STEPS, RATES = 'steps.csv', 'rates.csv'
@@ -49,38 +48,38 @@ def define_flags() -> None:
   flags.DEFINE_integer('after', 100, 'Updates from it on.', lower_bound=1)
 
 
-def windows(config: Config, updates: int, tasks: list[str] | None) -> Any:
-  """Which updates are looked at.
+def _tasks(given: Sequence[str] | None, count: int) -> tuple[int, ...]:
+  """The tasks at whose start to look, from 0 and in order.
 
   Args:
-    config: the run.
-    updates: of a task.
-    tasks: what the flag says.
+    given: what the flag says.
+    count: how many tasks there are.
 
   Raises:
-    InvalidValueError: there are no such tasks, or they are too short.
+    InvalidValueError: there are no such tasks.
   """
-  given = flags.FLAGS
-  if tasks is None:
-    tasks = [str(1 + x) for x in range(config.length)[1:][-3:]]
-  numbers = [int(x) for x in tasks if x.isdecimal()]
+  if given is None:
+    return tuple(range(count))[1:][-3:]
+  numbers = {int(x) for x in given if x.isdecimal()}
   if (
-    not tasks
-    or len(numbers) < len(tasks)
-    or not all(2 <= x <= config.length for x in numbers)
-    or len(set(numbers)) < len(numbers)
+    not numbers
+    or len(numbers) < len(given)
+    or not all(2 <= x <= count for x in numbers)
   ):
     raise errors.InvalidValueError(
-      f'--tasks must be some of 2 to {config.length}, each once, got '
-      f'{",".join(tasks)!r}.'
+      f'--tasks must be some of 2 to {count}, each once, got '
+      f'{",".join(given)!r}.'
     )
-  if given.before + given.after > updates:
+  return tuple(sorted(x - 1 for x in numbers))
+
+
+def _check_length(windows: anatomy.Windows) -> None:
+  """Refuses windows that tasks are too short for."""
+  if windows.before + windows.after > windows.updates:
     raise errors.InvalidValueError(
-      f'--before and --after together must be at most {updates}, the updates '
-      f'of a task, got {given.before} and {given.after}.'
+      f'--before and --after together must be at most {windows.updates}, the '
+      f'updates of a task, got {windows.before} and {windows.after}.'
     )
-  places = tuple(sorted(x - 1 for x in numbers))
-  return anatomy.Windows(places, given.before, given.after, updates)
 
 
 def main(_: Sequence[str]) -> None:
@@ -94,12 +93,16 @@ def main(_: Sequence[str]) -> None:
     )
   if given.data_dir is not None:
     program.folder('data_dir', given.data_dir)
-  dataset = data.load(config.dataset, data_dir=given.data_dir)
-  if config.split == 'validation':
-    dataset = data.validation(dataset)
+  dataset = runs.load(config, given.data_dir)
   workdir = program.folder('workdir', given.workdir)
-  run = Run(config, dataset, workdir)
-  looked_at = windows(config, run.setting.steps_per_epoch, given.tasks)
+  run = runs.Run(config, dataset, workdir)
+  looked_at = anatomy.Windows(
+    _tasks(given.tasks, config.length),
+    given.before,
+    given.after,
+    run.setting.steps_per_epoch,
+  )
+  _check_length(looked_at)
   program.output_folder(given.workdir)
   console = program.console()
   pixels = mapping.share(engine.to_device(dataset), config.seeds)

@@ -41,6 +41,7 @@ from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments import program
+from experiments.configs import fields
 from experiments.costs import measuring
 from experiments.costs import streaming
 from experiments.costs import timing
@@ -58,8 +59,6 @@ _OPTIMIZERS = (
   *('kept_signs', 'weight_clipping', 'sleep', 'hare_and_tortoise'),
   *('normalize_and_project', 'neural_variability', 'synergy', 'adam_reset'),
 )
-
-_MOST = 2**31 - 1
 
 
 def define_flags() -> None:
@@ -87,7 +86,7 @@ def define_flags() -> None:
     60_000,
     'Training images of those epochs.',
     lower_bound=1,
-    upper_bound=_MOST,
+    upper_bound=fields.MOST,
   )
   flags.DEFINE_list(
     'loops',
@@ -106,14 +105,14 @@ def define_flags() -> None:
     None,
     'Updates of such a task; by default what the stream says.',
     lower_bound=1,
-    upper_bound=_MOST,
+    upper_bound=fields.MOST,
   )
   flags.DEFINE_integer(
     'loop_batch_size',
     32,
     'Examples of such a step.',
     lower_bound=1,
-    upper_bound=_MOST,
+    upper_bound=fields.MOST,
   )
   flags.DEFINE_float(
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
@@ -123,7 +122,7 @@ def define_flags() -> None:
     200,
     'The maximum number of rounds, at least 5.',
     lower_bound=5,
-    upper_bound=_MOST,
+    upper_bound=fields.MOST,
   )
   flags.DEFINE_string(
     'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'

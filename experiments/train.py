@@ -68,14 +68,14 @@ def define_flags() -> None:
     None,
     'How many processes there are.',
     lower_bound=1,
-    upper_bound=2**31 - 1,
+    upper_bound=fields.MOST,
   )
   flags.DEFINE_integer(
     'process_id',
     None,
     'The index of this process, from 0.',
     lower_bound=0,
-    upper_bound=2**31 - 1,
+    upper_bound=fields.MOST,
   )
 
 

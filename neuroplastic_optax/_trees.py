@@ -229,15 +229,7 @@ def check_floating(owner: str, name: str, flat: Flat) -> None:
   Raises:
     TypeError: naming the first such leaf.
   """
-  for i, leaf in enumerate(flat.leaves):
-    if leaf is None:
-      continue
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.floating):
-      raise TypeError(
-        f'{owner} takes floating {name}, got {name}{flat.path(i)} of dtype '
-        f'{dtype}. Leave such leaves out with optax.masked or optax.partition.'
-      )
+  _check_kind(owner, name, flat, jnp.floating, 'floating')
 
 
 def check_inexact(name: str, flat: Flat) -> None:
@@ -250,13 +242,18 @@ def check_inexact(name: str, flat: Flat) -> None:
   Raises:
     TypeError: naming the first such leaf.
   """
+  _check_kind('neuroplastic', name, flat, jnp.inexact, 'floating or complex')
+
+
+def _check_kind(
+  owner: str, name: str, flat: Flat, kind: Any, words: str
+) -> None:
   for i, leaf in enumerate(flat.leaves):
     if leaf is None:
       continue
     dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not jnp.issubdtype(dtype, kind):
       raise TypeError(
-        f'neuroplastic takes floating or complex {name}, got '
-        f'{name}{flat.path(i)} of dtype {dtype}. Leave such leaves out with '
-        'optax.masked or optax.partition.'
+        f'{owner} takes {words} {name}, got {name}{flat.path(i)} of dtype '
+        f'{dtype}. Leave such leaves out with optax.masked or optax.partition.'
       )

@@ -47,7 +47,7 @@ KINDS = (*SIGNALS, 'truncated', 'writers', 'disk')
 WORKDIR = 'work'
 SAME, REFUSED = 'the same', 'refused'
 # Said by a program of itself, and of its clock.
-_OWN = ('seconds', 'provenance', 'start', 'end', 'commit', 'command')
+_OWN = ('provenance', 'start', 'end', 'commit', 'command')
 _UNTOLD = ('.lock', 'provenance.json')
 _DISK = range(100_000, 3_000_000)
 
@@ -137,9 +137,7 @@ def _content(file: Path) -> Any:
 
 
 def _is_own(key: str) -> bool:
-  return any(
-    key == own or (own == 'seconds' and own in key.split('_')) for own in _OWN
-  )
+  return key in _OWN or 'seconds' in key.split('_')
 
 
 def _without_own(value: Any) -> Any:

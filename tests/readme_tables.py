@@ -43,7 +43,7 @@ _MEASURES = {
   'weight_norm': ('‖w‖', 1, 1),
   'average_accuracy': ('average accuracy (%)', 100, 2),
   'forgetting': ('forgetting (points)', 100, 2),
-  'minimum_accuracy': ('min-ACC (%)', 100, 2),
+  'min_accuracy': ('min-ACC (%)', 100, 2),
   'worst_case_accuracy': ('WC-ACC (%)', 100, 2),
 }
 

@@ -21,6 +21,8 @@ from experiments import errors
 # it, or raises an error.
 Check = Callable[[str, Any], Any]
 
+# Of int32, in which updates, trials and processes are counted.
+MOST = 2**31 - 1
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -61,7 +63,7 @@ def is_free(cls: Any, name: str) -> bool:
 def integer(
   default: int | None,
   low: int,
-  high: int = 2**31 - 1,
+  high: int = MOST,
   *,
   free: bool = False,
 ) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.reporting import pictures
 from experiments.reporting.pictures import COLOURS
-from experiments.reporting.pictures import STYLES
 from experiments.training.diagnostics import Diagnostics
 from experiments.training.diagnostics import HISTOGRAM
 
@@ -133,14 +132,7 @@ def _per_layer(
     axes.set_yticks(range(len(leaves)), leaves, fontsize=5)
     return
   for i, leaf in enumerate(leaves):
-    axes.plot(
-      epochs,
-      values[:, i],
-      STYLES[i % len(STYLES)],
-      color=COLOURS[i % len(COLOURS)],
-      marker='.',
-      label=leaf,
-    )
+    axes.plot(epochs, values[:, i], marker='.', label=leaf, **pictures.style(i))
   axes.set_ylabel(label)
   if log:
     axes.set_yscale('log')

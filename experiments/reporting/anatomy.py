@@ -38,15 +38,14 @@ def draw(
     _carriers(middle, own, leaf, index)
   _label(left, middle, leaf)
   _layers(right, [x for x in steps if x['arm'] == arms[-1]], arms[-1])
+  for axes in (middle, right):
+    axes.axvline(0, color='#888888', linewidth=0.8)
+    axes.set_xlabel('updates since a task began')
+  for axes in (left, middle, right):
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize='small')
   figure.suptitle(title)
   pictures.save(figure, path, dpi=110)
-
-
-def _style(index: int) -> dict[str, Any]:
-  return {
-    'color': pictures.COLOURS[index % len(pictures.COLOURS)],
-    'linestyle': pictures.STYLES[index % len(pictures.STYLES)],
-  }
 
 
 def _rates(axes: Axes, rows: Sequence[Row], leaf: str, index: int) -> None:
@@ -55,12 +54,12 @@ def _rates(axes: Axes, rows: Sequence[Row], leaf: str, index: int) -> None:
   shown = [row for row in own if row['elements'] > 1e-5]
   sizes = [row['size'] * np.sqrt(2) for row in shown]
   values = [row['rate'] for row in shown]
-  axes.plot(sizes, values, label=rows[0]['arm'], **_style(index))
+  axes.plot(sizes, values, label=rows[0]['arm'], **pictures.style(index))
 
 
 def _carriers(axes: Axes, rows: Sequence[Row], leaf: str, index: int) -> None:
   places, values = _over_updates(rows, leaf, lambda row: row['step_carriers'])
-  axes.plot(places, 100 * values, label=rows[0]['arm'], **_style(index))
+  axes.plot(places, 100 * values, label=rows[0]['arm'], **pictures.style(index))
 
 
 def _layers(axes: Axes, rows: Sequence[Row], arm: str) -> None:
@@ -68,13 +67,9 @@ def _layers(axes: Axes, rows: Sequence[Row], arm: str) -> None:
   for index, leaf in enumerate(leaves):
     places, values = _over_updates(rows, leaf, _rate)
     before = values[places < 0].mean() if (places < 0).any() else values[0]
-    axes.plot(places, values / before, label=leaf, **_style(index))
-  axes.axvline(0, color='#888888', linewidth=0.8)
-  axes.set_xlabel('updates since a task began')
+    axes.plot(places, values / before, label=leaf, **pictures.style(index))
   axes.set_ylabel('rms(Δw) / rms(g), 1 before it began')
   axes.set_title(f'rate of each tensor in {arm}')
-  axes.grid(alpha=0.3)
-  axes.legend(fontsize='small')
 
 
 def _rate(row: Row) -> float:
@@ -99,11 +94,6 @@ def _label(left: Axes, middle: Axes, leaf: str) -> None:
   left.set_xlabel('|g| / rms(g)')
   left.set_ylabel('|Δw| / |g|')
   left.set_title(f'rate of small and large gradients in {leaf}')
-  middle.axvline(0, color='#888888', linewidth=0.8)
-  middle.set_xlabel('updates since a task began')
   middle.set_ylabel('elements that carry the step (%)')
   middle.set_ylim(bottom=0)
   middle.set_title(f'width of the step in {leaf}')
-  for axes in (left, middle):
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize='small')

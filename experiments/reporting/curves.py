@@ -10,8 +10,6 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from experiments.reporting import pictures
-from experiments.reporting.pictures import COLOURS
-from experiments.reporting.pictures import STYLES
 from experiments.training.records import History
 
 
@@ -77,14 +75,16 @@ def band(
     places: [n], where the values stand; by default at 1, 2, …, n.
     marker: of a value.
   """
-  colour = COLOURS[index % len(COLOURS)]
-  style = STYLES[index % len(STYLES)]
+  style = pictures.style(index)
   if places is None:
     places = 1 + np.arange(values.shape[1])
   mean = values.mean(0) if len(values) else np.full(len(places), np.nan)
-  axes.plot(places, mean, style, color=colour, label=label, marker=marker)
+  axes.plot(places, mean, label=label, marker=marker, **style)
   if len(values) > 1:
     sd = values.std(0, ddof=1)
     axes.fill_between(
-      places, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0
+      *(places, mean - sd, mean + sd),
+      color=style['color'],
+      alpha=0.15,
+      linewidth=0,
     )

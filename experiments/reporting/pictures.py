@@ -1,6 +1,7 @@
 """What all pictures have in common: colours, styles, and files."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -18,6 +19,14 @@ COLOURS = (
   '#000000',
 )
 STYLES = ('-', '--', '-.', ':')
+
+
+def style(index: int) -> dict[str, Any]:
+  """The colour and line style of the n-th arm or leaf, from 0."""
+  return {
+    'color': COLOURS[index % len(COLOURS)],
+    'linestyle': STYLES[index % len(STYLES)],
+  }
 
 
 def save(figure: Figure, path: Path, *, dpi: int) -> None:

@@ -106,18 +106,17 @@ def _whole(text: str) -> int:
     raise ValueError('a whole number') from None
 
 
-def _count(text: str) -> int:
-  found = _whole(text)
-  if found < 0:
-    raise ValueError('a whole number from 0')
-  return found
+def _whole_from(low: int) -> Callable[[str], int]:
+  def convert(text: str) -> int:
+    found = _whole(text)
+    if found < low:
+      raise ValueError(f'a whole number from {low}')
+    return found
+
+  return convert
 
 
-def _place(text: str) -> int:
-  found = _whole(text)
-  if found < 1:
-    raise ValueError('a whole number from 1')
-  return found
+_count, _place = _whole_from(0), _whole_from(1)
 
 
 def _deviation(text: str) -> float:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.training import diagnostics
 from experiments.training import distributed
 from experiments.training import mapping
 from experiments.training.feeds import Pixels
@@ -185,12 +186,9 @@ def _looked_at(
   leaves = jax.tree_util.tree_leaves_with_path(
     apart, is_leaf=lambda x: isinstance(x, Step)
   )
-  return learned.state, {_name(path): leaf for path, leaf in leaves}
-
-
-def _name(path: tuple[Any, ...]) -> str:
-  name = jax.tree_util.keystr(path, simple=True, separator='/')
-  return name.removesuffix('/value')  # What nnx adds.
+  return learned.state, {
+    diagnostics.leaf_name(path): leaf for path, leaf in leaves
+  }
 
 
 def step_rows(

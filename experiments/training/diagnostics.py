@@ -38,7 +38,7 @@ class Diagnostics:
   def append(self, found: Mapping[str, Any]) -> None:
     """Adds an epoch: what `get_diagnostics` gave, with an axis of trials."""
     paths = jax.tree.leaves_with_path(found[HISTOGRAM])
-    self.leaves = [_name(path) for path, _ in paths]
+    self.leaves = [leaf_name(path) for path, _ in paths]
     for name, tree in jax.device_get(found).items():
       column = np.stack(jax.tree.leaves(tree), axis=1)[:, None]
       # As wide as what JSON gives back: means of it round alike.
@@ -126,7 +126,7 @@ def _wide(x: np.ndarray) -> type[np.generic]:
   return np.float64 if np.issubdtype(x.dtype, np.floating) else np.int64
 
 
-def _name(path: Any) -> str:
+def leaf_name(path: Any) -> str:
   """The path of a leaf, without the `value` of NNX's variables."""
   name = jax.tree_util.keystr(path, simple=True, separator='/')
   return name.removesuffix('/value')

@@ -277,6 +277,20 @@ class Observer:
     """All arms are trained; the run directory is still claimed."""
 
 
+def load(config: Config, data_dir: str | None = None) -> data.Dataset:
+  """The data set of a run; its test part is what the run evaluates on.
+
+  Args:
+    config: the run.
+    data_dir: where TFDS data sets lie.
+
+  Returns:
+    The data set.
+  """
+  dataset = data.load(config.dataset, data_dir=data_dir)
+  return data.validation(dataset) if config.split == 'validation' else dataset
+
+
 def train(
   config: Config,
   workdir: Path,
@@ -304,9 +318,7 @@ def train(
       or the directory cannot be used.
     StoppedError: the process was asked to end; what it had is saved.
   """
-  dataset = data.load(config.dataset, data_dir=data_dir)
-  if config.split == 'validation':
-    dataset = data.validation(dataset)
+  dataset = load(config, data_dir)
   # Before the directory is touched: here wrong settings show.
   run = Run(config, dataset, workdir)
   directory = run_directory.opened(
