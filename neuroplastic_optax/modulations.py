@@ -14,14 +14,28 @@ Source: Jiang et al., arXiv:2604.26297.
 
 You can write a rule of your own. It is a frozen dataclass that derives from
 `Modulation` and has one method, `modulate`, or that derives from `Residual` and
-has one method, `residual`. Each gets a `Tensor` and returns an array. Use
-`number` for fields that hold numbers or schedules, and `switch` for fields that
-hold True or False:
+has one method, `residual`. Each gets a `Tensor` and returns an array. This rule
+keeps the norm of the base's update, so that α only shares it out differently:
 
 >>> import dataclasses
 >>> import jax.numpy as jnp
 >>> import optax
 >>> from neuroplastic_optax import modulations, neuroplastic
+>>> @dataclasses.dataclass(frozen=True)
+... class AtTheNormOfTheBase(modulations.Modulation):
+...   '''u = α ⊙ b·‖b‖ / ‖α ⊙ b‖.'''
+...
+...   def modulate(self, tensor):
+...     u = tensor.alpha * tensor.base_update
+...     norm = tensor.norm(u)
+...     norm = jnp.where(norm > 0, norm, 1.0)
+...     return u * tensor.norm(tensor.base_update) / norm
+>>> rule = AtTheNormOfTheBase()
+>>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
+
+Use `number` for fields that hold numbers or schedules, and `switch` for fields
+that hold True or False:
+
 >>> @dataclasses.dataclass(frozen=True)
 ... class Signed(modulations.Residual):
 ...   '''u = b + s·α·‖b‖/√n ⊙ sign(b).'''

@@ -8,11 +8,15 @@ import pkgutil
 import re
 import textwrap
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
+from experiments import optimizers
+from experiments.configs.default import Config
+from experiments.data import streams
 import neuroplastic_optax
 
 MODULES = sorted(
@@ -97,11 +101,37 @@ ROWS = re.findall(
 
 
 def test_the_blocks_of_the_readme_run_one_after_another(capsys):
-  assert len(BLOCKS) == 6
+  assert len(BLOCKS) == 7
   names = {}
   for block in BLOCKS:
     exec(block, names)
   assert float(capsys.readouterr().out) > 0
+
+
+def test_the_setting_for_streams_is_that_of_the_results():
+  (block,) = (each for each in BLOCKS if 'class AtTheNormOfTheBase' in each)
+  names = {}
+  exec(block, names)
+  arm = optimizers.ARMS['unit_rms_no_clip']
+  stream = streams.STREAMS['permuted_labels']
+  setting = optimizers.Setting(
+    epochs=stream.tasks,
+    steps_per_epoch=stream.images // stream.batch_size,
+    warmup_epochs=Config().warmup_epochs,
+  )
+  published = arm.build({k: v.default for k, v in arm.knobs.items()}, setting)
+  params = {'kernel': jnp.linspace(-1.0, 2.0, 12).reshape(4, 3)}
+  noise = jax.random.normal(jax.random.key(0), (2000, 4, 3)) ** 3
+
+  def updates(tx):
+    def step(state, gradient):
+      updates, state = tx.update({'kernel': gradient}, state, params)
+      return state, updates
+
+    return jax.lax.scan(step, tx.init(params), noise)[1]
+
+  # κ is warm after 1250 of them.
+  chex.assert_trees_all_close(updates(names['tx']), updates(published))
 
 
 def test_the_readme_has_the_design_space():

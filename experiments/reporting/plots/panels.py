@@ -18,6 +18,7 @@ from experiments.reporting.plots import style
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.0, 2.7  # Inches, of a panel.
 _AXES = 145  # Points, about, of its axes.
+_ALONE = (7.2, 3.3)  # Inches, of a panel that is a picture.
 _MARKERS = 'osD^vPX'
 _MARKED = 5
 # Above all others, and a little more.
@@ -105,6 +106,26 @@ def draw(
     if i + columns >= len(parts):
       place.set_xlabel(scale.x)
   figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  return figure
+
+
+def together(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
+  """Draws the lines of a few arms in one panel, whatever their families.
+
+  Args:
+    lines: by arm; as many as there are markers, at most.
+    scale: what the axes are.
+    title: what stands above.
+
+  Returns:
+    The picture.
+  """
+  figure = Figure(figsize=_ALONE, layout='constrained')
+  axes = figure.subplots()
+  axes.set_ylim(*_limits(lines))
+  _panel(axes, lines, [*lines], scale)
+  axes.set(xlabel=scale.x, ylabel=scale.y)
+  axes.set_title(title)
   return figure
 
 

@@ -57,10 +57,20 @@ def settings(name: str) -> Iterator[None]:
     yield
 
 
-def png(figure: Figure) -> bytes:
-  """The picture as PNG, the same whenever it is made."""
+def png(figure: Figure, source: str | None = None) -> bytes:
+  """The picture as PNG, the same whenever it is made.
+
+  Args:
+    figure: the picture.
+    source: what the file says of its source; None for nothing.
+  """
   file = io.BytesIO()
-  figure.savefig(file, format='png', dpi=_DPI, metadata={'Software': None})
+  figure.savefig(
+    file,
+    format='png',
+    dpi=_DPI,
+    metadata={'Software': None} | ({'Source': source} if source else {}),
+  )
   return file.getvalue()
 
 
