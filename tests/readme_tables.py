@@ -24,6 +24,12 @@ from pathlib import Path
 import re
 import statistics
 
+from experiments.reporting import measures
+from experiments.reporting.tables import forgetting
+from experiments.reporting.tables import spreads
+from experiments.reporting.tables import streams
+from experiments.reporting.tables.spreads import Quantity
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / 'README.md'
 STUDIES = ROOT / 'experiments' / 'results'
@@ -31,21 +37,11 @@ _BLOCK = re.compile(
   r'^<!-- (results|streams|differences|tasks): (.*) -->\n((?:\|.*\n)*)',
   re.MULTILINE,
 )
-# By measure, what the column is called, what it is times, and its digits.
-_MEASURES = {
-  'online_accuracy': ('online accuracy (%)', 100, 2),
-  'online_accuracy_first_tenth': ('first tenth of the tasks (%)', 100, 2),
-  'online_accuracy_last_tenth': ('last tenth (%)', 100, 2),
-  'change': ('last − first tenth', 100, 2),
-  'plasticity': ('plasticity', 1, 3),
-  'dead_units': ('dead units (%)', 100, 1),
-  'effective_rank': ('effective rank', 1, 1),
-  'weight_norm': ('‖w‖', 1, 1),
-  'average_accuracy': ('average accuracy (%)', 100, 2),
-  'forgetting': ('forgetting (points)', 100, 2),
-  'min_accuracy': ('min-ACC (%)', 100, 2),
-  'worst_case_accuracy': ('WC-ACC (%)', 100, 2),
+_QUANTITIES = {
+  each.name: each for each in (*streams.QUANTITIES, *forgetting.QUANTITIES)
 }
+_PERCENT = 100
+_OF_TASKS = {each.name: each for each in measures.MEASURES}
 
 Row = dict[str, str]
 
@@ -98,36 +94,31 @@ def _accuracy(rows: Sequence[Row], chance: float) -> str:
 
 
 def _streams(
-  study: str, ruleset: str, condition: str, measures: str, arms: str
+  study: str, ruleset: str, condition: str, names: str, arms: str
 ) -> Iterable[list[str]]:
   rows = _read(study, 'streams', ruleset=ruleset, condition=condition)
-  names = measures.split(',')
-  yield ['optimizer', 'seeds', *(_MEASURES[name][0] for name in names)]
+  quantities = [_QUANTITIES[name] for name in names.split(',')]
+  yield ['optimizer', 'seeds', *(each.heading for each in quantities)]
   for arm in arms.split(','):
     own = _only(rows, arm=arm)
     diverged = {row['seed']: row['status'] == 'diverged' for row in own}
     cells = [
-      _spread(
-        [_MEASURES[name][1] * x for x in _values(own, name)],
-        _MEASURES[name][2],
-      )
-      for name in names
+      each.text(spreads.spread(_values(own, each))) for each in quantities
     ]
     seeds = f'{len(diverged)}{_lost(list(diverged.values()))}'
     yield [f'`{arm}`', seeds, *cells]
 
 
-def _values(rows: Sequence[Row], measure: str) -> list[float]:
+def _values(rows: Sequence[Row], quantity: Quantity) -> list[float]:
   """What the seeds of an arm that stayed finite measured."""
-  if measure == 'change':
+  if quantity.name == streams.CHANGE:
     first, last = (
-      _values(rows, f'online_accuracy_{which}_tenth')
-      for which in ('first', 'last')
+      _values(rows, _QUANTITIES[name]) for name in (streams.FIRST, streams.LAST)
     )
     return [y - x for x, y in zip(first, last, strict=True)]
-  found = [row['value'] for row in _only(rows, measure=measure)]
+  found = [row['value'] for row in _only(rows, measure=quantity.name)]
   if not found:
-    raise ValueError(f'no {measure} of {rows[:1]}')
+    raise ValueError(f'no {quantity.name} of {rows[:1]}')
   return [float(x) for x in found if x]
 
 
@@ -160,14 +151,15 @@ def _tasks(
   arms: str,
 ) -> Iterable[list[str]]:
   rows = _read(study, 'measures', ruleset=ruleset, condition=condition)
-  name, factor, digits = _MEASURES[measure]
+  shown = _OF_TASKS[measure]
+  digits = 2 if shown.factor == _PERCENT else 1
   numbers = tasks.split(',')
-  yield [f'{name} in task', *numbers]
+  yield [f'{shown.label} in task', *numbers]
   for arm in arms.split(','):
     cells = []
     for task in numbers:
       (row,) = _only(rows, arm=arm, measure=measure, task=task)
-      mean, sd = (factor * float(row[x]) for x in ('mean', 'sd'))
+      mean, sd = (shown.factor * float(row[x]) for x in ('mean', 'sd'))
       cells.append(f'{mean:.{digits}f} ± {sd:.{digits}f}')
     yield [f'`{arm}`', *cells]
 

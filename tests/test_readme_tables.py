@@ -52,11 +52,12 @@ def test_measures_of_streams(tmp_path, monkeypatch):
   )
   monkeypatch.setattr(readme_tables, 'STUDIES', tmp_path)
   assert readme_tables.made(
-    'streams', 'small tuned here online_accuracy_first_tenth,change sgd'
+    'streams',
+    'small tuned here online_accuracy_first_tenth,online_accuracy_change sgd',
   ) == (
-    '| optimizer | seeds | first tenth of the tasks (%) '
-    '| last − first tenth |\n| --- | --- | --- | --- |\n'
-    '| `sgd` | 3 (1 of 3 diverged) | 55.00 ± 7.07 | 0.00 ± 14.14 |\n'
+    '| optimizer | seeds | first tenth (%) | last − first tenth (points) |\n'
+    '| --- | --- | --- | --- |\n'
+    '| `sgd` | 3 (1 of 3 diverged) | 55.00 ± 7.07 | +0.00 ± 14.14 |\n'
   )
   assert readme_tables.made(
     'tasks', 'small tuned here weight_norm 1,10 sgd'

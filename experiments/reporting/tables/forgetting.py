@@ -6,7 +6,7 @@ from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies.reading import Published
 
-_QUANTITIES = (
+QUANTITIES = (
   Quantity('average_accuracy', 'average accuracy (%)', 100),
   Quantity('backward_transfer', 'backward transfer (points)', 100, signed=True),
   Quantity('forgetting', 'forgetting (points)', 100),
@@ -32,13 +32,13 @@ def forgetting(study: Published) -> Table | None:
       group,
       arm,
       each,
-      {x.name: each.spread(x.name) for x in _QUANTITIES},
+      {x.name: each.spread(x.name) for x in QUANTITIES},
     )
     for group, arms in spreads.measured(study).items()
     if study.conditions[group[0]].splits
     for arm, each in arms.items()
   ]
-  return spreads.table('forgetting', 'Forgetting', _NOTE, _QUANTITIES, rows)
+  return spreads.table('forgetting', 'Forgetting', _NOTE, QUANTITIES, rows)
 
 
 TABLES['forgetting'] = forgetting

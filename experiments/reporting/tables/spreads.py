@@ -19,6 +19,18 @@ from experiments.studies.reading import Published
 _COUNTS = ('seeds', 'seeds_planned', 'seeds_diverged')
 
 
+class Spread(NamedTuple):
+  """A mean over seeds; both are NaN where they cannot be.
+
+  Attributes:
+    mean: the mean.
+    sd: the standard deviation.
+  """
+
+  mean: float
+  sd: float
+
+
 class Quantity(NamedTuple):
   """A column of such a table.
 
@@ -36,17 +48,14 @@ class Quantity(NamedTuple):
   digits: int = 2
   signed: bool = False
 
-
-class Spread(NamedTuple):
-  """A mean over seeds; both are NaN where they cannot be.
-
-  Attributes:
-    mean: the mean.
-    sd: the standard deviation.
-  """
-
-  mean: float
-  sd: float
+  def text(self, value: Spread) -> str:
+    """How a person reads the mean and standard deviation of its values."""
+    mean, sd = (self.factor * x for x in value)
+    if math.isnan(mean):
+      return numbers.NONE
+    sign, form = '+' if self.signed else '', f'.{self.digits}f'
+    found = f'{mean:{sign}{form}}'.replace('-', '−')
+    return found if math.isnan(sd) else f'{found} ± {sd:{form}}'
 
 
 class Measured(NamedTuple):
@@ -187,12 +196,7 @@ def _sorted(rows: Sequence[Row], name: str) -> list[Row]:
 
 def _column(each: Quantity) -> Column:
   def text(row: Row) -> str:
-    mean, sd = (each.factor * row[f'{each.name}{x}'] for x in ('', '_sd'))
-    if math.isnan(mean):
-      return numbers.NONE
-    sign, form = '+' if each.signed else '', f'.{each.digits}f'
-    found = f'{mean:{sign}{form}}'.replace('-', '−')
-    return found if math.isnan(sd) else f'{found} ± {sd:{form}}'
+    return each.text(Spread(row[each.name], row[f'{each.name}_sd']))
 
   return Column(each.heading, text, lambda row: row[each.name])
 

@@ -11,20 +11,20 @@ from experiments.reporting.tables.table import Table
 from experiments.reporting.tables.table import TABLES
 from experiments.studies.reading import Published
 
-_FIRST, _LAST = 'online_accuracy_first_tenth', 'online_accuracy_last_tenth'
+FIRST, LAST = 'online_accuracy_first_tenth', 'online_accuracy_last_tenth'
 _GAP = 'gap_to_fresh'
 # Those that streams.csv does not have.
-_CHANGE, _NORM = 'online_accuracy_change', 'weight_norm_at_end'
-_QUANTITIES = (
+CHANGE, _NORM = 'online_accuracy_change', 'weight_norm_at_end'
+QUANTITIES = (
   Quantity('online_accuracy', 'online accuracy (%)', 100),
-  Quantity(_FIRST, 'first tenth (%)', 100),
-  Quantity(_LAST, 'last tenth (%)', 100),
-  Quantity(_CHANGE, 'last − first tenth (points)', 100, signed=True),
+  Quantity(FIRST, 'first tenth (%)', 100),
+  Quantity(LAST, 'last tenth (%)', 100),
+  Quantity(CHANGE, 'last − first tenth (points)', 100, signed=True),
   Quantity(_GAP, 'gap to a new network (points)', 100, signed=True),
   Quantity('plasticity', 'plasticity', digits=3),
-  Quantity('dead_units', 'dead units (%)', 100),
-  Quantity('effective_rank', 'effective rank'),
-  Quantity(_NORM, '‖w‖ at the end'),
+  Quantity('dead_units', 'dead units (%)', 100, digits=1),
+  Quantity('effective_rank', 'effective rank', digits=1),
+  Quantity(_NORM, '‖w‖ at the end', digits=1),
 )
 _NOTE = (
   'Mean ± standard deviation over the seeds that stayed finite. Online '
@@ -48,7 +48,7 @@ def streams(study: Published) -> Table | None:
   note = _NOTE
   if not all(math.isnan(row[_GAP]) for row in rows):
     note += _OF_GAP
-  return spreads.table('streams', 'Streams', note, _QUANTITIES, rows)
+  return spreads.table('streams', 'Streams', note, QUANTITIES, rows)
 
 
 TABLES['streams'] = streams
@@ -58,8 +58,8 @@ def _rows(study: Published) -> Iterator[dict[str, Any]]:
   norms = _norms(study)
   for group, arms in spreads.measured(study).items():
     for arm, each in arms.items():
-      found = {x.name: each.spread(x.name) for x in _QUANTITIES}
-      found[_CHANGE] = each.change(_FIRST, _LAST)
+      found = {x.name: each.spread(x.name) for x in QUANTITIES}
+      found[CHANGE] = each.change(FIRST, LAST)
       found[_NORM] = norms.get((*group, arm), Spread(math.nan, math.nan))
       yield spreads.row(study, group, arm, each, found)
 
