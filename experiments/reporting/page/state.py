@@ -39,6 +39,8 @@ def sentences(study: Published) -> Iterator[str]:
 
 
 def _extended(tuning: Mapping[str, Any]) -> str:
+  if not tuning.get('numbers'):
+    return 'no arm has been tuned yet.'
   below, above = (
     tuning.get(f'rates_added_{where}', 0) for where in ('below', 'above')
   )

@@ -174,6 +174,16 @@ def test_ranges_that_were_extended_are_told(tmp_path):
   assert 'extended for all arms by 1 rate below and 2 rates above' in told
 
 
+def test_a_tuning_that_has_not_begun_is_told(tmp_path):
+  directories.write(tmp_path / 'x', small())
+  path = tmp_path / 'x' / 'study.json'
+  study = json.loads(path.read_text())
+  study['tuning']['whole']['numbers'] = {}
+  path.write_text(json.dumps(study))
+  *_, told = state.sentences(reading.read(tmp_path / 'x'))
+  assert told == 'Tuned on whole: no arm has been tuned yet.'
+
+
 def test_all_pictures_are_there_in_both_forms(whole):
   _, _, found = whole
   kinds = {
