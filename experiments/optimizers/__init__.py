@@ -9,12 +9,14 @@ from experiments.optimizers.arm import ARMS
 from experiments.optimizers.arm import Knob
 from experiments.optimizers.arm import LEARNING_RATE
 from experiments.optimizers.arm import Numbers
+from experiments.optimizers.arm import PLASTICITY_SCALE
 from experiments.optimizers.arm import PUBLISHED
 from experiments.optimizers.arm import Setting
 
 __all__ = [
   'ARMS',
   'LEARNING_RATE',
+  'PLASTICITY_SCALE',
   'PUBLISHED',
   'Arm',
   'Knob',

@@ -15,6 +15,7 @@ import optax
 from experiments import discovery
 
 LEARNING_RATE = 'learning_rate'
+PLASTICITY_SCALE = 'plasticity_scale'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ CLASSIC = {
   arm.LEARNING_RATE: Knob(0.1, 0.01, 1.0),
   'weight_decay': Knob(0.0, 1e-6, 1e-2),
 }
-KAPPA = {'plasticity_scale': Knob(2.0, 0.5, 4.0)}
+KAPPA = {arm.PLASTICITY_SCALE: Knob(2.0, 0.5, 4.0)}
 NO_CLIP = {'homeostasis': Homeostasis(max_update_norm=None)}
 
 _DEFAULTS = inspect.signature(neuroplastic_optimizer).parameters
@@ -57,9 +57,9 @@ def add(
       diagnostics=setting.diagnostics,
       stacked_axes=setting.stacked_axes,
     )
-    if 'plasticity_scale' in knobs:
+    if arm.PLASTICITY_SCALE in knobs:
       shared['plasticity_scale'] = schedules.epoch_warmup(
-        numbers['plasticity_scale'],
+        numbers[arm.PLASTICITY_SCALE],
         setting.warmup_epochs,
         setting.steps_per_epoch,
       )

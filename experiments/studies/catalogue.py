@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from experiments.optimizers import LEARNING_RATE
+from experiments.optimizers import PLASTICITY_SCALE
 from experiments.studies.declarations import Condition
 from experiments.studies.declarations import DEFAULT
 from experiments.studies.declarations import on_stream
@@ -24,6 +26,9 @@ KEY_ARMS = (
 RIVALS = ('adabelief', 'grams', 'mgup', 'm_svag', 'lion', 'prodigy')
 OVER_ADAM = ('direct_adam', 'gain_adam', 'momentum_adam', 'trust_ratio_adam')
 ALL_ARMS = (*KEY_ARMS, *RIVALS, *OVER_ADAM)
+
+# With nothing tuned, on another data set and model.
+TRANSFER = ('full', 'gradient_only', 'sgdm', 'adam', 'adamw', 'muon')
 
 # Every rule over every base, with homeostasis as published and without.
 HYBRIDS = tuple(
@@ -140,7 +145,12 @@ def _restarted(name: str) -> Condition:
 
 # Tuned once; a condition takes the numbers of the nearer of the two.
 _TUNING_10 = Tuning({'fashion_mnist_10': _FASHION_10}, ALL_ARMS)
-_TUNING = Tuning({**_TUNING_10.tasks, 'fashion_mnist': _FASHION}, ALL_ARMS)
+_TUNING = Tuning(
+  {**_TUNING_10.tasks, 'fashion_mnist': _FASHION},
+  ALL_ARMS,
+  # Ten times as long: for those that are read first, and α over Adam.
+  only={'fashion_mnist': (*KEY_ARMS, 'gain_adam')},
+)
 
 STUDIES = {
   study.name: study
@@ -156,13 +166,13 @@ STUDIES = {
       'mnist',
       KEY_ARMS,
       (
-        Condition('mnist', _MNIST, tuned_on='fashion_mnist'),
+        Condition('mnist', _MNIST, rulesets=(DEFAULT,)),
         *(
           Condition(
             f'mnist_rate_{rate:g}_warmup_{warmup}_kappa_{kappa:g}',
             dataclasses.replace(_PUBLISHED, warmup_epochs=warmup),
             rulesets=(DEFAULT,),
-            numbers={'learning_rate': rate, 'plasticity_scale': kappa},
+            numbers={LEARNING_RATE: rate, PLASTICITY_SCALE: kappa},
             arms=('full', 'gradient_only'),
             seeds=10,
           )
@@ -171,7 +181,6 @@ STUDIES = {
           for kappa in (2.0, 0.5, 1.0)
         ),
       ),
-      _TUNING,
       key_arms=KEY_ARMS,
     ),
     Study(
@@ -216,8 +225,21 @@ STUDIES = {
     # Nothing is tuned on it: it shows what transfers.
     Study(
       'cifar10',
-      ('full', 'gradient_only', 'sgdm', 'adam', 'adamw', 'muon'),
+      TRANSFER,
       (Condition('cifar10_10', _CIFAR10, rulesets=(DEFAULT,), seeds=5),),
+    ),
+    # The same on all data, for a GPU.
+    Study(
+      'cifar10_resnet18',
+      TRANSFER,
+      (
+        Condition(
+          'cifar10',
+          dataclasses.replace(_CIFAR10, model='resnet18', fraction=1.0),
+          rulesets=(DEFAULT,),
+          seeds=5,
+        ),
+      ),
     ),
     Study(
       'design_space',

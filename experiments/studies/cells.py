@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from experiments import checksums
+from experiments import optimizers
 from experiments import parsing
 from experiments import storage
 from experiments.studies import versions
@@ -61,8 +62,11 @@ class Cell:
   @functools.cached_property
   def definition(self) -> dict[str, Any]:
     """All that its outcome depends on, JSON-able."""
+    task = dataclasses.asdict(self.task)
+    if optimizers.PLASTICITY_SCALE not in optimizers.ARMS[self.arm].knobs:
+      del task['warmup_epochs']  # Of κ, which the arm does not have.
     return {
-      'task': dataclasses.asdict(self.task),
+      'task': task,
       'arm': self.arm,
       'trials': [dict(numbers) for numbers in self.trials],
       'seeds': list(self.seeds),
