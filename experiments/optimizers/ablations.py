@@ -3,6 +3,7 @@
 signal_…               the full arm with only these signals in α; their weights
                        keep their proportion, and sum to 1 as those published do
 memory_only_no_clip    signal_memory without the norm clip of homeostasis
+unit_rms_…_no_clip     unit_rms_no_clip with only this signal in α
 controlled_layer       the full arm with a learning-rate controller of each
                        layer
 controlled_classifier  the same of the last layer alone
@@ -20,6 +21,7 @@ import jax
 import optax
 
 from experiments.optimizers import arm
+from experiments.optimizers import controls
 from experiments.optimizers import hybrids
 from experiments.optimizers import plastic
 from neuroplastic_optax import LearningRateController
@@ -59,6 +61,20 @@ def _add_signals(name: str, weights: dict[str, float]) -> None:
     # κ scales what α is above that of the gradient's signal alone.
     plastic.CLASSIC if name == 'signal_gradient' else _FULL,
     lambda numbers, setting: dict(weights),
+  )
+
+
+def _add_unit_rms(signal: str) -> None:
+  weights = signal_weights()[f'signal_{signal}']
+  plastic.add(
+    f'unit_rms_{signal}_no_clip',
+    f'The arm unit_rms_no_clip with no signal but {signal} in α.',
+    plastic.CLASSIC if signal == 'gradient' else _FULL,
+    lambda numbers, setting: {
+      **weights,
+      **plastic.NO_CLIP,
+      'modulation': controls.UnitRms(),
+    },
   )
 
 
@@ -107,6 +123,8 @@ plastic.add(
   _FULL,
   lambda numbers, setting: signal_weights()['signal_memory'] | plastic.NO_CLIP,
 )
+for _name in _WEIGHTS:
+  _add_unit_rms(_name)
 _add_phase('early')
 _add_phase('middle')
 _add_phase('late')

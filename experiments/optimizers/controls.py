@@ -10,10 +10,11 @@ one such difference, or all that α knows:
     unit_rms                   the step has the norm of the base's
     shuffled                   α is there, but on the wrong elements
 
-Each is the full arm in all else, the warm-up of κ included. The last three come
-without the norm clip of homeostasis, too (…_no_clip): the clip bounds most
-steps at the published rate, and then hides what a control changes. Diagnostics
-show α before a rule changes it.
+Each is the full arm in all else, the warm-up of κ included. unit_mean and the
+last two come without the norm clip of homeostasis, too (…_no_clip): the clip
+bounds most steps at the published rate, and then hides what a control changes.
+So does unit_rms_shuffled_no_clip, the last two at once. Diagnostics show α
+before a rule changes it.
 """
 
 import dataclasses
@@ -69,10 +70,15 @@ class UnitRms(modulations.Modulation):
 
   def modulate(self, tensor: modulations.Tensor) -> jax.Array:
     """Returns u."""
-    u = tensor.alpha * tensor.base_update
-    norm = tensor.norm(u)
-    ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
-    return u * ratio
+    return _at_the_norm_of_the_base(tensor, tensor.alpha * tensor.base_update)
+
+
+def _at_the_norm_of_the_base(
+  tensor: modulations.Tensor, u: jax.Array
+) -> jax.Array:
+  norm = tensor.norm(u)
+  ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
+  return u * ratio
 
 
 def _count(count: jax.Array) -> jax.Array:
@@ -111,6 +117,15 @@ class Shuffled(modulations.Modulation):
     for number in (jnp.asarray(self.count), content):
       key = jax.random.fold_in(key, number.astype(jnp.uint32))
     return permuted(key, tensor.filled(tensor.alpha)) * tensor.base_update
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffledUnitRms(Shuffled):
+  """α[π] ⊙ b, scaled to the norm of b; see `Shuffled` and `UnitRms`."""
+
+  def modulate(self, tensor: modulations.Tensor) -> jax.Array:
+    """Returns u."""
+    return _at_the_norm_of_the_base(tensor, super().modulate(tensor))
 
 
 def _hashed(x: jax.Array) -> jax.Array:
@@ -186,10 +201,12 @@ def shuffled() -> dict[str, Any]:
   return dict(modulation=Shuffled())
 
 
-def _add_without_clip(name: str, rule: modulations.Modulation) -> None:
+def _add_without_clip(
+  name: str, rule: modulations.Modulation, description: str = ''
+) -> None:
   plastic.add(
     f'{name}_no_clip',
-    f'The arm {name} without the norm clip of homeostasis.',
+    description or f'The arm {name} without the norm clip of homeostasis.',
     {**plastic.CLASSIC, **plastic.KAPPA},
     lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
   )
@@ -198,3 +215,8 @@ def _add_without_clip(name: str, rule: modulations.Modulation) -> None:
 _add_without_clip('unit_mean', modulations.Direct(unit_mean=True))
 _add_without_clip('unit_rms', UnitRms())
 _add_without_clip('shuffled', Shuffled())
+_add_without_clip(
+  'unit_rms_shuffled',
+  ShuffledUnitRms(),
+  'The arm unit_rms_no_clip with α permuted at random within each tensor.',
+)

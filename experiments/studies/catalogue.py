@@ -63,6 +63,11 @@ STREAM_ARMS = (
 )
 # Whether α knows something is asked of these; so they get more seeds.
 KEY_STREAM_ARMS = (*NO_CLIP, 'sgd', 'adamw', 'upgd', 'l2_init')
+# What of α at the norm of SGD does it: which signal, or only its distribution?
+UNIT_RMS_SIGNALS = tuple(
+  f'unit_rms_{signal}_no_clip' for signal in ('gradient', 'activity', 'memory')
+)
+UNIT_RMS_SHUFFLED = 'unit_rms_shuffled_no_clip'
 # Those that are to forget little take the place of those that are to stay
 # plastic.
 SPLIT_ARMS = (
@@ -281,6 +286,18 @@ STUDIES = {
       ),
       key_arms=KEY_STREAM_ARMS,
       most_seeds=_SLOW,
+    ),
+    Study(
+      'stream_signals',
+      ('sgd', 'unit_rms_no_clip', *UNIT_RMS_SIGNALS, UNIT_RMS_SHUFFLED),
+      (
+        Condition(
+          'permuted_labels',
+          _STREAMS['permuted_labels'],
+          rulesets=(DEFAULT,),
+          seeds=20,
+        ),
+      ),
     ),
     # What arXiv:2407.01704 publishes: is the engine's stream theirs?
     Study(

@@ -41,9 +41,10 @@ def of(arm: str) -> str:
     return OTHERS
   if module == mechanisms.__name__:
     return MECHANISMS
-  if arm.removesuffix('_no_clip') in catalogue.CONTROLS:
+  controls = (*catalogue.CONTROLS, catalogue.UNIT_RMS_SHUFFLED)
+  if {arm, arm.removesuffix('_no_clip')} & set(controls):
     return CONTROLS
-  if arm in catalogue.SIGNALS:
+  if arm in (*catalogue.SIGNALS, *catalogue.UNIT_RMS_SIGNALS):
     return SIGNALS
   over_a_base = (
     *(*catalogue.HYBRIDS, *catalogue.OVER_ADAM),

@@ -138,9 +138,12 @@ HYBRIDS = {
 }
 
 
-def _signals(activity=0.0, gradient=0.0, memory=0.0):
+def _signals(activity=0.0, gradient=0.0, memory=0.0, **kwargs):
   return _plastic(
-    activity_weight=activity, gradient_weight=gradient, memory_weight=memory
+    activity_weight=activity,
+    gradient_weight=gradient,
+    memory_weight=memory,
+    **kwargs,
   )
 
 
@@ -259,7 +262,16 @@ EXPECTED = {
       ('unit_mean', modulations.Direct(unit_mean=True)),
       ('unit_rms', controls.UnitRms()),
       ('shuffled', controls.Shuffled()),
+      ('unit_rms_shuffled', controls.ShuffledUnitRms()),
     )
+  },
+  **{
+    f'unit_rms_{signal}_no_clip': _signals(
+      **{signal: 1.0},
+      modulation=controls.UnitRms(),
+      homeostasis=Homeostasis(max_update_norm=None),
+    )
+    for signal in ('activity', 'gradient', 'memory')
   },
   'unit_mean': _plastic(modulation=modulations.Direct(unit_mean=True)),
   'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),

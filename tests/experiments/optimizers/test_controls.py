@@ -72,11 +72,18 @@ def test_alpha_gets_the_mean_that_it_has_in_the_published_ablation():
   assert not np.allclose(means(alpha), means(arm), rtol=0.01)
 
 
+@pytest.mark.parametrize(
+  ('rule', 'bare'),
+  [
+    (controls.UnitRms(), modulations.Direct()),
+    (controls.ShuffledUnitRms(), controls.Shuffled()),
+  ],
+)
 @pytest.mark.parametrize('scale', [1e-20, 1.0, 1e20])
-def test_a_step_gets_the_norm_of_the_gradient(scale):
+def test_a_step_gets_the_norm_of_the_gradient(scale, rule, bare):
   gradients = _gradients(scale=scale)
-  direct = _updates(modulations.Direct(), gradients)
-  found = _updates(controls.UnitRms(), gradients)
+  direct = _updates(bare, gradients)
+  found = _updates(rule, gradients)
   for gradient, step, modulated in zip(gradients, found, direct, strict=True):
     for name in SHAPES:
       norms = [

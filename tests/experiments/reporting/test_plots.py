@@ -43,6 +43,8 @@ def test_every_arm_has_one_place():
     ('memory_only_no_clip', 'NeuroPlastic'),
     ('weight_clipping', 'mechanisms of plasticity'),
     ('signal_memory', 'signals of α'),
+    ('unit_rms_memory_no_clip', 'signals of α'),
+    ('unit_rms_shuffled_no_clip', 'controls'),
     ('gain_adam', 'α over another optimizer'),
     ('gain_adam_classifier', 'α over another optimizer'),
     ('muon', 'other optimizers'),

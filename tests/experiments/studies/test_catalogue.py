@@ -42,19 +42,23 @@ def test_what_is_declared_exists(name, smoke):
     assert task.model in models.MODELS
 
 
+# Another reference is enough for them.
+NO_REFERENCE = ('published_stream', 'stream_signals')
+
+
 @pytest.mark.parametrize('name', STUDIES)
 def test_references_and_seeds(name):
   study = STUDIES[name]
   for condition in study.conditions:
     arms = condition.arms or study.arms
-    assert 'gradient_only' in arms or name == 'published_stream'
+    assert 'gradient_only' in arms or name in NO_REFERENCE
     for ruleset, arm in itertools.product(condition.rulesets, arms):
       seeds = study.seed_list(condition, ruleset, arm)
       assert seeds == tuple(range(len(seeds)))
       few = study.most_seeds.get(arm) or (name == 'published_stream') * 3
       assert len(seeds) in ((few,) if few else (5, 10, 20))
   assert study.conditions[0].arms is None
-  assert 'adamw' in study.arms or name == 'published_stream'
+  assert 'adamw' in study.arms or name in NO_REFERENCE
 
 
 def test_studies_that_share_a_tuning_share_its_cells(tmp_path):
