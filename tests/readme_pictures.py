@@ -3,9 +3,9 @@
 A comment says what a picture shows: its kind, a study, and more; the picture
 follows it, and lies in the study's directory.
 
-  lines     a name, a ruleset, a condition, a measure and arms: the measure of
-            every arm, task by task
-      <!-- lines: streams online tuned permuted_labels online_accuracy sgd,… -->
+  lines     a name, a condition, a measure, and arms with their rulesets: the
+            measure of every arm, task by task
+      <!-- lines: streams online permuted_labels online_accuracy tuned/sgd,… -->
   forest    a name, a condition, a reference and arms: the paired differences
       <!-- forest: low_data forest fashion_mnist_10 adamw full,… -->
 
@@ -33,6 +33,7 @@ from experiments.reporting.figures import tasks
 from experiments.reporting.plots import panels
 from experiments.reporting.plots import style
 from experiments.studies import reading
+from experiments.studies.declarations import DEFAULT
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 from tests.readme_tables import README
@@ -85,23 +86,25 @@ def _picture(kind: str, specification: str) -> Picture:
 
 
 def _lines(
-  study: Published, ruleset: str, condition: str, measure: str, arms: str
+  study: Published, condition: str, measure: str, arms: str
 ) -> Picture:
   (shown,) = (each for each in measures.MEASURES if each.name == measure)
-  wanted = dict(condition=condition, ruleset=ruleset, measure=measure)
-  rows = {
-    arm: _only(study.measures, **wanted, arm=arm) for arm in arms.split(',')
-  }
+  rows = {}
+  for name in arms.split(','):
+    ruleset, arm = name.split('/')
+    wanted = dict(condition=condition, ruleset=ruleset, measure=measure)
+    label = f'{arm}, untuned' if ruleset == DEFAULT else arm
+    rows[label] = _only(study.measures, **wanted, arm=arm)
 
   def draw() -> Figure:
     lines = {
-      arm: tasks.band(
+      label: tasks.band(
         np.array([row['task'] for row in own], float), own, shown.factor
       )
-      for arm, own in rows.items()
+      for label, own in rows.items()
     }
     scale = panels.Scale('task', shown.label, whole=True)
-    return panels.together(lines, scale, f'{condition}, {ruleset}')
+    return panels.together(lines, scale, condition)
 
   return [row for own in rows.values() for row in own], draw
 

@@ -1,9 +1,10 @@
 """α over other optimizers: every rule, every base, with homeostasis or without.
 
-An arm is called RULE_BASE, or RULE_BASE_homeostasis. Weight decay is that of
-the published program: λθ enters the buffer of SGD momentum, and is decoupled
-over Adam. It is decoupled over Muon too: ηλθ for every leaf, where the `muon`
-arm, as its authors do, has the smaller rate for the leaves of Adam.
+An arm is called RULE_BASE, or RULE_BASE_homeostasis; unit_rms, which gives a
+step the norm of the base's, has no homeostasis. Weight decay is that of the
+published program: λθ enters the buffer of SGD momentum, and is decoupled over
+Adam. It is decoupled over Muon too: ηλθ for every leaf, where the `muon` arm,
+as its authors do, has the smaller rate for the leaves of Adam.
 
 Published homeostasis cuts the update of a tensor to norm 1. Adam's has a norm
 of about √n. With the base's own learning rate, which is the default, such an
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import optax
 
 from experiments.optimizers import arm
+from experiments.optimizers import controls
 from experiments.optimizers import muon_direction
 from experiments.optimizers import plastic
 from experiments.optimizers.arm import Knob
@@ -103,6 +105,8 @@ _RULES = {
     'The trust ratio over', modulations.TrustRatio, _STRENGTH
   ),
 }
+_UNIT_RMS = 'unit_rms'
+_RULES[_UNIT_RMS] = _Rule('α at the norm of', controls.UnitRms, {})
 # By what is added to the name.
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 
@@ -146,4 +150,6 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
 for _suffix in _HOMEOSTASIS:
   for _base_name in _BASES:
     for _rule_name in _RULES:
+      if _rule_name == _UNIT_RMS and _suffix:
+        continue  # The clip would change what it has just set.
       _add(_rule_name, _base_name, _suffix)

@@ -299,6 +299,20 @@ STUDIES = {
         ),
       ),
     ),
+    # Muon leads on this stream. Does α add to it?
+    Study(
+      'stream_muon',
+      ('muon', 'gain_muon', 'unit_rms_muon'),
+      (
+        Condition(
+          'permuted_labels',
+          _STREAMS['permuted_labels'],
+          rulesets=(DEFAULT,),
+          seeds=5,
+          references=('muon',),
+        ),
+      ),
+    ),
     # What arXiv:2407.01704 publishes: is the engine's stream theirs?
     Study(
       'published_stream',

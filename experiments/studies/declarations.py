@@ -111,6 +111,7 @@ class Condition:
     seeds: how many, for every arm; None for what the study says.
     default_seeds: how many at most under the default ruleset; None for as many
       as under the tuned one.
+    references: what its arms are compared with besides the usual arms.
   """
 
   name: str
@@ -121,6 +122,7 @@ class Condition:
   arms: tuple[str, ...] | None = None
   seeds: int | None = None
   default_seeds: int | None = None
+  references: tuple[str, ...] = ()
 
   @property
   def chance(self) -> float:

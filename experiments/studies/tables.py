@@ -129,6 +129,7 @@ def comparison_rows(
     references = comparisons.REFERENCES
     if condition.task.stream:
       references = comparisons.STREAM_REFERENCES
+    references += condition.references
     for row in comparisons.rows(own, condition.chance, references):
       yield {name: None if x != x else x for name, x in row.items()}
 

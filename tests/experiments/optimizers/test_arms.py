@@ -136,6 +136,10 @@ HYBRIDS = {
   for base in ('sgdm', 'adam', 'muon')
   for rule in RULES
 }
+HYBRIDS |= {
+  f'unit_rms_{base}': _hybrid(controls.UnitRms(), base, None)
+  for base in ('sgdm', 'adam', 'muon')
+}
 
 
 def _signals(activity=0.0, gradient=0.0, memory=0.0, **kwargs):

@@ -43,7 +43,7 @@ def test_what_is_declared_exists(name, smoke):
 
 
 # Another reference is enough for them.
-NO_REFERENCE = ('published_stream', 'stream_signals')
+NO_REFERENCE = ('published_stream', 'stream_signals', 'stream_muon')
 
 
 @pytest.mark.parametrize('name', STUDIES)
