@@ -1,7 +1,7 @@
 """Strict dtype promotion: all casts are explicit.
 
-Here everything is only traced. To run other tests under it, set
-JAX_NUMPY_DTYPE_PROMOTION=strict; see `conftest.py`.
+Here everything is only traced. Other files run under it, too; see
+`conftest.py`.
 """
 
 import functools
