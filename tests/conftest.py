@@ -2,12 +2,10 @@
 
 import atexit
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 
 import hypothesis
 import pytest
@@ -113,33 +111,12 @@ _STRICT = {'diagnostics', 'dtypes', 'transform', 'unit_mean'}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-  """Runs a test under strict promotion of dtypes, unless Optax promotes.
-
-  Optax does: the bias correction of its Adam is an integer power, for example.
-  Such a test runs as usual. What this library or a test promotes is a failure.
-  """
+  """Runs the tests of some files under strict promotion of dtypes."""
   if pyfuncitem.path.stem.removeprefix('test_') not in _STRICT:
     return None
-  import jax
+  from tests import promotion
 
   names = pyfuncitem._fixtureinfo.argnames
   arguments = {name: pyfuncitem.funcargs[name] for name in names}
-  try:
-    with jax.numpy_dtype_promotion('strict'):
-      pyfuncitem.obj(**arguments)
-  except ValueError as e:
-    # Its class is not public.
-    if type(e).__name__ != 'TypePromotionError' or not _in_optax(e):
-      raise
-    return None
+  promotion.strictly(lambda: pyfuncitem.obj(**arguments))
   return True
-
-
-def _in_optax(error):
-  """Whether Optax is what called JAX, which raised the error."""
-  frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-  folders = [
-    set(pathlib.Path(frame.f_code.co_filename).parts) for frame in frames
-  ]
-  callers = [each for each in folders if not each & {'jax', '_jax', '<string>'}]
-  return bool(callers) and 'optax' in callers[-1]

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from neuroplastic_optax import mechanisms
+from tests import promotion
 from tests.mechanisms.registry import CASES
 from tests.mechanisms.registry import every_case
 from tests.running import all_updates
@@ -130,13 +131,14 @@ def test_types_stay(case, dtype):
 
 
 @every_case
-def test_strict_promotion(case):
-  with jax.numpy_dtype_promotion('strict'):
-    tx = case.tx()
-    for dtype in ('float32', 'bfloat16'):
-      params = random_tree(0, dtype)
-      state = jax.eval_shape(tx.init, params)
-      jax.eval_shape(tx.update, params, state, params)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_strict_promotion(case, dtype):
+  def check():
+    tx, params = case.tx(), random_tree(0, dtype)
+    state = jax.eval_shape(tx.init, params)
+    jax.eval_shape(tx.update, params, state, params)
+
+  promotion.strictly(check)
 
 
 def _without_bounds(state):
