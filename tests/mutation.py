@@ -144,7 +144,6 @@ def _spelt(name: str) -> str:
     'clip_weights': 'clip or bounds',
     'fan_in_bounds': 'clip or bounds',
     'elastic_weight_consolidation': 'elastic or ewc',
-    'exponentiate': 'exponentiate',
     'reset_state': 'reset',
     'reset_moments': 'reset',
   }

@@ -36,6 +36,7 @@ from experiments.studies import reading
 from experiments.studies.declarations import DEFAULT
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
+from tests import readme_tables
 from tests.readme_tables import README
 from tests.readme_tables import ROOT
 from tests.readme_tables import STUDIES
@@ -94,7 +95,7 @@ def _lines(
     ruleset, arm = name.split('/')
     wanted = dict(condition=condition, ruleset=ruleset, measure=measure)
     label = f'{arm}, untuned' if ruleset == DEFAULT else arm
-    rows[label] = _only(study.measures, **wanted, arm=arm)
+    rows[label] = _some(study.measures, **wanted, arm=arm)
 
   def draw() -> Figure:
     lines = {
@@ -115,7 +116,7 @@ def _forest(
   rows = [
     row
     for arm in arms.split(',')
-    for row in _only(
+    for row in _some(
       study.comparisons, condition=condition, reference=reference, arm=arm
     )
   ]
@@ -126,9 +127,9 @@ def _forest(
 _KINDS = {'lines': _lines, 'forest': _forest}
 
 
-def _only(rows: Sequence[Row], **wanted: str) -> list[Row]:
+def _some(rows: Sequence[Row], **wanted: str) -> list[Row]:
   """The rows that have some values in some columns; there must be some."""
-  found = [row for row in rows if wanted.items() <= row.items()]
+  found = readme_tables.only(rows, **wanted)
   if not found:
     raise ValueError(f'there are no rows of {wanted}')
   return found

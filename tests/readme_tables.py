@@ -29,6 +29,7 @@ from experiments.reporting.tables import forgetting
 from experiments.reporting.tables import spreads
 from experiments.reporting.tables import streams
 from experiments.reporting.tables.spreads import Quantity
+from experiments.studies.reading import Row
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / 'README.md'
@@ -42,8 +43,6 @@ _QUANTITIES = {
 }
 _PERCENT = 100
 _OF_TASKS = {each.name: each for each in measures.MEASURES}
-
-Row = dict[str, str]
 
 
 def blocks(text: str) -> list[tuple[str, str, str]]:
@@ -68,7 +67,7 @@ def _results(
   for arm in arms.split(','):
     cells = [
       _accuracy(
-        _only(rows, arm=arm, condition=condition),
+        only(rows, arm=arm, condition=condition),
         declared['conditions'][condition]['chance'],
       )
       for condition in columns
@@ -100,7 +99,7 @@ def _streams(
   quantities = [_QUANTITIES[name] for name in names.split(',')]
   yield ['optimizer', 'seeds', *(each.heading for each in quantities)]
   for arm in arms.split(','):
-    own = _only(rows, arm=arm)
+    own = only(rows, arm=arm)
     diverged = {row['seed']: row['status'] == 'diverged' for row in own}
     cells = [
       each.text(spreads.spread(_values(own, each))) for each in quantities
@@ -116,7 +115,7 @@ def _values(rows: Sequence[Row], quantity: Quantity) -> list[float]:
       _values(rows, _QUANTITIES[name]) for name in (streams.FIRST, streams.LAST)
     )
     return [y - x for x, y in zip(first, last, strict=True)]
-  found = [row['value'] for row in _only(rows, measure=quantity.name)]
+  found = [row['value'] for row in only(rows, measure=quantity.name)]
   if not found:
     raise ValueError(f'no {quantity.name} of {rows[:1]}')
   return [float(x) for x in found if x]
@@ -134,7 +133,7 @@ def _differences(
   )
   yield ['optimizer', 'pairs', f'points above `{reference}`', 'p (Holm)']
   for arm in arms.split(','):
-    (row,) = _only(rows, arm=arm)
+    (row,) = only(rows, arm=arm)
     names = ('mean_difference', 'ci_low', 'ci_high')
     mean, low, high = (f'{100 * float(row[name]):+.2f}' for name in names)
     p = float(row['p_holm'])
@@ -158,7 +157,7 @@ def _tasks(
   for arm in arms.split(','):
     cells = []
     for task in numbers:
-      (row,) = _only(rows, arm=arm, measure=measure, task=task)
+      (row,) = only(rows, arm=arm, measure=measure, task=task)
       mean, sd = (shown.factor * float(row[x]) for x in ('mean', 'sd'))
       cells.append(f'{mean:.{digits}f} ± {sd:.{digits}f}')
     yield [f'`{arm}`', *cells]
@@ -175,10 +174,10 @@ _LINES = {
 def _read(study: str, table: str, **wanted: str) -> list[Row]:
   path = STUDIES / study / f'{table}.csv'
   with path.open(encoding='utf-8', newline='') as file:
-    return _only(csv.DictReader(file), **wanted)
+    return only(csv.DictReader(file), **wanted)
 
 
-def _only(rows: Iterable[Row], **wanted: str) -> list[Row]:
+def only(rows: Iterable[Row], **wanted: str) -> list[Row]:
   """The rows that have some values in some columns."""
   return [row for row in rows if wanted.items() <= row.items()]
 

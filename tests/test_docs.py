@@ -119,7 +119,7 @@ def test_the_setting_for_streams_is_that_of_the_results():
     steps_per_epoch=stream.images // stream.batch_size,
     warmup_epochs=Config().warmup_epochs,
   )
-  published = arm.build({k: v.default for k, v in arm.knobs.items()}, setting)
+  published = arm.build(arm.numbers({}), setting)
   params = {'kernel': jnp.linspace(-1.0, 2.0, 12).reshape(4, 3)}
   noise = jax.random.normal(jax.random.key(0), (2000, 4, 3)) ** 3
 

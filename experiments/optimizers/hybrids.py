@@ -69,11 +69,13 @@ class _Rule(NamedTuple):
     title: what stands before the name of the base.
     make: the rule, from a value of each of its knobs.
     knobs: its numbers.
+    bounded: whether it comes with homeostasis, too.
   """
 
   title: str
   make: Callable[..., modulations.Modulation]
   knobs: dict[str, Knob]
+  bounded: bool = True
 
 
 _BASES = {
@@ -104,9 +106,9 @@ _RULES = {
   'trust_ratio': _Rule(
     'The trust ratio over', modulations.TrustRatio, _STRENGTH
   ),
+  # The clip of homeostasis would change the norm that it has just set.
+  'unit_rms': _Rule('α at the norm of', controls.UnitRms, {}, bounded=False),
 }
-_UNIT_RMS = 'unit_rms'
-_RULES[_UNIT_RMS] = _Rule('α at the norm of', controls.UnitRms, {})
 # By what is added to the name.
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 
@@ -149,7 +151,6 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
 
 for _suffix in _HOMEOSTASIS:
   for _base_name in _BASES:
-    for _rule_name in _RULES:
-      if _rule_name == _UNIT_RMS and _suffix:
-        continue  # The clip would change what it has just set.
-      _add(_rule_name, _base_name, _suffix)
+    for _rule_name, _rule in _RULES.items():
+      if _rule.bounded or not _suffix:
+        _add(_rule_name, _base_name, _suffix)
