@@ -6,10 +6,10 @@ r"""Takes the steps of optimizers apart, where a task of a stream begins.
 It trains as `experiments.train` does, with the same settings, and looks at
 every update from --before the start of some tasks to --after it. Into --workdir
 it writes `steps.csv`, a row for each of these updates and tensor: the size of
-gradient and step, and the share of the elements that carry them; `rates.csv`,
-what gradients of each size are multiplied by; `anatomy.png`, a picture of both;
-and `anatomy.json`, the settings and versions. Nothing is saved on the way, and
-nothing is resumed.
+gradient and step, the share of the elements that carry them, and how unequal
+the rates of the elements are; `rates.csv`, what gradients of each size are
+multiplied by; `anatomy.png`, a picture of both; and `anatomy.json`, the
+settings and versions. Nothing is saved on the way, and nothing is resumed.
 """
 
 from collections.abc import Sequence

@@ -16,11 +16,12 @@ Row = Mapping[str, Any]
 def draw(
   rates: Sequence[Row], steps: Sequence[Row], path: Path, title: str
 ) -> None:
-  """Draws three panels of the largest tensor and of all kernels.
+  """Draws four panels; the upper ones compare the arms in the largest tensor.
 
-  Left: what gradients of each size are multiplied by. Middle: how many elements
-  carry the step, before and after a task begins. Right: the rate of each tensor
-  then, in units of its mean before.
+  Above: what gradients of each size are multiplied by; and how many elements
+  carry the step, before and after a task begins. Below, of the last arm: the
+  rate of each tensor then, in units of its mean before; and how unequal the
+  rates of its elements are.
 
   Args:
     rates: the rows of `rates.csv`.
@@ -28,22 +29,27 @@ def draw(
     path: the PNG to write; it appears whole.
     title: what stands above.
   """
-  figure = Figure(figsize=(13, 4.4), layout='constrained')
-  left, middle, right = figure.subplots(1, 3)
+  figure = Figure(figsize=(12, 7.5), layout='constrained')
+  (by_size, width), (tensors, spread) = figure.subplots(2, 2)
   arms = list(dict.fromkeys(row['arm'] for row in rates))
   leaf = max(steps, key=lambda row: row['size'])['leaf']
   for index, arm in enumerate(arms):
-    _rates(left, [x for x in rates if x['arm'] == arm], leaf, index)
+    _rates(by_size, [x for x in rates if x['arm'] == arm], leaf, index)
     own = [x for x in steps if x['arm'] == arm]
-    _carriers(middle, own, leaf, index)
-  _label(left, middle, leaf)
-  _layers(right, [x for x in steps if x['arm'] == arms[-1]], arms[-1])
-  for axes in (middle, right):
+    _carriers(width, own, leaf, index)
+  _label_above(by_size, width, leaf)
+  last = [x for x in steps if x['arm'] == arms[-1]]
+  for index, leaf in enumerate(dict.fromkeys(row['leaf'] for row in last)):
+    _rate_of_tensor(tensors, last, leaf, index)
+    _spread(spread, last, leaf, index)
+  _label_below(tensors, spread, arms[-1])
+  for axes in (width, tensors, spread):
     axes.axvline(0, color='#888888', linewidth=0.8)
     axes.set_xlabel('updates since a task began')
-  for axes in (left, middle, right):
+  for axes in (by_size, width, tensors, spread):
     axes.grid(alpha=0.3)
-    axes.legend(fontsize='small')
+  for axes in (width, spread):
+    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5))
   figure.suptitle(title)
   pictures.save(figure, path, dpi=110)
 
@@ -62,14 +68,17 @@ def _carriers(axes: Axes, rows: Sequence[Row], leaf: str, index: int) -> None:
   axes.plot(places, 100 * values, label=rows[0]['arm'], **pictures.style(index))
 
 
-def _layers(axes: Axes, rows: Sequence[Row], arm: str) -> None:
-  leaves = list(dict.fromkeys(row['leaf'] for row in rows))
-  for index, leaf in enumerate(leaves):
-    places, values = _over_updates(rows, leaf, _rate)
-    before = values[places < 0].mean() if (places < 0).any() else values[0]
-    axes.plot(places, values / before, label=leaf, **pictures.style(index))
-  axes.set_ylabel('rms(Δw) / rms(g), 1 before it began')
-  axes.set_title(f'rate of each tensor in {arm}')
+def _rate_of_tensor(
+  axes: Axes, rows: Sequence[Row], leaf: str, index: int
+) -> None:
+  places, values = _over_updates(rows, leaf, _rate)
+  before = values[places < 0].mean() if (places < 0).any() else values[0]
+  axes.plot(places, values / before, label=leaf, **pictures.style(index))
+
+
+def _spread(axes: Axes, rows: Sequence[Row], leaf: str, index: int) -> None:
+  places, values = _over_updates(rows, leaf, lambda row: row['rate_spread'])
+  axes.plot(places, values, label=leaf, **pictures.style(index))
 
 
 def _rate(row: Row) -> float:
@@ -88,12 +97,20 @@ def _over_updates(
   return places, np.array([np.mean(found[place]) for place in places])
 
 
-def _label(left: Axes, middle: Axes, leaf: str) -> None:
-  left.set_xscale('log', base=2)
-  left.set_yscale('log')
-  left.set_xlabel('|g| / rms(g)')
-  left.set_ylabel('|Δw| / |g|')
-  left.set_title(f'rate of small and large gradients in {leaf}')
-  middle.set_ylabel('elements that carry the step (%)')
-  middle.set_ylim(bottom=0)
-  middle.set_title(f'width of the step in {leaf}')
+def _label_above(by_size: Axes, width: Axes, leaf: str) -> None:
+  by_size.set_xscale('log', base=2)
+  by_size.set_yscale('log')
+  by_size.set_xlabel('|g| / rms(g)')
+  by_size.set_ylabel('|Δw| / |g|')
+  by_size.set_title(f'rate of small and large gradients in {leaf}')
+  width.set_ylabel('elements that carry the step (%)')
+  width.set_ylim(bottom=0)
+  width.set_title(f'width of the step in {leaf}')
+
+
+def _label_below(tensors: Axes, spread: Axes, arm: str) -> None:
+  tensors.set_ylabel('rms(Δw) / rms(g), 1 before it began')
+  tensors.set_title(f'rate of each tensor, {arm}')
+  spread.set_ylabel('sd / mean of |Δw| / |g|')
+  spread.set_ylim(bottom=0)
+  spread.set_title(f'spread of rates within each tensor, {arm}')

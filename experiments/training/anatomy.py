@@ -41,6 +41,8 @@ class Step(NamedTuple):
     carriers: [], the share of the elements that carry the step:
       (Σ|Δw|)² / (n ΣΔw²), 1 where all are as long, 1/n where one is alone.
     gradient_carriers: [], the same of the gradient.
+    rate_spread: [], how unequal the rates are: their standard deviation over
+      their mean, both weighted by |g|. 0 where all elements have the same.
   """
 
   size: jax.Array
@@ -51,6 +53,7 @@ class Step(NamedTuple):
   step_rms: jax.Array
   carriers: jax.Array
   gradient_carriers: jax.Array
+  rate_spread: jax.Array
 
 
 def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
@@ -72,6 +75,7 @@ def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
     step_rms=_rms(u),
     carriers=_carriers(u),
     gradient_carriers=_carriers(g),
+    rate_spread=_rate_spread(g, u),
   )
 
 
@@ -83,6 +87,14 @@ def _carriers(x: jax.Array) -> jax.Array:
   square = jnp.mean(jnp.square(x))
   share = jnp.square(jnp.mean(x)) / jnp.where(square > 0, square, 1.0)
   return jnp.where(square > 0, share, 0.0)
+
+
+def _rate_spread(g: jax.Array, u: jax.Array) -> jax.Array:
+  weights = g / jnp.maximum(jnp.sum(g), jnp.finfo(g.dtype).tiny)
+  rates = jnp.where(g > 0, u / jnp.where(g > 0, g, 1.0), 0.0)
+  mean = jnp.sum(weights * rates)
+  deviation = jnp.sqrt(jnp.sum(weights * jnp.square(rates - mean)))
+  return jnp.where(mean > 0, deviation / jnp.where(mean > 0, mean, 1.0), 0.0)
 
 
 class Observed(NamedTuple):
@@ -207,6 +219,7 @@ def step_rows(
         'step_rms': _mean(step.step_rms),
         'gradient_carriers': _mean(step.gradient_carriers),
         'step_carriers': _mean(step.carriers),
+        'rate_spread': _mean(step.rate_spread),
       }
 
 

@@ -22,6 +22,9 @@ def test_a_step_by_hand():
   np.testing.assert_allclose(found.step_rms**2, 0.98 / 4, rtol=1e-6)
   np.testing.assert_allclose(found.carriers, 1.6**2 / (4 * 0.98), rtol=1e-6)
   np.testing.assert_allclose(found.gradient_carriers, 49 / 100, rtol=1e-6)
+  # The rates are 0.1 and 0.2, their weights 3/7 and 4/7.
+  spread = 0.1 * np.sqrt(12 / 49) / (1.1 / 7)
+  np.testing.assert_allclose(found.rate_spread, spread, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,7 @@ def test_gradients_of_extreme_size_are_counted():
   found = anatomy.take_apart(gradient, gradient)
   assert found.elements[0] == 1
   assert found.elements.sum() == 4
+  np.testing.assert_allclose(found.rate_spread, 0.0, atol=1e-6)
 
 
 def test_windows_are_around_the_start_of_tasks():
