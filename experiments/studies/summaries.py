@@ -45,11 +45,6 @@ class Summary(NamedTuple):
     """How many seeds are not there yet."""
     return self.planned - self.n
 
-  @property
-  def all_diverged(self) -> bool:
-    """Whether no seed stayed finite."""
-    return 0 < self.n == self.diverged
-
 
 def of(study: Published) -> Iterator[Summary]:
   """All that the study reports, in the order of its tables."""
