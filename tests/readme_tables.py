@@ -19,6 +19,7 @@ anew after a study was committed, run
 
 from collections.abc import Iterable, Sequence
 import csv
+import io
 import json
 from pathlib import Path
 import re
@@ -29,6 +30,7 @@ from experiments.reporting.tables import forgetting
 from experiments.reporting.tables import spreads
 from experiments.reporting.tables import streams
 from experiments.reporting.tables.spreads import Quantity
+from experiments.studies import columns
 from experiments.studies.reading import Row
 
 ROOT = Path(__file__).parents[1]
@@ -172,9 +174,8 @@ _LINES = {
 
 
 def _read(study: str, table: str, **wanted: str) -> list[Row]:
-  path = STUDIES / study / f'{table}.csv'
-  with path.open(encoding='utf-8', newline='') as file:
-    return only(csv.DictReader(file), **wanted)
+  text = columns.text(columns.file_of(STUDIES / study / f'{table}.csv'))
+  return only(csv.DictReader(io.StringIO(text, newline='')), **wanted)
 
 
 def only(rows: Iterable[Row], **wanted: str) -> list[Row]:

@@ -6,7 +6,6 @@ they hold is checked by who reads them: see `preparing`.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import gzip
 import io
 import math
 import os
@@ -14,14 +13,13 @@ import pathlib
 import struct
 import tarfile
 from typing import NamedTuple
-import zlib
 
 import numpy as np
 from PIL import Image
 
+from experiments import gzipped
 from experiments import parsing
 
-_GZIP = '.gz'
 # Of an unpacked file; the largest is CIFAR-10's, of 180 MB.
 _MOST = 2**30
 _CIFAR_SHAPE = (32, 32, 3)
@@ -76,7 +74,7 @@ class Files:
     """Returns the files that a folder holds, and the names of those missing."""
     found, missing = [], []
     for name in self.names:
-      paths = [folder / name, folder / name.removesuffix(_GZIP)]
+      paths = [folder / name, folder / name.removesuffix(gzipped.SUFFIX)]
       there = [path for path in paths if path.is_file()]
       found += there[:1]
       missing += [] if there else [name]
@@ -194,16 +192,8 @@ def _read_labels(path: os.PathLike[str]) -> np.ndarray:
 
 def _content(path: os.PathLike[str]) -> bytes:
   try:
-    if pathlib.Path(path).suffix != _GZIP:
-      return pathlib.Path(path).read_bytes()
-    with gzip.open(path) as file:
-      content = file.read(_MOST + 1)  # To the end, where the checksum is.
-    if len(content) > _MOST:
-      raise OriginalFileError(
-        f'{path}: it holds more than {_MOST:,} bytes, as no original file does'
-      )
-    return content
-  except (EOFError, OSError, zlib.error) as error:
+    return gzipped.read(pathlib.Path(path), _MOST)
+  except (OSError, ValueError) as error:
     raise OriginalFileError(f'{path}: {error}') from error
 
 

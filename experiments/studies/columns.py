@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Mapping
 import csv
+import io
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from experiments import errors
+from experiments import gzipped
 from experiments import parsing
 from experiments.studies import comparisons
 from experiments.studies import results
 from experiments.studies.tables import MISSING
+
+# Ten times the largest table of ours, unpacked.
+_MOST = 2**26
 
 
 def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -28,34 +32,55 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
   Raises:
     StorageError: it is damaged.
   """
+  path = file_of(path)
+  content = text(path)
   try:
-    with path.open(encoding='utf-8', newline='') as file:
-      reader = csv.DictReader(file, strict=True)
-      names = reader.fieldnames or []
-      if names and not _is_complete(path):
-        raise errors.StorageError(
-          f'{path} is damaged: its last line does not end.'
-        )
-      if names and (missing := [x for x in columns if x not in names]):
-        raise errors.StorageError(
-          f'{path} is damaged or no table of a study: it has no column '
-          f'{missing[0]!r}.'
-        )
-      return tuple(
-        {**row, **_converted(path, reader.line_num, row, columns)}
-        for row in reader
+    reader = csv.DictReader(io.StringIO(content, newline=''), strict=True)
+    names = reader.fieldnames or []
+    if names and not content.endswith('\n'):
+      raise errors.StorageError(
+        f'{path} is damaged: its last line does not end.'
       )
-  except FileNotFoundError:
-    return ()
-  except (csv.Error, UnicodeDecodeError) as e:
+    if names and (missing := [x for x in columns if x not in names]):
+      raise errors.StorageError(
+        f'{path} is damaged or no table of a study: it has no column '
+        f'{missing[0]!r}.'
+      )
+    return tuple(
+      {**row, **_converted(path, reader.line_num, row, columns)}
+      for row in reader
+    )
+  except csv.Error as e:
     raise errors.StorageError(f'{path} is damaged ({e}).') from e
 
 
-def _is_complete(path: Path) -> bool:
-  """Whether a table ends as all do that are written to the end."""
-  with path.open('rb') as file:
-    file.seek(-1, os.SEEK_END)
-    return file.read() == b'\n'
+def file_of(path: Path) -> Path:
+  """Where a table lies: published ones may be gzipped, as `NAME.csv.gz`."""
+  packed = path.with_name(path.name + gzipped.SUFFIX)
+  if not packed.exists():
+    return path
+  if path.exists():
+    raise errors.StorageError(
+      f'{path} and {packed} are both there; remove the one that is older.'
+    )
+  return packed
+
+
+def text(path: Path) -> str:
+  """What is in a table; '' where there is no file.
+
+  Args:
+    path: what `file_of` gave.
+
+  Raises:
+    StorageError: it is damaged.
+  """
+  try:
+    return gzipped.read(path, _MOST).decode('utf-8')
+  except FileNotFoundError:
+    return ''
+  except ValueError as e:
+    raise errors.StorageError(f'{path} is damaged ({e}).') from e
 
 
 def _converted(

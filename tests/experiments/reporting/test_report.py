@@ -1,6 +1,7 @@
 """Reports agree with the tables that they are made from."""
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -322,6 +323,26 @@ def damage(name, change):
   return do
 
 
+def pack(name, change=lambda x: x):
+  """Gzips a table, and changes what came of it."""
+
+  def do(path):
+    packed = change(gzip.compress((path / name).read_bytes()))
+    (path / f'{name}.gz').write_bytes(packed)
+    (path / name).unlink()
+
+  return do
+
+
+@pytest.mark.parametrize('name', ['curves.csv', 'alpha.csv', 'results.csv'])
+def test_tables_may_be_gzipped(tmp_path, name):
+  path = tmp_path / 'x'
+  directories.write(path, small())
+  plain = reading.read(path)
+  pack(name)(path)
+  assert reading.read(path) == plain
+
+
 @pytest.mark.parametrize(
   ('change', 'words'),
   [
@@ -366,6 +387,12 @@ def damage(name, change):
      r'alpha\.csv is damaged: line \d+ has not as many values'),
     (lambda path: (path / 'alpha.csv').write_bytes(b'\xff\xfe'),
      r'alpha\.csv is damaged'),
+    (pack('alpha.csv', lambda x: x[:-9]), r'alpha\.csv\.gz is damaged'),
+    (pack('alpha.csv', lambda x: x[20:]), r'alpha\.csv\.gz is damaged'),
+    (pack('alpha.csv', lambda _: gzip.compress(bytes(2**26 + 1))),
+     r'alpha\.csv\.gz is damaged .*more than 67,108,864 bytes'),
+    (lambda path: (path / 'alpha.csv.gz').write_bytes(gzip.compress(b'')),
+     r'alpha\.csv and .*alpha\.csv\.gz are both there'),
   ],
 )  # fmt: skip
 def test_what_is_damaged_or_foreign_is_named(tmp_path, change, words):
