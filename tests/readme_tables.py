@@ -18,8 +18,6 @@ anew after a study was committed, run
 """
 
 from collections.abc import Iterable, Sequence
-import csv
-import io
 import json
 from pathlib import Path
 import re
@@ -64,15 +62,15 @@ def _results(
 ) -> Iterable[list[str]]:
   declared = json.loads((STUDIES / study / 'study.json').read_text())
   rows = _read(study, 'results', ruleset=ruleset)
-  columns = conditions.split(',')
-  yield ['optimizer', *(f'`{x}`' for x in columns)]
+  names = conditions.split(',')
+  yield ['optimizer', *(f'`{x}`' for x in names)]
   for arm in arms.split(','):
     cells = [
       _accuracy(
         only(rows, arm=arm, condition=condition),
         declared['conditions'][condition]['chance'],
       )
-      for condition in columns
+      for condition in names
     ]
     yield [f'`{arm}`', *cells]
 
@@ -174,8 +172,7 @@ _LINES = {
 
 
 def _read(study: str, table: str, **wanted: str) -> list[Row]:
-  text = columns.text(columns.file_of(STUDIES / study / f'{table}.csv'))
-  return only(csv.DictReader(io.StringIO(text, newline='')), **wanted)
+  return only(columns.table(STUDIES / study / f'{table}.csv', {}), **wanted)
 
 
 def only(rows: Iterable[Row], **wanted: str) -> list[Row]:

@@ -22,7 +22,7 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
   """Reads a table.
 
   Args:
-    path: the CSV file.
+    path: the CSV file; where it is not, it is looked for as `NAME.csv.gz`.
     columns: those that it must have, each with what makes a value of its text;
       a `ValueError` says what it should have been.
 
@@ -32,8 +32,8 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
   Raises:
     StorageError: it is damaged.
   """
-  path = file_of(path)
-  content = text(path)
+  path = _file_of(path)
+  content = _content(path)
   try:
     reader = csv.DictReader(io.StringIO(content, newline=''), strict=True)
     names = reader.fieldnames or []
@@ -54,8 +54,8 @@ def table(path: Path, columns: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     raise errors.StorageError(f'{path} is damaged ({e}).') from e
 
 
-def file_of(path: Path) -> Path:
-  """Where a table lies: published ones may be gzipped, as `NAME.csv.gz`."""
+def _file_of(path: Path) -> Path:
+  """Where a table lies, which may be gzipped."""
   packed = path.with_name(path.name + gzipped.SUFFIX)
   if not packed.exists():
     return path
@@ -66,15 +66,8 @@ def file_of(path: Path) -> Path:
   return packed
 
 
-def text(path: Path) -> str:
-  """What is in a table; '' where there is no file.
-
-  Args:
-    path: what `file_of` gave.
-
-  Raises:
-    StorageError: it is damaged.
-  """
+def _content(path: Path) -> str:
+  """What is in a file; '' where there is none."""
   try:
     return gzipped.read(path, _MOST).decode('utf-8')
   except FileNotFoundError:

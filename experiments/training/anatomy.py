@@ -60,7 +60,7 @@ def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
   """What a step did to a tensor, from its gradient and Δw."""
   g, u = (jnp.abs(x).astype(jnp.float32).ravel() for x in (gradient, step))
   rms = _rms(g)
-  size = jnp.floor(jnp.log2(g / jnp.where(rms > 0, rms, 1.0)))
+  size = jnp.floor(jnp.log2(_ratio(g, rms)))
   place = jnp.clip(size - FIRST, 0, BINS - 1).astype(jnp.int32)
   seen = (g > 0).astype(jnp.float32)
   summed = functools.partial(
@@ -83,18 +83,20 @@ def _rms(x: jax.Array) -> jax.Array:
   return jnp.sqrt(jnp.mean(jnp.square(x)))
 
 
+def _ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+  """x / y; 0 where y is 0."""
+  return jnp.where(y > 0, x / jnp.where(y > 0, y, 1.0), 0.0)
+
+
 def _carriers(x: jax.Array) -> jax.Array:
-  square = jnp.mean(jnp.square(x))
-  share = jnp.square(jnp.mean(x)) / jnp.where(square > 0, square, 1.0)
-  return jnp.where(square > 0, share, 0.0)
+  return _ratio(jnp.square(jnp.mean(x)), jnp.mean(jnp.square(x)))
 
 
 def _rate_spread(g: jax.Array, u: jax.Array) -> jax.Array:
-  weights = g / jnp.maximum(jnp.sum(g), jnp.finfo(g.dtype).tiny)
-  rates = jnp.where(g > 0, u / jnp.where(g > 0, g, 1.0), 0.0)
+  weights, rates = _ratio(g, jnp.sum(g)), _ratio(u, g)
   mean = jnp.sum(weights * rates)
   deviation = jnp.sqrt(jnp.sum(weights * jnp.square(rates - mean)))
-  return jnp.where(mean > 0, deviation / jnp.where(mean > 0, mean, 1.0), 0.0)
+  return _ratio(deviation, mean)
 
 
 class Observed(NamedTuple):
