@@ -11,7 +11,6 @@ import itertools
 import math
 from typing import Any
 
-import jax
 import ml_collections
 
 from experiments import data
@@ -173,7 +172,8 @@ class Config:
   # How many seeds, and the first.
   seeds: int = fields.integer(5, low=1)
   seed: int = fields.integer(0, low=0, high=2**32 - 1)
-  # How many seeds train at once on a device; 0 for 1 on CPUs, else all.
+  # How many seeds train at once on a device; 0 for 1 on CPUs and with
+  # convolutions, else all.
   lanes: int = fields.integer(0, low=0, free=True)
 
   # Epochs from one checkpoint to the next; by default 1, or a tenth of a
@@ -225,8 +225,8 @@ class Config:
           'config.weight_decay must be left out for arms without weight decay, '
           f'of which {arm} is one, got {values["weight_decay"]!r}.'
         )
-    if not values['lanes'] and jax.default_backend() == 'cpu':
-      values['lanes'] = 1
+    if not values['lanes']:
+      values['lanes'] = models.MODELS[values['model']].lanes or 0
     return cls(**values)
 
   def may_resume(self, name: str, there: Any) -> bool:

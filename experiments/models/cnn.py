@@ -40,4 +40,4 @@ class CNN(nnx.Module):
     return self.head(x)
 
 
-MODELS['cnn'] = ImageModel(CNN, shape=(32, 32, 3), augment=True)
+MODELS['cnn'] = ImageModel(CNN, shape=(32, 32, 3), augment=True, convolves=True)

@@ -29,6 +29,7 @@ class ImageModel:
       what the head reads. Streams measure them.
     heads: whether `make` also takes `heads`: how many layers, each with as many
       outputs as the others, share out the classes among them in their order.
+    convolves: whether it has convolutions.
   """
 
   make: Callable[..., nnx.Module]
@@ -36,6 +37,16 @@ class ImageModel:
   augment: bool = False
   features: bool = False
   heads: bool = False
+  convolves: bool = False
+
+  @property
+  def lanes(self) -> int | None:
+    """How many trials of it had best run at once on a device; None for all.
+
+    CPUs are busy with one. So are other devices with convolutions, and those
+    of several trials at once, each with kernels of its own, are slow there.
+    """
+    return 1 if self.convolves or jax.default_backend() == 'cpu' else None
 
   def tree(self) -> 'ParameterTree':
     """Its parameters, for images of the published shape and ten classes."""

@@ -77,4 +77,6 @@ class ResNet18(nnx.Module):
 
 
 # 11 million parameters in 62 leaves.
-MODELS['resnet18'] = ImageModel(ResNet18, shape=(32, 32, 3), augment=True)
+MODELS['resnet18'] = ImageModel(
+  ResNet18, shape=(32, 32, 3), augment=True, convolves=True
+)

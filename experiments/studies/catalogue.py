@@ -7,6 +7,7 @@ from experiments.optimizers import PLASTICITY_SCALE
 from experiments.studies.declarations import Condition
 from experiments.studies.declarations import DEFAULT
 from experiments.studies.declarations import on_stream
+from experiments.studies.declarations import STABLE
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
 from experiments.studies.declarations import TUNED
@@ -245,6 +246,29 @@ STUDIES = {
           seeds=5,
         ),
       ),
+    ),
+    # What was tuned on Fashion-MNIST, frozen, where nothing was tuned.
+    Study(
+      'recommended',
+      (*KEY_ARMS, 'gain_adam'),
+      (
+        *(
+          Condition(name, task, rulesets=(STABLE,))
+          for name, task in (
+            ('mnist', _MNIST),
+            *(
+              (
+                f'fashion_mnist_10_noise_{round(100 * noise)}',
+                dataclasses.replace(_FASHION_10, label_noise=noise),
+              )
+              for noise in (0.2, 0.4)
+            ),
+          )
+        ),
+        Condition('cifar10_10', _CIFAR10, rulesets=(STABLE,), seeds=5),
+      ),
+      _TUNING,
+      key_arms=KEY_ARMS,
     ),
     Study(
       'design_space',

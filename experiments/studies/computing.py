@@ -154,15 +154,16 @@ def make_session(cell: Cell, part: data.Dataset) -> Session:
     epochs=task.length,
     warmup_epochs=task.warmup_epochs,
   )
+  model = models.MODELS[task.model]
   trainer = wiring.trainer(
     optimizers.ARMS[cell.arm],
     setting,
     spec=part.spec,
-    make_model=models.MODELS[task.model].make,
+    make_model=model.make,
     batch_size=task.batch_size,
     schedule=task.schedule,
     diagnosed=cell.tests,
-    lanes=1 if jax.default_backend() == 'cpu' else None,
+    lanes=model.lanes,
     tasks=feed,
     restart=task.restart,
   )

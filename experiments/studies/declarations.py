@@ -11,6 +11,9 @@ from experiments.studies.tuner import Budget
 
 DEFAULT, TUNED = 'default', 'tuned'
 RULESETS = (DEFAULT, TUNED)
+# Numbers that are good wherever an arm was tuned, for conditions on which none
+# was; see `stable`.
+STABLE = 'stable'
 
 # Reporting seeds start at 0.
 FIRST_TUNING_SEED = 1_000_000

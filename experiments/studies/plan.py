@@ -1,13 +1,15 @@
 """The plan of a study: which cells it has, as far as results tell by now."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import json
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import optimizers
 from experiments.studies import declarations
+from experiments.studies import stable
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.studies.cells import Store
@@ -134,8 +136,14 @@ class Plan:
     if ruleset == declarations.DEFAULT:
       return arms
     assert self.study.tuning is not None
-    tuned = self.study.tuning.arms_of(condition.tuned_on)
-    return [arm for arm in arms if arm in tuned]
+    on = [condition.tuned_on]
+    if ruleset == declarations.STABLE:
+      on = [*self.study.tuning.tasks]
+    return [
+      arm
+      for arm in arms
+      if all(arm in self.study.tuning.arms_of(each) for each in on)
+    ]
 
   def reported(self) -> Iterator[tuple[Final, Outcome]]:
     """What of `finals` is there, with its outcome."""
@@ -153,6 +161,9 @@ class Plan:
   ) -> dict[str, float] | None:
     if ruleset == declarations.DEFAULT:
       return condition.defaults(arm)
+    if ruleset == declarations.STABLE:
+      kept = _stable(arm, tuners)
+      return kept and condition.replaced(arm, kept)
     assert condition.tuned_on is not None
     best = tuners[condition.tuned_on].best(arm)
     return best and condition.replaced(arm, best)
@@ -202,6 +213,32 @@ class Plan:
   def outcome(self, cell: Cell | None) -> Outcome | None:
     """The outcome of a cell, if it is there."""
     return self.store.get(cell) if cell else None
+
+
+def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
+  """The numbers of an arm that are good on all it was tuned on.
+
+  Where none finished everywhere, they are the default ones; while trials are
+  missing, None.
+  """
+  arm = optimizers.ARMS[name]
+  defaults = arm.numbers({})
+  found: dict[tuple[str, str], stable.Accuracies] = {}
+  for condition, tuner in tuners.items():
+    scored = tuner.scored_trials(name)
+    if scored is None:
+      return None
+    found[condition, name] = {
+      json.dumps(arm.numbers(numbers), sort_keys=True): score
+      for score, numbers in scored
+    }
+  value = stable.kept(found).get(name)
+  chosen = json.loads(value.hyperparameters) if value else defaults
+  return {
+    key: float(x)
+    for key, x in chosen.items()
+    if key == optimizers.LEARNING_RATE or x != defaults[key]
+  }
 
 
 @dataclasses.dataclass(frozen=True)

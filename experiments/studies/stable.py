@@ -1,9 +1,10 @@
-"""Stable values: learning rates that are good wherever an arm was tuned.
+"""Stable values: numbers that are good wherever an arm was tuned.
 
 What is best under one condition may be luck, or good there alone. A setting is
 stable if under every tuning condition it is within a tolerance of the best that
-the arm reached there. Only the grid of learning rates is tried under all
-conditions, so that it alone is asked; the other numbers stay at their defaults.
+the arm reached there. Those that are tried under all conditions are asked: the
+grid of learning rates and, where the best rate of the grid is the same under
+all, what was tried around it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,13 +48,28 @@ def values(
     tolerance: how far from the best a stable value may be, a fraction.
 
   Returns:
+    See `kept`.
+  """
+  return kept(_accuracies(rows), tolerance)
+
+
+def kept(
+  found: Mapping[tuple[str, str], Accuracies], tolerance: float = TOLERANCE
+) -> dict[str, Value]:
+  """For every arm, the value to keep.
+
+  Args:
+    found: by condition and arm, the accuracy of each setting that was tried; -∞
+      if it diverged.
+    tolerance: how far from the best a stable value may be, a fraction.
+
+  Returns:
     By arm, the setting with the smallest regret; of equals the one with the
     highest accuracy. It need not be stable. An arm that has no setting that
     finished under every condition is left out.
   """
-  found = _accuracies(rows)
   conditions = sorted({condition for condition, _ in found})
-  kept: dict[str, Value] = {}
+  values_: dict[str, Value] = {}
   for arm in dict.fromkeys(arm for _, arm in found):
     tried = [found.get((condition, arm), {}) for condition in conditions]
     common = set.intersection(*(set(each) for each in tried))
@@ -64,8 +80,8 @@ def values(
     ]
     finished = [each for each in candidates if math.isfinite(each.accuracy)]
     if finished:
-      kept[arm] = min(finished, key=lambda x: (x.regret, -x.accuracy))
-  return kept
+      values_[arm] = min(finished, key=lambda x: (x.regret, -x.accuracy))
+  return values_
 
 
 def _value(

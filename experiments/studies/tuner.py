@@ -143,6 +143,10 @@ class Tuner:
       return None
     return dict(final.trials[int(np.argmax(np.mean(scores, axis=1)))])
 
+  def scored_trials(self, name: str) -> list[tuple[float, Numbers]] | None:
+    """All trials with their scores, on the first seed; None while one lacks."""
+    return self._scored(name, [stage.batch for stage in self.stages(name)[:-1]])
+
   def trials(self, name: str) -> list[Numbers]:
     """The trials known so far, in the order in which they were made."""
     batches = [stage.batch for stage in self.stages(name)[:-1]]

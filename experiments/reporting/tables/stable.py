@@ -1,10 +1,12 @@
-"""The learning rate to keep, where arms were tuned under several conditions."""
+"""The numbers to keep, where arms were tuned under several conditions."""
 
 import json
 from typing import Any
 
+from experiments import optimizers
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import numbers
+from experiments.reporting.tables import tuned
 from experiments.reporting.tables.table import Column
 from experiments.reporting.tables.table import numeric
 from experiments.reporting.tables.table import plain
@@ -14,7 +16,10 @@ from experiments.studies import accuracies
 from experiments.studies import stable as values
 from experiments.studies.reading import Published
 
-_FIELDS = ('arm', 'learning_rate', 'accuracy', 'regret', 'stable')
+_FIELDS = (
+  *('arm', 'learning_rate', 'hyperparameters', 'accuracy', 'regret'),
+  'stable',
+)
 
 
 def stable(study: Published) -> Table | None:
@@ -27,15 +32,16 @@ def stable(study: Published) -> Table | None:
   return Table(
     'stable',
     'Stable values',
-    'The learning rate of the grid that is nowhere far from the best of all '
-    'trials of the arm, whatever the condition that it was tuned on; the other '
-    f'numbers keep their defaults. It is stable within '
+    'Of the numbers that were tried under all conditions that an arm was tuned '
+    'on, those that are nowhere far from the best of its trials; numbers that '
+    'are not named keep their defaults. They are stable within '
     f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
     'mean over the tuning conditions, of one seed.',
     _FIELDS,
     (
       plain('arm'),
       numeric('learning rate', 'learning_rate', numbers.short),
+      Column('other numbers', tuned.others),
       numeric(f'{accuracy} (%)', 'accuracy', numbers.percent),
       numeric('farthest from the best (points)', 'regret', numbers.percent),
       Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
@@ -48,5 +54,17 @@ TABLES['stable'] = stable
 
 
 def _row(value: values.Value) -> dict[str, Any]:
-  rate = json.loads(value.hyperparameters)[LEARNING_RATE]
-  return {**value._asdict(), 'learning_rate': rate}
+  found = json.loads(value.hyperparameters)
+  arm = optimizers.ARMS.get(value.arm)
+  # Arms come and go; tables stay.
+  defaults = arm.numbers({}) if arm else {}
+  others = {
+    name: x
+    for name, x in found.items()
+    if name == LEARNING_RATE or x != defaults.get(name)
+  }
+  return {
+    **value._asdict(),
+    'learning_rate': found[LEARNING_RATE],
+    'hyperparameters': json.dumps(others),
+  }

@@ -32,7 +32,7 @@ def tuned(study: Published) -> Table | None:
     (
       plain('arm'),
       numeric('learning rate', 'learning_rate', numbers.short),
-      Column('other numbers', _others),
+      Column('other numbers', others),
     ),
     found,
     split=('condition',),
@@ -66,7 +66,8 @@ def _where(study: Published) -> str:
   )
 
 
-def _others(row: Row) -> str:
+def others(row: Row) -> str:
+  """The numbers of a row besides the learning rate."""
   chosen = json.loads(row['hyperparameters'])
   return ', '.join(
     f'{name} {numbers.short(float(x))}'

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import ml_collections
 import pytest
 
@@ -101,14 +102,18 @@ def test_without_a_rate_every_arm_has_its_own():
 
 
 @pytest.mark.parametrize(
-  ('backend', 'lanes', 'expected'),
-  [('cpu', 0, 1), ('gpu', 0, 0), ('cpu', 3, 3), ('gpu', 3, 3)],
+  ('backend', 'model', 'lanes', 'expected'),
+  [
+    *(('cpu', 'mlp', 0, 1), ('cpu', 'mlp', 3, 3)),
+    *(('gpu', 'mlp', 0, 0), ('gpu', 'mlp', 3, 3)),
+    *(('gpu', 'cnn', 0, 1), ('gpu', 'cnn', 3, 3)),
+  ],
 )
-def test_replicas_wait_for_each_other_on_cpus(
-  backend, lanes, expected, monkeypatch
+def test_replicas_wait_for_each_other_where_that_is_faster(
+  backend, model, lanes, expected, monkeypatch
 ):
-  monkeypatch.setattr(default.jax, 'default_backend', lambda: backend)
-  assert _resolve(lanes=lanes).lanes == expected
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  assert _resolve(model=model, lanes=lanes).lanes == expected
 
 
 NAN, INF = float('nan'), float('inf')

@@ -13,9 +13,11 @@ from experiments import optimizers
 from experiments.data import dataset as datasets
 from experiments.optimizers import arm as arms
 from experiments.studies import running
+from experiments.studies import stable
 from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
+from experiments.studies.declarations import STABLE
 from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
@@ -171,6 +173,38 @@ def test_shards_together_make_the_whole(make_study, whole, tmp_path):
   assert len(digests) == len(set(digests))
   for name in ('results.csv', 'trials.csv'):
     assert read(tmp_path, name) == read(whole, name)
+
+
+def test_stable_numbers_are_those_of_the_table(make_study, tmp_path):
+  study = make_study()
+  tuning = study.tuning
+  ((name, task),) = tuning.tasks.items()
+  tasks_ = {name: task, 'half': dataclasses.replace(task, fraction=0.5)}
+  condition = study.conditions[0]
+  elsewhere = dataclasses.replace(
+    condition,
+    name='elsewhere',
+    task=dataclasses.replace(condition.task, label_noise=0.2),
+    rulesets=(STABLE,),
+    tuned_on=None,
+  )
+  study = dataclasses.replace(
+    study,
+    conditions=(elsewhere,),
+    tuning=dataclasses.replace(tuning, tasks=tasks_),
+  )
+  plan = make_plan(study, tmp_path)
+  # Nothing is known before both are tuned, by one arm or all.
+  assert all(final.cell is None for final in plan.finals())
+  plan, _ = run(study, tmp_path)
+  kept = stable.values(tables.trial_rows(plan))
+  rows = list(tables.result_rows(plan))
+  assert {row['arm'] for row in rows} == set(study.arms)
+  for row in rows:
+    assert row['ruleset'] == STABLE
+    assert row['status'] == 'finished'
+    found = json.loads(row['hyperparameters'])
+    assert found == json.loads(kept[row['arm']].hyperparameters)
 
 
 def test_an_incomplete_study_says_what_is_missing(make_study, tmp_path):
