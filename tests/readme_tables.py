@@ -24,6 +24,7 @@ import re
 import statistics
 
 from experiments.reporting import measures
+from experiments.reporting import numbers
 from experiments.reporting.tables import forgetting
 from experiments.reporting.tables import spreads
 from experiments.reporting.tables import streams
@@ -86,10 +87,12 @@ def _accuracy(rows: Sequence[Row], chance: float) -> str:
     raise ValueError(f'the results are not complete: {rows[:1]}')
   diverged = [row['status'] == 'diverged' for row in rows]
   accuracies = [
-    100 * (chance if bad else float(row['test_accuracy']))
+    chance if bad else float(row['test_accuracy'])
     for row, bad in zip(rows, diverged, strict=True)
   ]
-  return _spread(accuracies, 2) + _lost(diverged)
+  # As reports have them, to the last digit.
+  mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
+  return f'{numbers.percent(mean)} ± {numbers.percent(sd)}{_lost(diverged)}'
 
 
 def _streams(
@@ -134,11 +137,10 @@ def _differences(
   yield ['optimizer', 'pairs', f'points above `{reference}`', 'p (Holm)']
   for arm in arms.split(','):
     (row,) = only(rows, arm=arm)
-    names = ('mean_difference', 'ci_low', 'ci_high')
-    mean, low, high = (f'{100 * float(row[name]):+.2f}' for name in names)
-    p = float(row['p_holm'])
-    shown = f'{p:.2g}' if p >= 1e-3 else '< 0.001'
-    yield [f'`{arm}`', row['n'], f'{mean} [{low}, {high}]', shown]
+    names = ('mean_difference', 'ci_low', 'ci_high', 'p_holm')
+    mean, low, high, p = (float(row[name]) for name in names)
+    shown = f'{numbers.points(mean)} {numbers.interval(low, high)}'
+    yield [f'`{arm}`', row['n'], shown, numbers.p_value(p)]
 
 
 def _tasks(
@@ -152,11 +154,11 @@ def _tasks(
   rows = _read(study, 'measures', ruleset=ruleset, condition=condition)
   shown = _OF_TASKS[measure]
   digits = 2 if shown.factor == _PERCENT else 1
-  numbers = tasks.split(',')
-  yield [f'{shown.label} in task', *numbers]
+  wanted = tasks.split(',')
+  yield [f'{shown.label} in task', *wanted]
   for arm in arms.split(','):
     cells = []
-    for task in numbers:
+    for task in wanted:
       (row,) = only(rows, arm=arm, measure=measure, task=task)
       mean, sd = (shown.factor * float(row[x]) for x in ('mean', 'sd'))
       cells.append(f'{mean:.{digits}f} ± {sd:.{digits}f}')
@@ -178,11 +180,6 @@ def _read(study: str, table: str, **wanted: str) -> list[Row]:
 def only(rows: Iterable[Row], **wanted: str) -> list[Row]:
   """The rows that have some values in some columns."""
   return [row for row in rows if wanted.items() <= row.items()]
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-  mean, sd = statistics.fmean(values), statistics.stdev(values)
-  return f'{mean:.{digits}f} ± {sd:.{digits}f}'
 
 
 def _lost(diverged: Sequence[bool]) -> str:

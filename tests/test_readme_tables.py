@@ -81,6 +81,6 @@ def test_paired_differences(tmp_path, monkeypatch):
   ) == (
     '| optimizer | pairs | points above `sgd` | p (Holm) |\n'
     '| --- | --- | --- | --- |\n'
-    '| `full` | 20 | +0.73 [+0.53, -0.93] | < 0.001 |\n'
-    '| `adam` | 5 | -5.00 [-6.00, -4.00] | 0.021 |\n'
+    '| `full` | 20 | +0.73 [+0.53, −0.93] | < 0.001 |\n'
+    '| `adam` | 5 | −5.00 [−6.00, −4.00] | 0.021 |\n'
   )
