@@ -28,6 +28,12 @@ RIVALS = ('adabelief', 'grams', 'mgup', 'm_svag', 'lion', 'prodigy')
 OVER_ADAM = ('direct_adam', 'gain_adam', 'momentum_adam', 'trust_ratio_adam')
 ALL_ARMS = (*KEY_ARMS, *RIVALS, *OVER_ADAM)
 
+# What may be recommended, and what it is held against.
+RECOMMENDED = (
+  *('full', 'full_no_clip', 'gradient_only', 'unit_mean', 'gain_adam'),
+  *('sgdm', 'adam', 'adamw', 'muon', 'schedule_free'),
+)
+
 # With nothing tuned, on another data set and model.
 TRANSFER = ('full', 'gradient_only', 'sgdm', 'adam', 'adamw', 'muon')
 
@@ -252,7 +258,7 @@ STUDIES = {
     # What was tuned on Fashion-MNIST, frozen, where nothing was tuned.
     Study(
       'recommended',
-      (*KEY_ARMS, 'gain_adam'),
+      RECOMMENDED,
       (
         *(
           Condition(name, task, rulesets=(STABLE,))
