@@ -101,7 +101,7 @@ ROWS = re.findall(
 
 
 def test_the_blocks_of_the_readme_run_one_after_another(capsys):
-  assert len(BLOCKS) == 7
+  assert len(BLOCKS) == 8
   names = {}
   for block in BLOCKS:
     exec(block, names)
