@@ -271,6 +271,8 @@ def smoke(study: Study) -> Study:
     for each in study.conditions[:_SMOKE_CONDITIONS]
   )
   needed = {each.tuned_on for each in conditions}
+  if study.tuning and any(STABLE in each.rulesets for each in conditions):
+    needed |= study.tuning.tasks.keys()
   tuning = study.tuning and dataclasses.replace(
     study.tuning,
     tasks={

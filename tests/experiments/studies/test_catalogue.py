@@ -36,6 +36,9 @@ def test_what_is_declared_exists(name, smoke):
       # The others are tuned under another condition, if at all.
       untuned = {*study.most_seeds, *study.tuning.arms} - tuned
       assert set(each.arms or study.arms) <= tuned | untuned
+    if declarations.STABLE in each.rulesets:
+      # Of one task alone, whatever is best is stable.
+      assert len(study.tuning.tasks) > 1
     tasks[each.name] = each.task
   for task in tasks.values():
     assert data.spec(task.dataset)
