@@ -24,6 +24,8 @@ KEY_ARMS = (
   *('sgd', 'sgdm', 'adam', 'adamw', 'nadamw', 'muon'),
   *('schedule_free', 'cautious_adamw'),
 )
+# What α gains over no α, and over one that knows nothing.
+NO_INFORMATION = ('sgd', 'shuffled')
 RIVALS = ('adabelief', 'grams', 'mgup', 'm_svag', 'lion', 'prodigy')
 OVER_ADAM = ('direct_adam', 'gain_adam', 'momentum_adam', 'trust_ratio_adam')
 ALL_ARMS = (*KEY_ARMS, *RIVALS, *OVER_ADAM)
@@ -198,7 +200,14 @@ STUDIES = {
     Study(
       'fashion_mnist',
       ALL_ARMS,
-      (Condition('fashion_mnist', _FASHION, tuned_on='fashion_mnist'),),
+      (
+        Condition(
+          'fashion_mnist',
+          _FASHION,
+          tuned_on='fashion_mnist',
+          references=NO_INFORMATION,
+        ),
+      ),
       _TUNING,
       key_arms=KEY_ARMS,
     ),
@@ -210,6 +219,7 @@ STUDIES = {
           f'fashion_mnist_{round(100 * fraction)}',
           dataclasses.replace(_FASHION, fraction=fraction),
           tuned_on=near,
+          references=NO_INFORMATION,
         )
         for fraction, near in (
           (0.1, 'fashion_mnist_10'),
@@ -228,6 +238,7 @@ STUDIES = {
           f'fashion_mnist_10_noise_{round(100 * noise)}',
           dataclasses.replace(_FASHION_10, label_noise=noise),
           tuned_on='fashion_mnist_10',
+          references=NO_INFORMATION,
         )
         for noise in (0.0, 0.2, 0.4)
       ),

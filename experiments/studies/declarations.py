@@ -222,7 +222,8 @@ class Study:
   def definition(self) -> dict[str, Any]:
     """What may not change while results are collected, JSON-able.
 
-    The arms are not part of it: a study may be given more of them.
+    The arms are not part of it, nor what they are compared with: a study may be
+    given more of both.
     """
     tuning = self.tuning
     return {
@@ -230,7 +231,7 @@ class Study:
         each.name: {
           key: value
           for key, value in dataclasses.asdict(each).items()
-          if key not in ('name', 'arms')
+          if key not in ('name', 'arms', 'references')
         }
         for each in self.conditions
       },
