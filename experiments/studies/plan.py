@@ -222,7 +222,6 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
   missing, None.
   """
   arm = optimizers.ARMS[name]
-  defaults = arm.numbers({})
   found: dict[tuple[str, str], stable.Accuracies] = {}
   for condition, tuner in tuners.items():
     scored = tuner.scored_trials(name)
@@ -233,12 +232,9 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
       for score, numbers in scored
     }
   value = stable.kept(found).get(name)
-  chosen = json.loads(value.hyperparameters) if value else defaults
-  return {
-    key: float(x)
-    for key, x in chosen.items()
-    if key == optimizers.LEARNING_RATE or x != defaults[key]
-  }
+  if value is None:
+    return {optimizers.LEARNING_RATE: arm.learning_rate}
+  return stable.named(value)
 
 
 @dataclasses.dataclass(frozen=True)

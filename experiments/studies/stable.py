@@ -12,6 +12,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
+from experiments import optimizers
 from experiments.studies import declarations
 from experiments.studies import results
 
@@ -82,6 +83,18 @@ def kept(
     if finished:
       values_[arm] = min(finished, key=lambda x: (x.regret, -x.accuracy))
   return values_
+
+
+def named(value: Value) -> dict[str, float]:
+  """The learning rate of a value, and its numbers that are not the defaults."""
+  arm = optimizers.ARMS.get(value.arm)
+  # Arms come and go; tables stay.
+  defaults = arm.numbers({}) if arm else {}
+  return {
+    name: x
+    for name, x in json.loads(value.hyperparameters).items()
+    if name == optimizers.LEARNING_RATE or x != defaults.get(name)
+  }
 
 
 def _value(

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from experiments import optimizers
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import numbers
 from experiments.reporting.tables import tuned
@@ -54,17 +53,9 @@ TABLES['stable'] = stable
 
 
 def _row(value: values.Value) -> dict[str, Any]:
-  found = json.loads(value.hyperparameters)
-  arm = optimizers.ARMS.get(value.arm)
-  # Arms come and go; tables stay.
-  defaults = arm.numbers({}) if arm else {}
-  others = {
-    name: x
-    for name, x in found.items()
-    if name == LEARNING_RATE or x != defaults.get(name)
-  }
+  chosen = values.named(value)
   return {
     **value._asdict(),
-    'learning_rate': found[LEARNING_RATE],
-    'hyperparameters': json.dumps(others),
+    'learning_rate': chosen[LEARNING_RATE],
+    'hyperparameters': json.dumps(chosen),
   }
