@@ -26,6 +26,7 @@ from experiments.studies import speeds
 from experiments.studies import workers
 from experiments.studies.cells import Store
 from experiments.studies.directory import CELLS
+from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
 from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
@@ -53,7 +54,9 @@ def define_flags() -> None:
     'only', None, 'The arms to run, comma-separated. Default: all.'
   )
   flags.DEFINE_list(
-    'reuse', [], 'Other study directories, whose cells are taken over.'
+    'reuse',
+    [],
+    'Other study directories, whose cells and times of updates are taken over.',
   )
 
 
@@ -70,7 +73,8 @@ def main(names: Sequence[str]) -> None:
   if given.data_dir is not None:
     program.folder('data_dir', given.data_dir)
   directory = StudyDirectory(workdir, study, arms, smoke=given.smoke)
-  store = Store(workdir / CELLS, options.reused(given.reuse))
+  others = options.reused(given.reuse)
+  store = Store(workdir / CELLS, [other / CELLS for other in others])
   plan = Plan(study, directory.arms, store)
   load = lambda name: workers.load(name, given.data_dir)
   # What is not prepared shows before anything is written.
@@ -97,7 +101,8 @@ def main(names: Sequence[str]) -> None:
   runner.run(jobs)
   if directory.wants_speeds(plan):
     reporter.say('measures how long the updates of each arm take')
-    directory.write_speeds(speeds.measure(plan, load))
+    known = [speeds_of(other) for other in others]
+    directory.write_speeds(speeds.measure(plan, load, known))
     directory.write_tables(plan)
   reporter.ended(runner.progress())
   reporter.say(f'tables and study.json are in {workdir}')

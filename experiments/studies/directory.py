@@ -176,6 +176,24 @@ def read(path: Path) -> dict[str, Any] | None:
   return found if ours else None
 
 
+def speeds_of(path: Path) -> Speeds:
+  """How long updates take, where they were measured on this machine.
+
+  Args:
+    path: the study directory.
+
+  Returns:
+    Nothing where another code or other hardware was measured, or none.
+  """
+  found = read(path) or {}
+  if not is_whole(found) or found.get('code') != versions.code():
+    return {}
+  *_, maker = found.get('provenance') or [{}]
+  if maker.get('hardware') != provenance.collect()['hardware']:
+    return {}
+  return found.get('seconds_per_update') or {}
+
+
 def is_whole(study: Mapping[str, Any]) -> bool:
   """Whether all that is read of `study.json` is what it should be."""
   definition, tuning = study.get('definition'), study.get('tuning') or {}

@@ -101,7 +101,7 @@ def jobs(given: int) -> int:
 
 
 def reused(names: Sequence[str]) -> list[Path]:
-  """The folders of cells of other study directories.
+  """The directories of other studies.
 
   Raises:
     InvalidValueError: a name is not that of a study directory.
@@ -111,4 +111,4 @@ def reused(names: Sequence[str]) -> list[Path]:
       raise errors.InvalidValueError(
         f'--reuse must name study directories, got {name!r}.'
       )
-  return [Path(name) / directory.CELLS for name in names]
+  return [Path(name) for name in names]

@@ -5,7 +5,7 @@ their own times say little of the arms. `seconds_to_target` is therefore the
 number of updates times what is measured here, once all cells are there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -46,20 +46,32 @@ def missing(plan: Plan, found: Speeds | None) -> bool:
   )
 
 
-def measure(plan: Plan, load: Load) -> Speeds:
+def measure(plan: Plan, load: Load, known: Sequence[Speeds] = ()) -> Speeds:
   """Measures the updates of all arms whose time to a target is reported.
 
   Args:
     plan: the plan.
     load: a data set by its name.
+    known: what other studies measured. It is taken over where all arms were
+      measured together, for only then do their times compare.
 
   Returns:
     For each kind of task, for each arm, the median over the rounds.
   """
   return {
-    name: _measured(task, tuple(arms), load)
+    name: _among(known, name, arms) or _measured(task, tuple(arms), load)
     for name, (task, arms) in _wanted(plan).items()
   }
+
+
+def _among(
+  known: Sequence[Speeds], name: str, arms: Mapping[str, None]
+) -> Mapping[str, float] | None:
+  """Of the arms, what is known of a kind of task."""
+  for found in known:
+    if arms.keys() <= (there := found.get(name, {})).keys():
+      return {arm: there[arm] for arm in arms}
+  return None
 
 
 def _wanted(plan: Plan) -> dict[str, tuple[Task, dict[str, None]]]:

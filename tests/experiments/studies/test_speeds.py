@@ -1,6 +1,7 @@
 """Updates of all arms are measured, and times to the target follow."""
 
 import csv
+import json
 
 import pytest
 
@@ -8,6 +9,9 @@ from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
+from experiments.studies.directory import FILE
+from experiments.studies.directory import speeds_of
+from experiments.studies.directory import StudyDirectory
 from experiments.studies.plan import Plan
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -25,6 +29,36 @@ def test_every_arm_has_a_time(make_study, tmp_path, monkeypatch):
   assert not speeds.missing(plan, found)
   assert speeds.missing(plan, {kind: {'sgd': 1.0}})
   assert all(seconds > 0 for seconds in arms.values())
+
+
+def test_what_another_study_measured_is_taken_over(make_study, tmp_path):
+  study = make_study()
+  plan = Plan(study, study.all_arms, Store(tmp_path))
+  kind = speeds.key(study.conditions[0].task)
+  load = lambda name: pytest.fail('nothing is to be measured')
+  alone = {kind: {'sgd': 1.0}}
+  both = {kind: {'adamw': 3.0, 'sgd': 2.0, 'lion': 1.0}}
+  assert speeds.measure(plan, load, [{}, alone, both]) == {
+    kind: {'sgd': 2.0, 'adamw': 3.0}
+  }
+  # Times that were measured apart do not compare.
+  with pytest.raises(pytest.fail.Exception):
+    speeds.measure(plan, load, [alone, {kind: {'adamw': 3.0}}])
+
+
+@pytest.mark.parametrize('change', ['nothing', 'code', 'hardware'])
+def test_only_times_of_this_code_and_machine_are(make_study, tmp_path, change):
+  study = make_study()
+  directory = StudyDirectory(tmp_path, study, study.all_arms, smoke=False)
+  directory.claim()
+  directory.write_speeds({'digits, mlp, batch 32': {'sgd': 1.0}})
+  found = json.loads((tmp_path / FILE).read_text())
+  if change == 'code':
+    found['code'] = 'another'
+  if change == 'hardware':
+    found['provenance'][-1]['hardware']['cores'] = 1000
+  (tmp_path / FILE).write_text(json.dumps(found))
+  assert bool(speeds_of(tmp_path)) == (change == 'nothing')
 
 
 @pytest.mark.slow
