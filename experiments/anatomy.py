@@ -32,6 +32,7 @@ from experiments.training.stream_engine import StreamTrainer
 
 STEPS, RATES = 'steps.csv', 'rates.csv'
 PICTURE, MADE_BY = 'anatomy.png', 'anatomy.json'
+_AFTER = 100
 
 
 def define_flags() -> None:
@@ -45,7 +46,12 @@ def define_flags() -> None:
     'tasks', None, 'At whose start to look, from 2. Default: the last three.'
   )
   flags.DEFINE_integer('before', 20, 'Updates before it.', lower_bound=0)
-  flags.DEFINE_integer('after', 100, 'Updates from it on.', lower_bound=1)
+  flags.DEFINE_integer(
+    'after',
+    None,
+    f'Updates from it on. Default: {_AFTER}, or what is left of a task.',
+    lower_bound=1,
+  )
 
 
 def _tasks(given: Sequence[str] | None, count: int) -> tuple[int, ...]:
@@ -73,13 +79,24 @@ def _tasks(given: Sequence[str] | None, count: int) -> tuple[int, ...]:
   return tuple(sorted(x - 1 for x in numbers))
 
 
-def _check_length(windows: anatomy.Windows) -> None:
-  """Refuses windows that tasks are too short for."""
-  if windows.before + windows.after > windows.updates:
+def _length(before: int, after: int | None, updates: int) -> int:
+  """How many updates to look at from the start of a task on.
+
+  Args:
+    before: what --before says.
+    after: what --after says; None for the default.
+    updates: those of a task.
+
+  Raises:
+    InvalidValueError: tasks are too short for both.
+  """
+  length = min(_AFTER, updates - before) if after is None else after
+  if length < 1 or before + length > updates:
     raise errors.InvalidValueError(
-      f'--before and --after together must be at most {windows.updates}, the '
-      f'updates of a task, got {windows.before} and {windows.after}.'
+      f'--before and --after together must be at most {updates}, the updates '
+      f'of a task, got {before} and {1 if after is None else after}.'
     )
+  return length
 
 
 def main(_: Sequence[str]) -> None:
@@ -96,13 +113,13 @@ def main(_: Sequence[str]) -> None:
   dataset = runs.load(config, given.data_dir)
   workdir = program.folder('workdir', given.workdir)
   run = runs.Run(config, dataset, workdir)
+  updates = run.setting.steps_per_epoch
   looked_at = anatomy.Windows(
     _tasks(given.tasks, config.length),
     given.before,
-    given.after,
-    run.setting.steps_per_epoch,
+    _length(given.before, given.after, updates),
+    updates,
   )
-  _check_length(looked_at)
   program.output_folder(given.workdir)
   console = program.console()
   pixels = mapping.share(engine.to_device(dataset), config.seeds)

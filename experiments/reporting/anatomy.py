@@ -99,9 +99,11 @@ def _over_updates(
 
 def _label_above(by_size: Axes, width: Axes, leaf: str) -> None:
   by_size.set_xscale('log', base=2)
-  by_size.set_yscale('log')
+  rates = np.concatenate([np.ravel(x.get_ydata()) for x in by_size.lines])
+  # Where elements climb, a logarithm would leave them out.
+  by_size.set_yscale('log' if (rates > 0).all() else 'linear')
   by_size.set_xlabel('|g| / rms(g)')
-  by_size.set_ylabel('|Δw| / |g|')
+  by_size.set_ylabel('−Δw / g')
   by_size.set_title(f'rate of small and large gradients in {leaf}')
   width.set_ylabel('elements that carry the step (%)')
   width.set_ylim(bottom=0)
@@ -111,6 +113,6 @@ def _label_above(by_size: Axes, width: Axes, leaf: str) -> None:
 def _label_below(tensors: Axes, spread: Axes, arm: str) -> None:
   tensors.set_ylabel('rms(Δw) / rms(g), 1 before it began')
   tensors.set_title(f'rate of each tensor, {arm}')
-  spread.set_ylabel('sd / mean of |Δw| / |g|')
+  spread.set_ylabel('sd / mean of −Δw / g')
   spread.set_ylim(bottom=0)
   spread.set_title(f'spread of rates within each tensor, {arm}')

@@ -1,8 +1,8 @@
 """What single steps are made of, where one task of a stream follows another.
 
 A step is what an update adds to the parameters, Δw; the rate of an element is
-|Δw| / |g|, what its gradient is multiplied by. Everything is of a tensor as a
-whole.
+-Δw / g, what its gradient is multiplied by before it is subtracted. It is below
+0 where the element climbs. Everything is of a tensor as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,20 +35,21 @@ class Step(NamedTuple):
     elements: [BINS], how many elements have a gradient of each size. Those
       whose gradient is 0 are in none.
     gradient: [BINS], the sum of |g| over them.
-    step: [BINS], the sum of |Δw| over them.
+    descent: [BINS], the sum of -Δw·sign(g) over them.
     gradient_rms: [], √mean g².
     step_rms: [], √mean Δw².
     carriers: [], the share of the elements that carry the step:
       (Σ|Δw|)² / (n ΣΔw²), 1 where all are as long, 1/n where one is alone.
     gradient_carriers: [], the same of the gradient.
     rate_spread: [], how unequal the rates are: their standard deviation over
-      their mean, both weighted by |g|. 0 where all elements have the same.
+      the size of their mean, both weighted by |g|. 0 where all elements have
+      the same.
   """
 
   size: jax.Array
   elements: jax.Array
   gradient: jax.Array
-  step: jax.Array
+  descent: jax.Array
   gradient_rms: jax.Array
   step_rms: jax.Array
   carriers: jax.Array
@@ -58,7 +59,9 @@ class Step(NamedTuple):
 
 def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
   """What a step did to a tensor, from its gradient and Δw."""
-  g, u = (jnp.abs(x).astype(jnp.float32).ravel() for x in (gradient, step))
+  signed, change = (x.astype(jnp.float32).ravel() for x in (gradient, step))
+  g, u = jnp.abs(signed), jnp.abs(change)
+  descent = -change * jnp.sign(signed)
   rms = _rms(g)
   size = jnp.floor(jnp.log2(_ratio(g, rms)))
   place = jnp.clip(size - FIRST, 0, BINS - 1).astype(jnp.int32)
@@ -70,12 +73,12 @@ def take_apart(gradient: jax.Array, step: jax.Array) -> Step:
     size=jnp.float32(g.size),
     elements=summed(seen),
     gradient=summed(g),
-    step=summed(u * seen),
+    descent=summed(descent),
     gradient_rms=rms,
     step_rms=_rms(u),
     carriers=_carriers(u),
     gradient_carriers=_carriers(g),
-    rate_spread=_rate_spread(g, u),
+    rate_spread=_rate_spread(g, descent),
   )
 
 
@@ -92,11 +95,11 @@ def _carriers(x: jax.Array) -> jax.Array:
   return _ratio(jnp.square(jnp.mean(x)), jnp.mean(jnp.square(x)))
 
 
-def _rate_spread(g: jax.Array, u: jax.Array) -> jax.Array:
-  weights, rates = _ratio(g, jnp.sum(g)), _ratio(u, g)
+def _rate_spread(g: jax.Array, descent: jax.Array) -> jax.Array:
+  weights, rates = _ratio(g, jnp.sum(g)), _ratio(descent, g)
   mean = jnp.sum(weights * rates)
   deviation = jnp.sqrt(jnp.sum(weights * jnp.square(rates - mean)))
-  return _ratio(deviation, mean)
+  return _ratio(deviation, jnp.abs(mean))
 
 
 class Observed(NamedTuple):
@@ -230,16 +233,16 @@ def rate_rows(
 ) -> Iterator[dict[str, Any]]:
   """A row for every tensor and size of gradient, over all steps and trials.
 
-  `rate` is Σ|Δw| / Σ|g| over the elements whose |g| / rms(g) is from `size` to
+  `rate` is -Σ Δw·sign(g) / Σ|g| over the elements whose |g| / rms(g) is from `size` to
   twice that, `elements` their share among all with a gradient.
   """
   sums: dict[str, np.ndarray] = {}
   for each in observed:
     for leaf, step in each.leaves.items():
-      found = np.stack([step.elements, step.gradient, step.step])
+      found = np.stack([step.elements, step.gradient, step.descent])
       total = np.sum(np.asarray(found, float), axis=1)
       sums[leaf] = sums.get(leaf, 0.0) + total
-  for leaf, (elements, gradient, step) in sums.items():
+  for leaf, (elements, gradient, descent) in sums.items():
     for i in range(BINS):
       if elements[i]:
         yield {
@@ -247,7 +250,7 @@ def rate_rows(
           'leaf': leaf,
           'size': 2.0 ** (FIRST + i),
           'elements': float(elements[i] / elements.sum()),
-          'rate': float(step[i] / gradient[i]),
+          'rate': float(descent[i] / gradient[i]),
         }
 
 

@@ -61,6 +61,16 @@ def test_the_rate_of_sgd_is_its_learning_rate(folder):
   assert made_by['provenance']['versions']['jax']
 
 
+def test_by_default_it_looks_at_what_a_task_has(folder):
+  tiny = TINY[:-1]
+  result = program.run(
+    folder, *tiny, '--config.arms=sgd', '--workdir=all', name='anatomy'
+  )
+  assert (result.code, result.stderr) == (0, '')
+  updates = {row['update'] for row in _rows(folder / 'all' / 'steps.csv')}
+  assert updates == {str(update) for update in range(-2, 6)}
+
+
 def test_looking_changes_nothing(folder):
   for tasks in ('3', '2,3'):
     result = _run(

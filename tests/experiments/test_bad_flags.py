@@ -65,7 +65,7 @@ BAD_FLAGS = {
   'benchmark.seconds': ('', 'x', 'nan', '-1', '-inf', '-1e-9'),
   'benchmark.rounds': (*_COUNTS, '4'),
   'anatomy.tasks': ('', '1', '4', '2,2', 'x', '-2', '2.0', 'nan', ','),
-  'anatomy.before': (*_INTEGERS, '21'),
+  'anatomy.before': (*_INTEGERS, '120'),
   'anatomy.after': (*_COUNTS, '101'),
   'aot.topology': ('', 'x', 'v5e', 'v5e:', 'v5e:0x0', '2x2', 'v5e:3x7'),
 }

@@ -17,7 +17,7 @@ def test_a_step_by_hand():
   place = -anatomy.FIRST
   assert found.elements[place] == found.elements.sum() == 2
   np.testing.assert_allclose(found.gradient[place], 7.0, rtol=1e-6)
-  np.testing.assert_allclose(found.step.sum(), 1.1, rtol=1e-6)
+  np.testing.assert_allclose(found.descent.sum(), 1.1, rtol=1e-6)
   np.testing.assert_allclose(found.gradient_rms, 2.5, rtol=1e-6)
   np.testing.assert_allclose(found.step_rms**2, 0.98 / 4, rtol=1e-6)
   np.testing.assert_allclose(found.carriers, 1.6**2 / (4 * 0.98), rtol=1e-6)
@@ -25,6 +25,15 @@ def test_a_step_by_hand():
   # The rates are 0.1 and 0.2, their weights 3/7 and 4/7.
   spread = 0.1 * np.sqrt(12 / 49) / (1.1 / 7)
   np.testing.assert_allclose(found.rate_spread, spread, rtol=1e-6)
+
+
+def test_an_element_that_climbs_has_a_rate_below_zero():
+  found = anatomy.take_apart(jnp.array([1.0, -4.0]), jnp.array([0.1, 0.8]))
+  np.testing.assert_allclose(
+    found.descent[found.elements > 0], [-0.1, 0.8], rtol=1e-6
+  )
+  # The rates are -0.1 and 0.2, their weights 1/5 and 4/5.
+  np.testing.assert_allclose(found.rate_spread, 0.12 / 0.14, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
