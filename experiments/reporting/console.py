@@ -134,7 +134,7 @@ def _draw(run: runs.Run) -> list[str]:
   variants = run.variants()
   histories = {label: each.history for label, each in variants.items()}
   if run.tasks:
-    drawn = streams.draw(histories, run.workdir, run.title)
+    drawn = streams.draw(histories, run.tasks.updates, run.workdir, run.title)
     return [*drawn, *_draw_alpha(run)]
   curves.draw(histories, run.workdir / 'curves.png', run.title)
   drawn = _draw_alpha(run)

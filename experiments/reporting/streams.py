@@ -17,6 +17,7 @@ from experiments.reporting import terminal
 from experiments.reporting.measures import MEASURES
 from experiments.reporting.plots import matrices
 from experiments.training.records import History
+from experiments.training.stream_engine import evaluated_after
 
 # The columns of the table, and which measures they are.
 _ONLINE = {
@@ -25,7 +26,6 @@ _ONLINE = {
   'last tenth': 'online_accuracy_last_tenth',
 }
 _OF_SPLITS = {
-  'online': 'online_accuracy',
   'average': 'average_accuracy',
   'forgetting': 'forgetting',
   'WC-ACC': 'worst_case_accuracy',
@@ -42,14 +42,13 @@ def results_table(results: Mapping[str, Any], title: str) -> Table:
   Returns:
     A table to print.
   """
-  columns, what = _ONLINE, 'of all tasks, of the first and of the last tenth'
+  columns, what = _ONLINE, 'online accuracy in percent'
   if any('forgetting' in each['measures'] for each in results.values()):
-    columns, what = _OF_SPLITS, 'of all tasks; the others after the last task'
-  table = Table(
-    title=title,
-    caption=f'percent, mean ± sd over seeds; online accuracy {what}',
-  )
-  table.add_column('arm', no_wrap=not any(',' in arm for arm in results))
+    columns = _OF_SPLITS
+    what = 'percent, on all tasks after the last, or what was forgotten of them'
+  table = Table(title=title, caption=f'{what}, mean ± sd over seeds')
+  # Where there is little room, names take more lines; numbers are never cut.
+  table.add_column('arm', overflow='fold')
   for heading in ('lr', *columns):
     table.add_column(heading, justify='right', no_wrap=True)
   unfinished = any(x['status'] != 'finished' for x in results.values())
@@ -68,12 +67,13 @@ def results_table(results: Mapping[str, Any], title: str) -> Table:
 
 
 def draw(
-  histories: Mapping[str, History], folder: Path, title: str
+  histories: Mapping[str, History], updates: int, folder: Path, title: str
 ) -> list[str]:
   """Draws all pictures of a run on a stream.
 
   Args:
     histories: by arm, with the numbers that tell it from others.
+    updates: of a task.
     folder: where the pictures go; each appears whole.
     title: what stands above.
 
@@ -83,7 +83,7 @@ def draw(
   _draw_measures(histories, folder / 'stream.png', title)
   if not any(each.evaluations.size for each in histories.values()):
     return ['stream.png']
-  _draw_forgetting(histories, folder / 'forgetting.png', title)
+  _draw_forgetting(histories, updates, folder / 'forgetting.png', title)
   return ['stream.png', 'forgetting.png']
 
 
@@ -112,12 +112,13 @@ def _draw_measures(
 
 
 def _draw_forgetting(
-  histories: Mapping[str, History], path: Path, title: str
+  histories: Mapping[str, History], updates: int, path: Path, title: str
 ) -> None:
   """The matrix of accuracies of every arm, and what becomes of the first task.
 
   Args:
     histories: by arm.
+    updates: of a task.
     path: the PNG to write.
     title: what stands above.
   """
@@ -131,14 +132,14 @@ def _draw_forgetting(
   left = []
   for index, (arm, history) in enumerate(histories.items()):
     axes = figure.add_subplot(grid[divmod(index, columns)])
-    image = matrices.draw(axes, _kept(history)[:, :, -1].mean(0), arm)
+    image = matrices.draw(axes, _matrix(history), arm)
     axes.set_xlabel('on task')
     axes.set_ylabel('after task')
     left.append(axes)
   figure.colorbar(image, ax=left, label='accuracy (%)')
   below = figure.add_subplot(grid[rows, :])
   for index, (arm, history) in enumerate(histories.items()):
-    _first_task(below, _kept(history), arm, index)
+    _first_task(below, history, updates, arm, index)
   below.set_ylabel('accuracy on the first task (%)')
   below.set_xlabel('tasks learned')
   below.set_ylim(top=min(102, below.get_ylim()[1]))
@@ -148,19 +149,22 @@ def _draw_forgetting(
   pictures.save(figure, path, dpi=110)
 
 
-def _kept(history: History) -> np.ndarray:
-  """The evaluations of the seeds that stayed finite, or of all if none did."""
+def _matrix(history: History) -> np.ndarray:
+  """The mean over the seeds that stayed finite; NaN if none did."""
+  at_end = history.evaluations[:, :, -1]
   finite = ~history.diverged()
-  return history.evaluations[finite if finite.any() else slice(None)]
+  return at_end[finite].mean(0) if finite.any() else np.nan * at_end[0]
 
 
 def _first_task(
-  axes: Axes, evaluations: np.ndarray, arm: str, index: int
+  axes: Axes, history: History, updates: int, arm: str, index: int
 ) -> None:
   """The accuracy on the first task, at every evaluation."""
-  _, tasks, times, _ = evaluations.shape
-  values = 100 * evaluations[..., 0].reshape(len(evaluations), -1)
-  places = (1 + np.arange(tasks * times)) / times
+  evaluations = history.evaluations[~history.diverged()]
+  tasks, times = history.evaluations.shape[1:3]
+  values = 100 * evaluations[..., 0].reshape(len(evaluations), tasks * times)
+  within = np.array(evaluated_after(updates)) / updates
+  places = (np.arange(tasks)[:, None] + within).ravel()
   curves.band(axes, values, arm, index, places=places, marker='')
 
 

@@ -233,8 +233,8 @@ def rate_rows(
 ) -> Iterator[dict[str, Any]]:
   """A row for every tensor and size of gradient, over all steps and trials.
 
-  `rate` is -Σ Δw·sign(g) / Σ|g| over the elements whose |g| / rms(g) is from `size` to
-  twice that, `elements` their share among all with a gradient.
+  `rate` is -Σ Δw·sign(g) / Σ|g| over the elements whose |g| / rms(g) is from
+  `size` to twice that, `elements` their share among all with a gradient.
   """
   sums: dict[str, np.ndarray] = {}
   for each in observed:

@@ -78,6 +78,7 @@ class Run:
       epochs=config.length,
       warmup_epochs=config.warmup_epochs,
     )
+    _check_updates(config, self.setting.steps_per_epoch)
     self._files: Any = stream_records if self.tasks else records
     self.histories: dict[str, records.History] = {}
     self.compile_seconds: dict[str, float] = {}
@@ -203,6 +204,16 @@ def _check_fraction(config: Config, dataset: data.Dataset) -> None:
       f'at least {1 / largest:.3g}, one of the {largest} training images that '
       f'the largest class of {dataset.spec.name} has',
       config.fraction,
+    )
+
+
+def _check_updates(config: Config, updates: int) -> None:
+  """Refuses more updates than an int32 counts."""
+  if config.length * updates >= 2**31:
+    raise errors.InvalidValueError(
+      f'config.{config.unit}s must be at most {(2**31 - 1) // updates} with '
+      f'{updates} updates each, as updates are counted below 2³¹; got '
+      f'{config.length}.'
     )
 
 

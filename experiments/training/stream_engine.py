@@ -60,6 +60,12 @@ def evaluate_every(updates: int) -> int:
   return min(_EVALUATE_EVERY, updates)
 
 
+def evaluated_after(updates: int) -> list[int]:
+  """After how many updates of a task a split is evaluated."""
+  every = evaluate_every(updates)
+  return [*range(every, updates, every), updates]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class StreamTrainer(engine.Trainer):
   """Trains the trials of one arm on a stream.
@@ -99,7 +105,7 @@ class StreamTrainer(engine.Trainer):
   @property
   def evaluations(self) -> int:
     """How many there are of a task; the last one is at its end."""
-    return -(-self.tasks.updates // evaluate_every(self.tasks.updates))
+    return len(evaluated_after(self.tasks.updates))
 
   def batches(self, pixels: Pixels) -> int:
     """None: what is evaluated of a stream is evaluated while it learns."""

@@ -15,7 +15,7 @@ from experiments.training import files
 from experiments.training import measures
 from experiments.training import records
 from experiments.training.records import History
-from experiments.training.stream_engine import evaluate_every
+from experiments.training.stream_engine import evaluated_after
 from experiments.training.stream_engine import ONLINE_ACCURACY
 
 # Of a split, after each task; from its matrix of accuracies, or from all
@@ -171,12 +171,11 @@ def _evaluations(
   identity: Mapping[str, Any], accuracies: np.ndarray, updates: int
 ) -> Iterator[dict[str, Any]]:
   """The rows of the evaluations of a task, [evaluations, tasks]."""
-  every = evaluate_every(updates)
-  for i, row in enumerate(accuracies):
+  for update, row in zip(evaluated_after(updates), accuracies, strict=True):
     for evaluated, accuracy in enumerate(row):
       yield {
         **identity,
-        'update': min((i + 1) * every, updates),
+        'update': update,
         _EVALUATED: evaluated + 1,
         'accuracy': float(accuracy),
       }

@@ -289,6 +289,10 @@ def test_a_grid_has_its_numbers_in_the_rows(folder):
     (('--config.model=resnet18',), 'config.model must be one with features'),
     (('--config.epochs=3',), 'config.epochs must be left out'),
     (('--config.label_noise=0.1',), 'config.label_noise must be 0 with'),
+    (
+      ('--config.stream=permuted_labels', f'--config.updates={2**30}'),
+      'config.tasks must be at most 1 with 1073741824 updates each',
+    ),
   ],
 )
 def test_what_cannot_be_is_refused_before_any_work(folder, flags, message):

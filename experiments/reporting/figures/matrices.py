@@ -10,7 +10,6 @@ import numpy as np
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import matrices as maps
-from experiments.reporting.plots import style
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
@@ -81,16 +80,7 @@ def _draw(found: Mapping[str, np.ndarray], title: str) -> Figure:
   )
   axes = figure.subplots(rows, columns, squeeze=False)
   for place, (arm, matrix) in zip(axes.flat, found.items(), strict=False):
-    lost = not np.isfinite(matrix).any()
-    mesh = maps.draw(place, matrix, f'{arm} ×' if lost else arm)
-    if lost:
-      place.text(
-        *(0.5, 0.5, 'diverged'),
-        transform=place.transAxes,
-        ha='center',
-        va='center',
-        color=style.GREY,
-      )
+    mesh = maps.draw(place, matrix, arm)
   for place in axes.flat[len(found) :]:
     place.remove()
   for place in axes[:, 0]:

@@ -4,6 +4,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 import numpy as np
 
+from experiments.reporting.plots import style
+
 _MAP = 'cividis'
 # Of so many tasks there is room for numbers.
 _MANY = 10
@@ -16,7 +18,8 @@ def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
 
   Args:
     axes: where.
-    matrix: fractions, [after task, on task]; NaN where there is none.
+    matrix: fractions, [after task, on task]; NaN where there is none, and
+      everywhere if all seeds diverged: the picture says so.
     title: what stands above.
 
   Returns:
@@ -32,7 +35,16 @@ def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
     edgecolors='white',
     linewidth=0.4,
   )
-  axes.set_title(title, fontsize=8)
+  lost = not np.isfinite(percent).any()
+  axes.set_title(f'{title} ×' if lost else title, fontsize=8)
+  if lost:
+    axes.text(
+      *(0.5, 0.5, 'diverged'),
+      transform=axes.transAxes,
+      ha='center',
+      va='center',
+      color=style.GREY,
+    )
   axes.set_aspect('equal')
   axes.invert_yaxis()
   axes.grid(visible=False)
