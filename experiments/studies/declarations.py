@@ -20,7 +20,7 @@ FIRST_TUNING_SEED = 1_000_000
 
 # Those of a tiny study, where nobody says otherwise.
 SMOKE_ARMS = ('full', 'gradient_only', 'adamw')
-_SMOKE_CONDITIONS, _SMOKE_SEEDS = 2, 2
+_SMOKE_SEEDS = 2
 _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 
 
@@ -70,6 +70,11 @@ class Task:
   def length(self) -> int:
     """How many epochs, or tasks of a stream, it has."""
     return self.tasks if self.stream else self.epochs
+
+  @property
+  def splits(self) -> bool:
+    """Whether it is a stream that shares out the classes."""
+    return bool(self.stream) and streams.STREAMS[self.stream].splits
 
 
 def on_stream(
@@ -267,9 +272,12 @@ def smoke(study: Study) -> Study:
       quick=True,
     )
 
+  first, *others = study.conditions
+  # Of splits more is measured, and drawn.
+  others.sort(key=lambda each: not each.task.splits)
   conditions = tuple(
     dataclasses.replace(each, task=small(each.task), seeds=_SMOKE_SEEDS)
-    for each in study.conditions[:_SMOKE_CONDITIONS]
+    for each in (first, *others[:1])
   )
   needed = {each.tuned_on for each in conditions}
   if study.tuning and any(STABLE in each.rulesets for each in conditions):

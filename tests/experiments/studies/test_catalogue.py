@@ -133,6 +133,12 @@ def test_streams_are_tuned_and_computed_one_after_the_other(tmp_path):
   assert all(len(final.seeds) == 2 for final in muon)
 
 
+def test_tiny_streams_have_a_split_among_them():
+  study = declarations.smoke(STUDIES['streams'])
+  names = [each.name for each in study.conditions]
+  assert names == ['permuted_labels', 'split']
+
+
 def test_a_condition_replaces_tuned_numbers():
   (condition,) = (
     each
