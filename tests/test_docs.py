@@ -134,6 +134,36 @@ def test_the_setting_for_streams_is_that_of_the_results():
   chex.assert_trees_all_close(updates(names['tx']), updates(published))
 
 
+# What the table of arms says of families of them.
+_FAMILIES = (
+  r'(direct|gain|momentum|trust_ratio)_(sgdm|adam|muon)(_homeostasis)?',
+  r'unit_rms_(sgdm|adam|muon)',
+  r'gain_adam_(middle|late|late_blocks)',
+  r'signal_(activity|gradient|memory|activity_gradient|gradient_memory)',
+  r'(unit_mean|shuffled)_no_clip',
+)
+
+
+def test_the_readme_names_every_arm():
+  table = README.split('These are the arms.')[1].split('The run directory')[0]
+  named = set(re.findall(r'`([a-z0-9_]+)`', table))
+  family = re.compile('|'.join(_FAMILIES))
+  missing = [
+    arm
+    for arm in optimizers.ARMS
+    if arm not in named and not family.fullmatch(arm)
+  ]
+  assert not missing
+  parts = {
+    'direct',
+    'gain',
+    'momentum',
+    'trust_ratio',
+    *('sgdm', 'adam', 'muon'),
+  }
+  assert named <= {*optimizers.ARMS, *parts}
+
+
 def test_the_readme_has_the_design_space():
   assert len(ROWS) == 14
 
