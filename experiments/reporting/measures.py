@@ -10,11 +10,13 @@ class Measure(NamedTuple):
     name: what records call it.
     label: what an axis says.
     factor: what its values are times.
+    log: whether its axis is logarithmic.
   """
 
   name: str
   label: str
   factor: float = 1
+  log: bool = False
 
 
 MEASURES = (
@@ -22,5 +24,5 @@ MEASURES = (
   Measure('plasticity', 'plasticity'),
   Measure('dead_units', 'dead units (%)', 100),
   Measure('effective_rank', 'effective rank'),
-  Measure('weight_norm', '‖w‖'),
+  Measure('weight_norm', '‖w‖', log=True),
 )

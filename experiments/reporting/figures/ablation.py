@@ -20,7 +20,7 @@ def ablation(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that has several variants."""
   rows = list(table.rows(study))
   for condition in study.conditions:
-    own = [row for row in rows if row['condition'] == condition]
+    own = forest.with_pairs([x for x in rows if x['condition'] == condition])
     # A single variant is told by the forest of differences.
     if len({row['arm'] for row in own}) > 1:
       yield forest.drawing(own, (condition,), own[0]['reference'], condition)

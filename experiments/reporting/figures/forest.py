@@ -1,6 +1,6 @@
 """Paired differences to the references, with their intervals."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import functools
 
 from experiments.reporting.figures.kind import Drawing
@@ -38,7 +38,9 @@ def forest(study: Published) -> Iterator[Drawing]:
   for reference in references:
     own = [row for row in study.comparisons if row['reference'] == reference]
     here = {
-      condition: [row for row in own if row['condition'] == condition]
+      condition: with_pairs(
+        [row for row in own if row['condition'] == condition]
+      )
       for condition in study.conditions
     }
     few = [
@@ -55,6 +57,11 @@ def forest(study: Published) -> Iterator[Drawing]:
         yield drawing(rows, (condition,), reference, condition)
     for arm, panels in pooled.items():
       yield _drawing(panels, (arm,), reference, f'{arm} under each condition')
+
+
+def with_pairs(rows: Sequence[Row]) -> Sequence[Row]:
+  """Comparisons, or none where not one of them has a pair of seeds yet."""
+  return rows if any(row['n'] for row in rows) else ()
 
 
 def drawing(

@@ -64,6 +64,7 @@ def tasks(study: Published) -> Iterator[Drawing]:
         grids.draw,
         *(measures, study.arms, summaries.lost(study, group)),
         *('task', f'Task by task: {title}'),
+        log=[measure.label for measure in MEASURES if measure.log],
       ),
     )
 

@@ -32,6 +32,8 @@ def draw(
   lost: Collection[str],
   x: str,
   title: str,
+  *,
+  log: Collection[str] = (),
 ) -> Figure:
   """Draws the lines of all arms, in rows by family.
 
@@ -42,6 +44,7 @@ def draw(
     lost: the arms that diverged, which have a name and no line.
     x: what is along the horizontal axis.
     title: what stands above.
+    log: the measures whose axis is logarithmic; their values are above 0.
 
   Returns:
     The picture.
@@ -57,7 +60,9 @@ def draw(
     len(rows), len(measures), squeeze=False, sharex=True, sharey='col'
   )
   for column, (label, lines) in zip(axes.T, measures.items(), strict=True):
-    column[0].set_ylim(*_limits(lines))
+    for place in column if label in log else ():
+      style.log_y(place)
+    column[0].set_ylim(*_limits(lines, log=label in log))
     for place, (_, arms) in zip(column, rows, strict=True):
       _panel(place, lines, arms)
       place.set_ylabel(label)
@@ -72,7 +77,8 @@ def draw(
 def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
   axes.grid(axis='x', visible=False)
   axes.set_xticks(_ticks(lines))
-  axes.yaxis.set_major_locator(MaxNLocator(4))
+  if axes.get_yscale() == 'linear':
+    axes.yaxis.set_major_locator(MaxNLocator(4))
   # Rows share their axes, but all say what stands there.
   axes.tick_params(labelbottom=True, labelleft=True)
   panels.draw_others(
@@ -138,8 +144,15 @@ def _legend(
   )
 
 
-def _limits(lines: Mapping[str, Line]) -> tuple[float, float]:
+def _limits(lines: Mapping[str, Line], *, log: bool) -> tuple[float, float]:
   """Vertical limits in which most can be read; few lines leave them."""
+  if log:
+    exponents = {
+      arm: line._replace(y=np.log10(np.where(line.y > 0, line.y, np.nan)))
+      for arm, line in lines.items()
+    }
+    low, high = _limits(exponents, log=False)
+    return 10**low, 10**high
   found = [line.y[np.isfinite(line.y)] for line in lines.values()]
   ends = np.array([(x.min(), x.max()) for x in found if len(x)])
   if not len(ends):

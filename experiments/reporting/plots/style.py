@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from matplotlib.ticker import LogLocator
@@ -77,7 +78,17 @@ def png(figure: Figure, source: str | None = None) -> bytes:
 def log_x(axes: Axes) -> None:
   """Makes the horizontal axis logarithmic, with plain numbers."""
   axes.set_xscale('log')
-  # As many as have room for their labels.
-  axes.xaxis.set_major_locator(LogLocator(numticks=5))
-  axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:g}'))
-  axes.xaxis.set_minor_formatter(NullFormatter())
+  _plain(axes.xaxis, LogLocator(numticks=5))
+
+
+def log_y(axes: Axes) -> None:
+  """Makes the vertical axis logarithmic, with plain numbers."""
+  axes.set_yscale('log')
+  _plain(axes.yaxis, LogLocator(subs=(1, 3), numticks=5))
+
+
+def _plain(axis: Axis, locator: LogLocator) -> None:
+  """Numbers on a logarithmic axis, as many as have room."""
+  axis.set_major_locator(locator)
+  axis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:g}'))
+  axis.set_minor_formatter(NullFormatter())

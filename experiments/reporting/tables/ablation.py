@@ -10,8 +10,8 @@ from experiments.studies import comparisons
 from experiments.studies.reading import Published
 from experiments.studies.reading import Row
 
-# The first that a study has; else there is nothing to ablate.
-_WHOLE = ('full', comparisons.REFERENCES[0])
+# Where it is not, there is nothing to ablate.
+_WHOLE = 'full'
 _CHANGED = (families.NEUROPLASTIC, families.CONTROLS, families.SIGNALS)
 
 
@@ -21,15 +21,10 @@ def rows(study: Published) -> Iterator[Row]:
     own = [
       row
       for row in study.rows_of(condition.name)
-      if families.of(row['arm']) in _CHANGED or row['arm'] in _WHOLE
+      if families.of(row['arm']) in _CHANGED
     ]
-    arms = {row['arm'] for row in own}
-    whole = next((arm for arm in _WHOLE if arm in arms), None)
-    if whole is None:
-      continue
-    for row in comparisons.rows(own, condition.chance, (whole,)):
-      if families.of(row['arm']) in _CHANGED:
-        yield row
+    if any(row['arm'] == _WHOLE for row in own):
+      yield from comparisons.rows(own, condition.chance, (_WHOLE,))
 
 
 def ablation(study: Published) -> Table | None:

@@ -131,6 +131,31 @@ def test_the_ablation_compares_variants_with_the_whole(whole):
   assert float(row['mean_difference_points']) == pytest.approx(expected)
 
 
+def test_without_the_whole_method_nothing_is_ablated(tmp_path):
+  arms = ('gradient_only', 'unit_mean', 'adamw')
+  directories.write(tmp_path / 'study', small(arms))
+  found = made(tmp_path / 'study')
+  assert 'ablation' in {kind.name for kind in found.absent}
+  assert 'tables/ablation.csv' not in found.files
+
+
+def test_conditions_without_a_pair_have_no_forest(tmp_path):
+  path = tmp_path / 'study'
+  directories.write(path, small())
+  file = path / 'comparisons.csv'
+  head, *rows = file.read_text().splitlines()
+  later = [
+    ','.join([*row.split(',')[:4], '0', *[''] * 7])
+    if row.startswith('data_1.0,')
+    else row
+    for row in rows
+  ]
+  file.write_text('\n'.join([head, *later]) + '\n')
+  names = {x for x in made(path).files if x.endswith('.svg')}
+  forests = {x for x in names if x.startswith('figures/forest_')}
+  assert forests == {'figures/forest_data_0.1_adamw.svg'}
+
+
 def test_values_are_stable_only_under_several_conditions(tmp_path, whole):
   assert 'tables/stable.csv' not in whole[2].files
   tasks = {'whole': TASK, 'part': Task('fashion_mnist', 'mlp', fraction=0.1)}
