@@ -37,8 +37,8 @@ _NOTE = (
 )
 _OF_GAP = (
   ' The gap is how much more accurate Adam is, on every tenth task, if it '
-  'begins that task with a new network; the reference is the condition with a '
-  'restart.'
+  'begins that task with a new network, over the seeds that both have; the '
+  'reference is the condition with a restart.'
 )
 
 
