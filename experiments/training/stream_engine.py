@@ -105,7 +105,7 @@ class StreamTrainer(engine.Trainer):
   @property
   def evaluations(self) -> int:
     """How many there are of a task; the last one is at its end."""
-    return len(evaluated_after(self.tasks.updates))
+    return -(-self.tasks.updates // evaluate_every(self.tasks.updates))
 
   def batches(self, pixels: Pixels) -> int:
     """None: what is evaluated of a stream is evaluated while it learns."""
