@@ -132,7 +132,7 @@ def _decayed(name: str, what: str, decay: float) -> Condition:
     tuned_on=name,
     numbers={'weight_decay': decay},
     arms=('gradient_only', *NO_CLIP, 'sgd'),
-    seeds=10,
+    seeds=20,
   )
 
 
@@ -305,7 +305,15 @@ STUDIES = {
         *(*SIGNALS, *PHASES, *SCOPES, *HYBRIDS),
         *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
       ),
-      (Condition('fashion_mnist_10', _FASHION_10, rulesets=(DEFAULT,)),),
+      (
+        Condition(
+          'fashion_mnist_10',
+          _FASHION_10,
+          rulesets=(DEFAULT,),
+          # What was changed, and what the hybrids are made of.
+          references=('full', 'sgdm', 'adam', 'muon'),
+        ),
+      ),
     ),
     Study(
       'streams',

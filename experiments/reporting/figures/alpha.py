@@ -31,9 +31,9 @@ Arms = dict[str, list[Row]]
   80,
   'What α did',
   'Of the last update of each epoch, or of each task of a stream, means over '
-  'the seeds that stayed finite, default ruleset: the mean α of every layer, '
-  'and the share of all elements whose α lies within 5 % of the range of a '
-  'bound, or beyond it. Of a study '
+  'the seeds that stayed finite: the mean α of every layer, and the share of '
+  'all elements whose α lies within 5 % of the range of a bound, or beyond it. '
+  'Where an arm ran with its defaults, it is drawn with them. Of a study '
   f'with more than {_CONDITIONS} conditions, the first {_CONDITIONS} are '
   'drawn; alpha.csv has all of them.',
   'There are no diagnostics of α: no arm has an α, or alpha.csv is missing or '
@@ -43,10 +43,7 @@ def alpha(study: Published) -> Iterator[Drawing]:
   """Two pictures for each of the first conditions."""
   drawn = 0
   for condition, each in study.conditions.items():
-    arms: Arms = {}
-    for row in study.alpha:
-      if (row['condition'], row['ruleset']) == (condition, DEFAULT):
-        arms.setdefault(row['arm'], []).append(row)
+    arms = _rows(study, condition)
     if not arms or drawn == _CONDITIONS:
       continue
     drawn += 1
@@ -61,6 +58,19 @@ def alpha(study: Published) -> Iterator[Drawing]:
       f'Share of elements whose α is at a bound, for every arm, {condition}.',
       functools.partial(_bounds, arms, f'α at its bounds: {condition}', x),
     )
+
+
+def _rows(study: Published, condition: str) -> Arms:
+  """By arm, the rows of one ruleset: the default, or the first it ran under."""
+  found: dict[str, dict[str, list[Row]]] = {}
+  for row in study.alpha:
+    if row['condition'] == condition:
+      by_ruleset = found.setdefault(row['arm'], {})
+      by_ruleset.setdefault(row['ruleset'], []).append(row)
+  return {
+    arm: rows.get(DEFAULT) or next(iter(rows.values()))
+    for arm, rows in found.items()
+  }
 
 
 def _means(arms: Arms, title: str, x: str) -> Figure:

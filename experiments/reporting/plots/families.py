@@ -1,6 +1,6 @@
 """Which arms belong together, for colours, panels and tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 import math
 
 from experiments import optimizers
@@ -66,11 +66,18 @@ def grouped(arms: Iterable[str]) -> dict[str, list[str]]:
   return {name: each for name, each in found.items() if each}
 
 
-def panels(arms: Iterable[str]) -> list[tuple[str, list[str]]]:
-  """The arms in panels of a few, each with a title; none mixes families."""
+def panels(
+  arms: Iterable[str], shown: Collection[str]
+) -> list[tuple[str, list[str]]]:
+  """The arms in panels of a few, each with a title; none mixes families.
+
+  Args:
+    arms: all that may be drawn, so that each keeps its place among the others.
+    shown: those that are; a panel without any is left out.
+  """
   found = []
   for family, members in grouped(arms).items():
-    parts = _split(members)
+    parts = [x for x in _split(members) if not set(shown).isdisjoint(x)]
     for i, part in enumerate(parts, 1):
       title = f'{family} ({i} of {len(parts)})' if len(parts) > 1 else family
       found.append((title, part))

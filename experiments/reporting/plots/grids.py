@@ -51,7 +51,7 @@ def draw(
   """
   there = {*lost}.union(*measures.values())
   every = dict.fromkeys([*order, *sorted(there)])
-  rows = [x for x in families.panels(every) if not there.isdisjoint(x[1])]
+  rows = families.panels(every, there)
   figure = Figure(
     figsize=(_WIDTH * len(measures) + _LEGEND, _HEIGHT * len(rows) + 0.6),
     layout='constrained',

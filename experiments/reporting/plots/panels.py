@@ -82,11 +82,7 @@ def draw(
   Returns:
     The picture.
   """
-  parts = [
-    (name, arms)
-    for name, arms in families.panels(dict.fromkeys([*order, *lines]))
-    if not lines.keys().isdisjoint(arms)
-  ]
+  parts = families.panels(dict.fromkeys([*order, *lines]), lines)
   columns = min(_COLUMNS, len(parts))
   rows = math.ceil(len(parts) / columns)
   figure = Figure(

@@ -29,9 +29,17 @@ def test_labels_share_the_way():
 
 def test_every_arm_has_one_place():
   arms = [*optimizers.ARMS, 'one of 2020']
-  found = [arm for _, members in families.panels(arms) for arm in members]
-  assert sorted(found) == sorted(arms)
-  assert max(len(members) for _, members in families.panels(arms)) <= 7
+  panels = families.panels(arms, arms)
+  assert sorted(arm for _, x in panels for arm in x) == sorted(arms)
+  assert max(len(members) for _, members in panels) <= 7
+
+
+def test_titles_count_the_panels_that_are_drawn():
+  arms = [x for x in optimizers.ARMS if families.of(x) == families.OTHERS]
+  every, some = families.panels(arms, arms), families.panels(arms, arms[:1])
+  assert len(every) > 1
+  assert every[0][0] == f'{families.OTHERS} (1 of {len(every)})'
+  assert some == [(families.OTHERS, every[0][1])]
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,14 @@ def test_what_is_not_there_is_left_out_and_said(tmp_path, name):
     assert f'<dt>{kind.title}</dt>' in page
 
 
+@pytest.mark.parametrize('rulesets', [('stable',), ('default', 'tuned')])
+def test_α_is_drawn_whatever_the_ruleset(tmp_path, rulesets):
+  conditions = (Condition('here', TASK, rulesets=rulesets, tuned_on='whole'),)
+  study = Study('small', ARMS, conditions, seeds=2)
+  directories.write(tmp_path / 'x', study)
+  assert 'figures/alpha_here_mean.svg' in made(tmp_path / 'x').files
+
+
 def test_empty_tables_are_as_good_as_none(tmp_path):
   directories.write(tmp_path / 'x', small(('adamw', 'sgd')))
   for name in ('trials.csv', 'curves.csv', 'alpha.csv', 'comparisons.csv'):
