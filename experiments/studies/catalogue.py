@@ -178,6 +178,26 @@ STUDIES = {
       Tuning({'digits': _DIGITS}, ALL_ARMS),
       key_arms=KEY_ARMS,
     ),
+    # The published setting, and with the moments in bfloat16.
+    Study(
+      'published',
+      ('full', 'gradient_only', 'adam', 'adamw', 'bfloat16_moments'),
+      (
+        Condition(
+          'fashion_mnist',
+          dataclasses.replace(_PUBLISHED, dataset='fashion_mnist'),
+          rulesets=(DEFAULT,),
+        ),
+        Condition('mnist', _PUBLISHED, rulesets=(DEFAULT,)),
+        Condition(
+          'digits',
+          dataclasses.replace(_DIGITS, held_out=False),
+          rulesets=(DEFAULT,),
+          seeds=10,
+        ),
+      ),
+      seeds=5,
+    ),
     Study(
       'mnist',
       KEY_ARMS,
@@ -292,6 +312,16 @@ STUDIES = {
           rulesets=(STABLE,),
           arms=RECOMMENDED_FEW,
           seeds=5,
+        ),
+        *(
+          Condition(
+            name,
+            _STREAMS[name],
+            rulesets=(STABLE,),
+            arms=('full', 'schedule_free', *RECOMMENDED_FEW),
+            seeds=5,
+          )
+          for name in ('permuted_labels', 'permuted_inputs')
         ),
       ),
       _TUNING,

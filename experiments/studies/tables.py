@@ -170,20 +170,18 @@ def _times(
     outcome: that of its cell.
     i: which of the cell's runs.
     target: the accuracy.
-    pace: the seconds of an update, if they were measured.
+    pace: the seconds of an update; None where they were not measured, so that
+      nothing is known of seconds.
   """
   curve = np.array(outcome.curves['validation_accuracy'][i], float)
   if outcome.diverged[i]:
     curve = np.full_like(curve, np.nan)
   epochs = np.arange(1, len(curve) + 1)
   (epoch,) = targets.time_to_target([curve], epochs, target)
-  if not np.isfinite(epoch):
-    return {'steps_to_target': math.inf, 'seconds_to_target': math.inf}
-  steps = int(epoch) * outcome.steps_per_epoch
-  seconds = sum(outcome.epoch_seconds[: int(epoch)])
+  steps = epoch * outcome.steps_per_epoch
   return {
-    'steps_to_target': steps,
-    'seconds_to_target': seconds if pace is None else steps * pace,
+    'steps_to_target': int(steps) if np.isfinite(steps) else math.inf,
+    'seconds_to_target': None if pace is None else float(steps) * pace,
   }
 
 

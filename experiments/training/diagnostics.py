@@ -91,7 +91,7 @@ class Diagnostics:
     counts = values.pop(HISTOGRAM)[-1].sum(axis=-1)
     return {
       'leaves': self.leaves,
-      'elements': [int(count) for count in counts],
+      'elements': [round(count) for count in counts],
       **{
         name: [
           [x if np.isfinite(x) else None for x in row] for row in each.tolist()

@@ -32,7 +32,8 @@ Arms = dict[str, list[Row]]
   'What α did',
   'Of the last update of each epoch, or of each task of a stream, means over '
   'the seeds that stayed finite: the mean α of every layer, and the share of '
-  'all elements whose α lies within 5 % of the range of a bound, or beyond it. '
+  'all elements whose α lies within 5 % of the range of a bound, or beyond it; '
+  'α is that before a rule scales it to mean 1 or to a norm. '
   'Where an arm ran with its defaults, it is drawn with them. Of a study '
   f'with more than {_CONDITIONS} conditions, the first {_CONDITIONS} are '
   'drawn; alpha.csv has all of them.',

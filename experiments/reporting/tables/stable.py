@@ -32,8 +32,9 @@ def stable(study: Published) -> Table | None:
     'stable',
     'Stable values',
     'Of the numbers that were tried under all conditions that an arm was tuned '
-    'on, those that are nowhere far from the best of its trials; numbers that '
-    'are not named keep their defaults. They are stable within '
+    'on, those whose distance from the best of its trials, where it is '
+    'largest, is smallest; numbers that are not named keep their defaults. '
+    'They are stable if that is within '
     f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
     'mean over the tuning conditions, of one seed.',
     _FIELDS,

@@ -77,3 +77,9 @@ def test_seconds_are_those_of_the_updates(make_study, tmp_path):
       float, (row['steps_to_target'], row['seconds_to_target'])
     )
     assert seconds == pace * steps
+  # What cells took says nothing of the arms.
+  tables.write(tmp_path, plan, None)
+  lines = (tmp_path / 'results.csv').read_text().splitlines()
+  for row in csv.DictReader(lines):
+    assert row['steps_to_target']
+    assert not row['seconds_to_target']
