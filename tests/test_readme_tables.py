@@ -1,15 +1,49 @@
 """The README's tables of results are what the committed studies say."""
 
+import re
+
 import pytest
 
+from experiments.studies import columns
 from tests import readme_tables
 
-BLOCKS = readme_tables.blocks(readme_tables.README.read_text(encoding='utf-8'))
+TEXT = readme_tables.README.read_text(encoding='utf-8')
+BLOCKS = readme_tables.blocks(TEXT)
+NUMBER = r'([+−]?\d+\.\d+)'
 
 
 @pytest.mark.parametrize(('kind', 'specification', 'table'), BLOCKS)
 def test_tables_are_those_of_the_studies(kind, specification, table):
   assert table == readme_tables.made(kind, specification)
+
+
+@pytest.fixture(scope='module')
+def differences():
+  """All differences of the studies with their intervals, in points."""
+  found = []
+  for path in readme_tables.STUDIES.glob('*/comparisons.csv'):
+    for row in columns.table(path, {}):
+      if row['ci_low']:
+        names = ('mean_difference', 'ci_low', 'ci_high')
+        mean, low, high = (100 * float(row[name]) for name in names)
+        found += [(mean, low, high), (-mean, -high, -low)]
+  return found
+
+
+def test_differences_with_an_interval_are_those_of_a_study(differences):
+  """In sentences, where no comment says which."""
+  prose = re.sub(r'(?m)^(\|.*|<!--.*)$', '', TEXT)
+  quoted = re.findall(
+    rf'{NUMBER}\s\[{NUMBER},\s{NUMBER}\]', prose.replace('\n', ' ')
+  )
+  assert len(quoted) > 15
+  for numbers in quoted:
+    places = [len(x.partition('.')[2]) for x in numbers]
+    wanted = [float(x.replace('−', '-')) for x in numbers]
+    assert any(
+      [round(x, n) for x, n in zip(each, places, strict=True)] == wanted
+      for each in differences
+    ), numbers
 
 
 def test_a_table_is_the_mean_of_the_seeds(tmp_path, monkeypatch):
