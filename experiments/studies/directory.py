@@ -288,6 +288,11 @@ def _refuse_foreign(path: Path) -> None:
     raise StudyDirectoryError(
       f'--workdir={path} cannot be read ({e.strerror}).'
     ) from e
+  if FILE in strangers:
+    raise StudyDirectoryError(
+      f'{path / FILE} is damaged, or of another program; name an empty or a '
+      'new directory.'
+    )
   if strangers:
     raise StudyDirectoryError(
       f'--workdir={path} holds files but no study ({strangers[0]!r}, …); name '

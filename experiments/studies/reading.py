@@ -172,7 +172,7 @@ def _study(path: Path) -> Mapping[str, Any]:
   study = directory.read(path)
   if study is None:
     raise errors.StorageError(
-      f'{path} is no study directory: it has no {STUDY} that '
+      f'{path} is no study directory: it has no whole {STUDY} that '
       '`python -m experiments.study` wrote.'
     )
   if not directory.is_whole(study):

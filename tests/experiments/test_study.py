@@ -140,6 +140,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
     (('digits', '--workdir=file/study'), '--workdir=file/study'),
     (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
+    (('digits', '--workdir=cut'), 'cut/study.json is damaged, or of another'),
     (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
   ],
 )
@@ -147,14 +148,17 @@ def test_what_cannot_be_is_one_sentence(tmp_path, monkeypatch, flags, words):
   folder = tmp_path / 'run'
   (folder / 'foreign').mkdir(parents=True)
   (folder / 'foreign' / 'mine').touch()
+  (folder / 'cut').mkdir()
+  (folder / 'cut' / 'study.json').write_text('{"program": "neuro')
   (folder / 'file').touch()
   monkeypatch.chdir(folder)
   result = program.inside('study', *flags)
   assert result.code == 2
   assert result.stderr.count('\n') == 1
   assert re.search(words, result.stderr), result.stderr
-  assert sorted(os.listdir(folder)) == ['file', 'foreign']
+  assert sorted(os.listdir(folder)) == ['cut', 'file', 'foreign']
   assert os.listdir(folder / 'foreign') == ['mine']
+  assert os.listdir(folder / 'cut') == ['study.json']
 
 
 def test_a_changed_definition_is_refused(tmp_path):
