@@ -125,10 +125,14 @@ class Store:
   Args:
     folder: where they are; it need not be there.
     others: folders of other studies, whose cells are taken over.
+
+  Attributes:
+    givers: those of the others of which cells were taken over.
   """
 
   def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
     self._folder, self._others = folder, tuple(others)
+    self.givers: list[Path] = []
     self._read: dict[str, Outcome] = {}
 
   def get(self, cell: Cell) -> Outcome | None:
@@ -140,6 +144,8 @@ class Store:
         if found is not None:
           if folder != self._folder:
             self._put(cell, found)
+            if folder not in self.givers:
+              self.givers.append(folder)
           self._read[digest] = found
           break
     return self._read.get(digest)

@@ -138,6 +138,7 @@ class StudyDirectory:
         self.path / FILE,
         {
           **found,
+          'provenance': _makers(found, plan.store.givers),
           'cells': {'planned': len(items), 'finished': there},
           'tuning': tables.tuned(plan),
           'conditions': tables.conditions(plan),
@@ -174,6 +175,19 @@ def read(path: Path) -> dict[str, Any] | None:
     return None
   ours = isinstance(found, dict) and found.get('program') == _PROGRAM
   return found if ours else None
+
+
+def _makers(
+  study: Mapping[str, Any], givers: Sequence[Path]
+) -> list[Mapping[str, Any]]:
+  """What made the cells: first the runs of studies that gave some."""
+  own = list(study.get('provenance') or [])
+  others: list[Mapping[str, Any]] = []
+  for cells in givers:
+    other = read(cells.parent) or {}
+    if is_whole(other):
+      others += other.get('provenance') or []
+  return [*(each for each in others if each not in own), *own]
 
 
 def speeds_of(path: Path) -> Speeds:

@@ -107,6 +107,12 @@ def test_cells_of_another_study_directory_are_taken_over(whole):
   assert result.code == 0, result.stderr
   assert '10 cells, 10 of them finished' in result.stdout
   assert tables(folder, 'new') == tables(folder)
+  there, here = (
+    json.loads((folder / name / 'study.json').read_text())['provenance']
+    for name in ('study', 'new')
+  )
+  # What made the cells, and then what took them over.
+  assert here[:-1] == there
 
 
 @pytest.mark.slow
