@@ -38,6 +38,23 @@ def test_the_distribution(name, seed):
   assert abs(x.var() / sd**2 - 1) < 5 * (fourth / n) ** 0.5
 
 
+def test_functions_are_as_exact_as_float32():
+  """What no sample of this size would show."""
+  pair = _noise.words(_noise.key_data(0), jnp.int32(0), [None])[0]
+  bits = _noise._bits(pair, LIKE.shape)
+  fraction, t = (
+    np.asarray(x, np.float64)
+    for x in (_noise._fraction(bits), _noise._signed(bits * _noise._GOLDEN))
+  )
+  radius = np.sqrt(-2 * np.log(fraction))
+  np.testing.assert_allclose(
+    _draw('normal'), radius * np.cos(np.pi * t), rtol=0, atol=2e-6
+  )
+  np.testing.assert_allclose(
+    abs(_draw('laplace')), -np.log(fraction), rtol=1e-6, atol=2e-7
+  )
+
+
 def test_rademacher_is_a_fair_coin():
   x = _draw('rademacher')
   assert set(np.unique(x)) == {-1.0, 1.0}
