@@ -33,9 +33,7 @@ def differences():
 def test_differences_with_an_interval_are_those_of_a_study(differences):
   """In sentences, where no comment says which."""
   prose = re.sub(r'(?m)^(\|.*|<!--.*)$', '', TEXT)
-  quoted = re.findall(
-    rf'{NUMBER}\s\[{NUMBER},\s{NUMBER}\]', prose.replace('\n', ' ')
-  )
+  quoted = re.findall(rf'{NUMBER}\s+\[{NUMBER},\s+{NUMBER}\]', prose)
   assert len(quoted) > 15
   for numbers in quoted:
     places = [len(x.partition('.')[2]) for x in numbers]
