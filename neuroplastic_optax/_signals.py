@@ -78,20 +78,20 @@ def _ratio_jvp(
   primals: tuple[jax.Array, jax.Array, jax.Array],
   tangents: tuple[jax.Array, jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """The derivative, with the slope 0 for √v where v = 0."""
+  """The derivative: of √v 0 where v = 0, and all 0 where the ratio is held."""
   magnitude, nu, eps = primals
   d_magnitude, d_nu, d_eps = tangents
-  positive, floor = nu > 0, magnitude * 2.0**-100
+  positive = nu > 0
   # Chosen before the root is taken: it is differentiated again for a Hessian.
   root = jnp.sqrt(jnp.where(positive, nu, 1.0))
   d_root = jnp.where(positive, d_nu, 0.0) * (0.5 / root)
-  root = jnp.where(positive, root, 0.0)
-  divisor = jnp.maximum(root + eps, floor)
-  d_divisor = jnp.where(
-    root + eps >= floor, d_root + d_eps, d_magnitude * 2.0**-100
-  )
+  divisor = jnp.where(positive, root, 0.0) + eps
+  held = divisor < magnitude * 2.0**-100
+  # Chosen before it divides: backwards, the quotient would overflow.
+  divisor = jnp.where(held, 1.0, divisor)
   ratio = _ratio(magnitude, nu, eps)
-  return ratio, (d_magnitude - ratio * d_divisor) / divisor
+  tangent = (d_magnitude - ratio * (d_root + d_eps)) / divisor
+  return ratio, jnp.where(held, 0.0, tangent)
 
 
 def absolute(x: jax.Array) -> jax.Array:

@@ -415,8 +415,15 @@ def _shows(message, value):
   return any(word in message for word in words)
 
 
+# A state, and the bounds of a field: here Python's own words will do.
+PLAIN = ('get_diagnostics', 'number')
+
+
 @every_argument
 def test_a_misspelt_argument_is_refused_by_name(name, argument):
   misspelt = argument + argument[-1]
-  with pytest.raises(TypeError, match=f"keyword argument '{misspelt}'"):
+  meant = f"keyword argument '{misspelt}'"
+  if name not in PLAIN:
+    meant += f": did you mean '{argument}'"
+  with pytest.raises(TypeError, match=meant):
     public()[name](**{**WITH.get(name, {}), misspelt: 1})

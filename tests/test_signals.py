@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from neuroplastic_optax import _signals
 from neuroplastic_optax import neuroplastic
 from tests.running import all_updates
 
@@ -17,6 +18,27 @@ def test_moments_are_the_averages_they_are_said_to_be():
   np.testing.assert_allclose(state.activity['w'], [2.25, 3.0])
   np.testing.assert_allclose(state.memory_mu['w'], [1.3125, -1.75])
   np.testing.assert_allclose(state.memory_nu['w'], [2.109375, 3.75])
+
+
+def test_the_derivative_of_the_memory_is_that_of_its_formula():
+  """Written out, since √v has none at 0."""
+  mu, nu = jnp.asarray([0.3, -2.0, 1e-3]), jnp.asarray([0.5, 1e-4, 4.0])
+  eps = jnp.float32(0.01)
+  plain = lambda mu, nu, eps: jnp.abs(mu) / (jnp.sqrt(nu) + eps)
+  for which in range(3):
+    exact, found = (
+      jax.jacobian(f, which)(mu, nu, eps) for f in (plain, _signals.memory)
+    )
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+def test_a_memory_that_is_held_has_the_derivative_0():
+  """In both modes: backwards, its quotient overflows."""
+  numbers = jnp.float32(2.0), jnp.float32(0), jnp.float32(1e-35)
+  assert _signals.memory(*numbers) == 2.0**100
+  for mode in (jax.jacfwd, jax.jacrev):
+    found = mode(_signals.memory, (0, 1, 2))(*numbers)
+    assert not np.any(found)
 
 
 def test_memory_outlives_its_second_moment():
