@@ -1,24 +1,27 @@
 r"""Changes the arithmetic of the library at random: do the tests notice?
 
-  pip install cosmic-ray
+  pip install cosmic-ray coverage
   python -m tests.mutation --sample=300 --jobs=2 --results=mutation.csv
 
 Cosmic Ray lists every mutant of the modules with equations: an operator of
 arithmetic or comparison is another one, a number is one more or less, a
 condition is negated, a decorator is missing, a loop has no turn. A random
-sample of them is tried, each in a copy of the package, by the fast tests: first
-those of its module, then all others of the library, until one fails. A run that
-was stopped goes on where it was. What survives is printed as a diff: either a
-test is missing, or it makes no difference that anybody could see.
+sample of them is tried, each in a copy of the package, by the fast tests that
+execute the changed statement, until one fails; Coverage.py finds out which they
+are, once, in `mutation.tests.json`. A run that was stopped goes on where it
+was. What survives is printed as a diff: either a test is missing, or it makes
+no difference that anybody could see.
 """
 
 import argparse
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import contextlib
 import csv
 import difflib
+import importlib
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -29,7 +32,9 @@ import signal
 import sys
 import tempfile
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = 'neuroplastic_optax'
@@ -38,8 +43,7 @@ MODULES = (
   *('_leaf', '_tensor', '_reductions', '_derivatives', '_dtypes'),
 )
 _SEED = 0
-# Of the tests of one stage, seconds: a mutant that loops for ever is noticed,
-# too.
+# Of the tests of a mutant, seconds: one that loops for ever is noticed, too.
 _LIMIT = 1500
 _ARITHMETIC = ('Add', 'Sub', 'Mul', 'Div')
 _COMPARISON = ('Eq', 'NotEq', 'Lt', 'LtE', 'Gt', 'GtE')
@@ -61,10 +65,16 @@ _OPERATORS = (
   *('ReplaceFalseWithTrue', 'ReplaceAndWithOr', 'ReplaceOrWithAnd'),
   *('NumberReplacer', 'RemoveDecorator', 'ZeroIterationForLoop'),
 )
+# What was imported before pytest cannot have its assertions rewritten.
+_OPTIONS = (
+  *('-q', '-n0', '-m', 'not slow', '--assert=plain', '-p', 'no:cacheprovider'),
+)
+_ALIVE = ('survived', 'unreached')
 _NOTHING = 'nothing'
 _BASELINES = ('_signals.py', 'mechanisms/_upgd.py')
-_FIRST = ('reference', 'modulations', 'slices', 'dtypes', 'transform')
-_COLUMNS = ('module', 'operator', 'occurrence', 'outcome', 'seconds', 'tests')
+_COLUMNS = ('module', 'operator', 'occurrence', 'outcome', 'seconds')
+# Contexts of coverage that are no tests.
+_IMPORT, _COLLECTION = 'import', 'collection'
 
 
 class Mutant(NamedTuple):
@@ -118,47 +128,172 @@ def _is_python(code: str) -> bool:
   return True
 
 
-def stages(module: str) -> list[list[str]]:
-  """The tests to run, one call of pytest after another."""
-  name = Path(module).stem.strip('_')
-  library = sorted(
-    path
-    for path in (ROOT / 'tests').glob('test_*.py')
-    # They start programs, or read pages.
-    if not re.search('docs|packaging|faults|readme|long', path.name)
-  )
-  mechanisms = sorted((ROOT / 'tests' / 'mechanisms').glob('test_*.py'))
-  if module.startswith('mechanisms'):
-    own = [str(path) for path in mechanisms]
-    arguments = str(ROOT / 'tests' / 'test_bad_arguments.py')
-    return [[*own, '-k', _spelt(name)], [*own, arguments]]
-  first = [ROOT / 'tests' / f'test_{x}.py' for x in (name, *_FIRST)]
-  rest = [path for path in library if path not in first]
+class Reach(NamedTuple):
+  """What the fast tests execute.
+
+  Attributes:
+    seconds: how long each test takes, by its name.
+    lines: by module and line, the tests that execute it, or `import` or
+      `collection` for what happens before them.
+  """
+
+  seconds: dict[str, float]
+  lines: dict[str, dict[str, list[str]]]
+
+  def tests(self, mutant: Mutant) -> list[str]:
+    """Which tests to try on a mutant, in their order."""
+    lines = self.lines[mutant.module]
+    found = {
+      test
+      for line in _changed_statements(mutant)
+      for test in lines.get(str(line), ())
+    }
+    if not found or found & {_IMPORT, _COLLECTION}:
+      # Whoever uses the module may see it.
+      found.update(test for tests in lines.values() for test in tests)
+    found -= {_IMPORT, _COLLECTION}
+    ordered = sorted(found, key=self.seconds.__getitem__)
+    # First one of every function, then the other values of its parameters.
+    firsts = {_function(test): test for test in reversed(ordered)}
+    first = sorted(firsts.values(), key=self.seconds.__getitem__)
+    return [*dict.fromkeys([*first, *ordered])]
+
+
+def _function(test: str) -> str:
+  return test.partition('[')[0]
+
+
+def _changed_statements(mutant: Mutant) -> set[int]:
+  """The lines of the statements that a mutant changes."""
+  source = (ROOT / PACKAGE / mutant.module).read_text()
+  pieces = difflib.SequenceMatcher(
+    a=source.splitlines(), b=mutant.code.splitlines(), autojunk=False
+  ).get_opcodes()
+  changed = {
+    line + 1
+    for kind, begin, end, _, _ in pieces
+    if kind != 'equal'
+    for line in range(begin, max(end, begin + 1))
+  }
+  found: set[int] = set()
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.stmt):
+      lines = _own_lines(node)
+      if changed.intersection(lines):
+        found.update(lines)
+  return found
+
+
+def _own_lines(node: ast.stmt) -> range:
+  """The lines of a statement, without those of the statements in it."""
+  decorators = getattr(node, 'decorator_list', [])
+  begin = min([node.lineno, *(each.lineno for each in decorators)])
+  body = getattr(node, 'body', None)
+  end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
+  return range(begin, max(end, begin + 1))
+
+
+def _files() -> list[str]:
+  """The tests of the library that start no programs and read no pages."""
+  library = (ROOT / 'tests').glob('test_*.py')
+  slow = re.compile('docs|packaging|faults|readme|long')
+  mechanisms = (ROOT / 'tests' / 'mechanisms').glob('test_*.py')
   return [
-    [str(path) for path in dict.fromkeys(first) if path.exists()],
-    [str(path) for path in (*rest, *mechanisms)],
+    *sorted(str(path) for path in library if not slow.search(path.name)),
+    *sorted(map(str, mechanisms)),
   ]
 
 
-def _spelt(name: str) -> str:
-  """What selects the tests of a mechanism by their names."""
-  words = {
-    'clip_weights': 'clip or bounds',
-    'fan_in_bounds': 'clip or bounds',
-    'elastic_weight_consolidation': 'elastic or ewc',
-    'reset_state': 'reset',
-    'reset_moments': 'reset',
+class _Recorder:
+  """A plugin of pytest that says which test executes what, and how long."""
+
+  def __init__(self, coverage: Any) -> None:
+    self.seconds: dict[str, float] = {}
+    self._coverage = coverage
+
+  @pytest.hookimpl(wrapper=True)
+  def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    import jax
+
+    # What an earlier test has traced would not be executed again.
+    jax.clear_caches()
+    self._coverage.switch_context(item.nodeid)
+    began = time.monotonic()
+    result = yield
+    self.seconds[item.nodeid] = time.monotonic() - began
+    return result
+
+
+class _Chooser:
+  """A plugin of pytest that leaves some tests, in an order."""
+
+  def __init__(self, tests: Sequence[str]) -> None:
+    self._tests = tests
+
+  @pytest.hookimpl(trylast=True)
+  def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    found = {item.nodeid: item for item in items}
+    items[:] = [found[test] for test in self._tests if test in found]
+
+
+def reach(path: Path) -> Reach:
+  """What the tests reach; found out, where it is in no file yet."""
+  if not path.exists():
+    code = _in_process(_survey, (str(path),), None)
+    if code:
+      sys.exit('the tests fail without a mutation, so that nothing follows.')
+  return Reach(**json.loads(path.read_text()))
+
+
+def _survey(path: str) -> None:
+  import coverage
+
+  os.chdir(ROOT)
+  sys.path.insert(0, str(ROOT))
+  measured = coverage.Coverage(data_file=None, source_pkgs=[PACKAGE])
+  measured.start()
+  measured.switch_context(_IMPORT)
+  importlib.import_module(PACKAGE)
+  measured.switch_context(_COLLECTION)
+  recorder = _Recorder(measured)
+  code = pytest.main([*_OPTIONS, *_files()], [recorder])
+  measured.stop()
+  data = measured.get_data()
+  lines = {
+    str(Path(file).relative_to(ROOT / PACKAGE)): data.contexts_by_lineno(file)
+    for file in data.measured_files()
   }
-  return words.get(name, name)
+  if not code:
+    found = {'seconds': recorder.seconds, 'lines': lines}
+    Path(path).write_text(json.dumps(found))
+  _leave(code)
 
 
-def attempt(mutant: Mutant) -> tuple[str, float, str]:
+def _in_process(
+  target: Callable[..., None], args: tuple[Any, ...], limit: float | None
+) -> int | None:
+  """The exit code of a function in a process of its own; None: too long."""
+  context = multiprocessing.get_context('forkserver')
+  process = context.Process(target=target, args=args)
+  process.start()
+  process.join(limit)
+  if process.exitcode is None:
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    return None
+  return process.exitcode
+
+
+def attempt(mutant: Mutant, tests: Sequence[str]) -> tuple[str, float]:
   """Tries a mutant in a process of its own.
 
   Returns:
-    The outcome (killed, survived or timeout), how many seconds it took, and
-    which of the stages decided.
+    The outcome (killed, survived, timeout, or unreached where no test executes
+    it), and how many seconds it took.
   """
+  if not tests:
+    return 'unreached', 0.0
   began = time.monotonic()
   with tempfile.TemporaryDirectory(prefix='mutant-') as folder:
     shutil.copytree(
@@ -167,24 +302,12 @@ def attempt(mutant: Mutant) -> tuple[str, float, str]:
       ignore=shutil.ignore_patterns('__pycache__'),
     )
     (Path(folder) / PACKAGE / mutant.module).write_text(mutant.code)
-    for stage, tests in enumerate(stages(mutant.module), 1):
-      process = multiprocessing.get_context('forkserver').Process(
-        target=_tests, args=(folder, tests)
-      )
-      process.start()
-      process.join(_LIMIT)
-      if process.exitcode is None:
-        with contextlib.suppress(ProcessLookupError):
-          os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-        return 'timeout', time.monotonic() - began, str(stage)
-      # 5: no test has such a name.
-      if process.exitcode not in (0, 5):
-        return 'killed', time.monotonic() - began, str(stage)
-  return 'survived', time.monotonic() - began, 'all'
+    code = _in_process(_try, (folder, tests), _LIMIT)
+  outcome = {0: 'survived', None: 'timeout'}.get(code, 'killed')
+  return outcome, time.monotonic() - began
 
 
-def _tests(folder: str, tests: Sequence[str]) -> None:
+def _try(folder: str, tests: Sequence[str]) -> None:
   """What happens in the process: the tests see the copy of the package."""
   os.setpgid(0, 0)
   quiet = os.open(os.devnull, os.O_WRONLY)
@@ -193,14 +316,14 @@ def _tests(folder: str, tests: Sequence[str]) -> None:
   os.chdir(ROOT)
   sys.path[:0] = [folder, str(ROOT)]
   os.environ['PYTHONPATH'] = folder
-  import pytest
+  package = importlib.import_module(PACKAGE)
+  assert str(package.__file__).startswith(folder)
+  files = dict.fromkeys(test.partition('::')[0] for test in tests)
+  _leave(pytest.main(['-x', *_OPTIONS, *files], [_Chooser(tests)]))
 
-  import neuroplastic_optax
 
-  assert neuroplastic_optax.__file__.startswith(folder)
-  # What was imported before pytest cannot have its assertions rewritten.
-  options = ('-x', '-q', '-n0', '-m', 'not slow', '--assert=plain')
-  code = pytest.main([*options, '-p', 'no:cacheprovider', *tests])
+def _leave(code: int) -> None:
+  """Ends the process at once, whatever threads JAX has."""
   sys.stdout.flush()
   os._exit(int(code))
 
@@ -259,6 +382,7 @@ def main() -> None:
   print(f'{len(every)} mutants, of which {len(sample)} are tried', flush=True)
   sample += [_unchanged(module) for module in _BASELINES]
   _prepare()
+  reached = reach(options.results.with_suffix('.tests.json'))
   done = {}
   if options.results.exists():
     with options.results.open(newline='') as file:
@@ -272,21 +396,24 @@ def main() -> None:
     if not file.tell():
       table.writerow(_COLUMNS)
     left = [mutant for mutant in sample if mutant.key not in done]
-    running = {pool.submit(attempt, mutant): mutant for mutant in left}
+    running = {
+      pool.submit(attempt, mutant, reached.tests(mutant)): mutant
+      for mutant in left
+    }
     for future in futures.as_completed(running):
       mutant = running[future]
-      outcome, seconds, tests = future.result()
+      outcome, seconds = future.result()
       done[mutant.key] = outcome
-      table.writerow([*mutant.key, outcome, round(seconds, 1), tests])
+      table.writerow([*mutant.key, outcome, round(seconds, 1)])
       file.flush()
       print(f'{outcome} after {seconds:.0f} s: {" ".join(mutant.key)}')
-      if outcome == 'survived' and mutant.operator != _NOTHING:
+      if outcome in _ALIVE and mutant.operator != _NOTHING:
         print(_difference(mutant), flush=True)
   found = [done[mutant.key] for mutant in sample]
   unchanged = found[options.sample :]
   if unchanged != ['survived'] * len(unchanged):
     sys.exit('the tests fail without a mutation, so that nothing follows.')
-  survived = found.count('survived') - len(unchanged)
+  survived = sum(outcome in _ALIVE for outcome in found) - len(unchanged)
   print(f'{options.sample - survived} killed, {survived} survived')
 
 

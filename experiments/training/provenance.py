@@ -85,8 +85,12 @@ def _read(workdir: Path) -> dict[str, Any] | None:
 
 
 def now() -> str:
-  """The time, as files say it."""
-  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+  """The time, as files say it.
+
+  Processes that do the same are told apart by their start, so that a second
+  would be too coarse.
+  """
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='microseconds')
 
 
 def _version(package: str) -> str | None:
