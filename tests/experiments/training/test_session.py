@@ -14,6 +14,7 @@ import pytest
 from experiments.configs import default
 from experiments.training import engine
 from experiments.training import pace
+from experiments.training import provenance
 from experiments.training import run as runs
 from experiments.training import stopping
 
@@ -211,6 +212,11 @@ def test_provenance_says_who_made_the_results(tmp_path):
   again = json.loads((tmp_path / 'provenance.json').read_text())
   assert again['earlier'] == [found]
   assert again['start'] == found['start']
+
+
+def test_processes_that_start_in_the_same_second_are_told_apart():
+  one, other = provenance.collect(), provenance.collect()
+  assert one['start'] < other['start']
 
 
 def test_schedule_free_is_evaluated_at_its_average(tmp_path):
