@@ -20,12 +20,12 @@ from concurrent import futures
 import contextlib
 import csv
 import difflib
+import hashlib
 import importlib
 import json
 import multiprocessing
 import os
 from pathlib import Path
-import random
 import re
 import shutil
 import signal
@@ -72,7 +72,7 @@ _OPTIONS = (
 _ALIVE = ('survived', 'unreached')
 _NOTHING = 'nothing'
 _BASELINES = ('_signals.py', 'mechanisms/_upgd.py')
-_COLUMNS = ('module', 'operator', 'occurrence', 'outcome', 'seconds')
+_COLUMNS = ('module', 'source', 'operator', 'occurrence', 'outcome', 'seconds')
 # Contexts of coverage that are no tests.
 _IMPORT, _COLLECTION = 'import', 'collection'
 
@@ -93,9 +93,11 @@ class Mutant(NamedTuple):
   code: str
 
   @property
-  def key(self) -> tuple[str, str, str]:
-    """What tells it from the others."""
-    return self.module, self.operator, str(self.occurrence)
+  def key(self) -> tuple[str, str, str, str]:
+    """What tells it from the others, and from those of another source."""
+    source = (ROOT / PACKAGE / self.module).read_bytes()
+    digest = hashlib.sha256(source).hexdigest()[:12]
+    return self.module, digest, self.operator, str(self.occurrence)
 
 
 def mutants(modules: Sequence[Path]) -> Iterator[Mutant]:
@@ -366,6 +368,12 @@ def _unchanged(module: str) -> Mutant:
   return Mutant(module, _NOTHING, 0, (ROOT / PACKAGE / module).read_text())
 
 
+def _rank(mutant: Mutant) -> str:
+  """Where it stands in a random order, whatever other modules hold."""
+  name = f'{_SEED} {mutant.module} {mutant.operator} {mutant.occurrence}'
+  return hashlib.sha256(name.encode()).hexdigest()
+
+
 def main() -> None:
   """The program."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -377,17 +385,16 @@ def main() -> None:
   paths = [folder / f'{name}.py' for name in MODULES]
   paths += sorted((folder / 'mechanisms').glob('_*.py'))
   every = list(mutants([x for x in paths if x.name != '__init__.py']))
-  random.Random(_SEED).shuffle(every)
-  sample = every[: options.sample]
+  sample = sorted(every, key=_rank)[: options.sample]
   print(f'{len(every)} mutants, of which {len(sample)} are tried', flush=True)
   sample += [_unchanged(module) for module in _BASELINES]
   _prepare()
   reached = reach(options.results.with_suffix('.tests.json'))
-  done = {}
+  done: dict[tuple[str, ...], str] = {}
   if options.results.exists():
     with options.results.open(newline='') as file:
       for row in csv.DictReader(file):
-        done[row['module'], row['operator'], row['occurrence']] = row['outcome']
+        done[tuple(row[name] for name in _COLUMNS[:4])] = row['outcome']
   with (
     options.results.open('a', newline='') as file,
     futures.ThreadPoolExecutor(options.jobs) as pool,

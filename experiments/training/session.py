@@ -217,7 +217,10 @@ class Session:
       self._state, diagnostics = jax.block_until_ready(
         self._close(self._state, self._trials, self._pixels)
       )
-    self._advanced(1, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if self.steps == 1:  # No update is made by itself.
+      self._paces['update'].took(1, seconds)
+    self._advanced(1, seconds)
     if diagnostics is not None:
       self.history.diagnostics.append(distributed.fetch(diagnostics))
 

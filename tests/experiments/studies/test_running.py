@@ -75,6 +75,14 @@ def whole(tmp_path_factory):
   return tmp_path_factory.mktemp('whole')
 
 
+def test_an_epoch_of_one_update_is_measured(make_study, tmp_path):
+  (item, *_) = make_plan(make_study(), tmp_path).items()
+  task = dataclasses.replace(item.task, batch_size=4096)
+  estimate = Estimate(lambda name: workers.load(name, None), 1)
+  estimate.measure(task)
+  assert estimate.seconds([item._replace(task=task)]) > 0
+
+
 def test_tables_have_a_row_for_every_seed(make_study, whole):
   study = make_study()
   _, notes = run(study, whole)
