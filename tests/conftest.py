@@ -83,15 +83,24 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile('repeatable')
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _no_full_cache():
+  """Empties JAX's caches after each file of tests.
+
+  Once 8,192 signatures of functions that are alive fill the one of compiled
+  functions, every new function is traced at every call: a test that comes late
+  in its process may take eighty times as long as alone.
+  """
+  yield
+  import jax  # Not above: what is above prepares it.
+
+  jax.clear_caches()
+
+
 @pytest.fixture
 def compiled():
-  """The names of the functions that XLA has compiled since the test began.
-
-  `function._cache_size()` does not tell: once 8,192 signatures of functions
-  that are alive fill JAX's cache, as may happen to a long run of tests, it is
-  0 for every new function.
-  """
-  import jax  # Not above: what is above prepares it.
+  """The names of the functions that XLA has compiled since the test began."""
+  import jax
 
   names = []
 
