@@ -37,6 +37,21 @@ class Sum(modulations.Modulation):
     return jnp.full_like(b, value)
 
 
+@pytest.mark.parametrize('size', [0.0, 1e-15, 0.5, 3.0, 1e15])
+@pytest.mark.parametrize('differentiate', [jax.jacfwd, jax.jacrev])
+def test_the_derivative_of_a_norm(size, differentiate):
+  """It is that of √Σx², and 0 at 0."""
+  x = jnp.array([0.6, 0.0, -0.8])
+  tx = neuroplastic(modulation=Sum('norm'), homeostasis=None)
+
+  def norm(factor):
+    params = factor * x
+    return tx.update(x, tx.init(params), params)[0][0]
+
+  slope = differentiate(norm)(jnp.float32(size))
+  np.testing.assert_allclose(slope, float(size > 0), rtol=1e-6)
+
+
 EXPECTED = {
   'sum': lambda b, p: b.sum(),
   'mean': lambda b, p: b.mean(),
