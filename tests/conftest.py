@@ -1,6 +1,7 @@
 """Prepares JAX and Matplotlib, before anything imports them, and Hypothesis."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import subprocess
@@ -83,34 +84,53 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile('repeatable')
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _no_full_cache():
-  """Empties JAX's caches after each file of tests.
+_COMPILATION = '/jax/core/compile/backend_compile_duration'
+_MOST_COMPILED = 4096
+
+
+@contextlib.contextmanager
+def _compilations():
+  """Yields the names of the functions that are compiled from now on."""
+  import jax  # Not above: what is above prepares it.
+
+  names = []
+
+  def listen(event, seconds, **named):
+    if event == _COMPILATION:
+      names.append(named['fun_name'])
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield names
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def compiled():
+  """The names of the functions that XLA has compiled since the test began."""
+  with _compilations() as names:
+    yield names
+
+
+@pytest.fixture(scope='session')
+def _all_compiled():
+  with _compilations() as names:
+    yield names
+
+
+@pytest.fixture(autouse=True)
+def _no_full_cache(_all_compiled):
+  """Empties JAX's caches before they are full.
 
   Once 8,192 signatures of functions that are alive fill the one of compiled
   functions, every new function is traced at every call: a test that comes late
   in its process may take eighty times as long as alone.
   """
   yield
-  import jax  # Not above: what is above prepares it.
+  if len(_all_compiled) > _MOST_COMPILED:
+    import jax
 
-  jax.clear_caches()
-
-
-@pytest.fixture
-def compiled():
-  """The names of the functions that XLA has compiled since the test began."""
-  import jax
-
-  names = []
-
-  def listen(event, seconds, **named):
-    if event == '/jax/core/compile/backend_compile_duration':
-      names.append(named['fun_name'])
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  yield names
-  jax.monitoring.unregister_event_duration_listener(listen)
+    jax.clear_caches()
+    _all_compiled.clear()
 
 
 # The library casts, and never relies on JAX to promote dtypes. The tests of
