@@ -116,18 +116,28 @@ def mutants(modules: Sequence[Path]) -> Iterator[Mutant]:
       count = sum(len(list(operator.mutation_positions(x))) for x in nodes)
       for occurrence in range(count):
         code = mutating.mutate_code(source, operator, occurrence)
-        if code not in seen and _is_python(code):
+        if code not in seen and _is_meant(source, code):
           seen.add(code)
           module = str(path.relative_to(ROOT / PACKAGE))
           yield Mutant(module, name, occurrence, code)
 
 
-def _is_python(code: str) -> bool:
+def _is_meant(source: str, code: str) -> bool:
+  """Whether it is Python, and no star of a signature became a slash."""
   try:
-    ast.parse(code)
-  except SyntaxError:  # A star in a signature is no multiplication.
+    changed = ast.parse(code)
+  except SyntaxError:
     return False
-  return True
+  return _positional(changed) == _positional(ast.parse(source))
+
+
+def _positional(tree: ast.Module) -> int:
+  """How many arguments of functions have no keyword."""
+  return sum(
+    len(node.posonlyargs)
+    for node in ast.walk(tree)
+    if isinstance(node, ast.arguments)
+  )
 
 
 class Reach(NamedTuple):
