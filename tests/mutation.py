@@ -73,6 +73,8 @@ _ALIVE = ('survived', 'unreached')
 _NOTHING = 'nothing'
 _BASELINES = ('_signals.py', 'mechanisms/_upgd.py')
 _COLUMNS = ('module', 'source', 'operator', 'occurrence', 'outcome', 'seconds')
+# What the tests of signatures have in common: they may execute nothing.
+_SIGNATURES = re.compile('test_(keywords|bad_arguments|arguments).py')
 # Contexts of coverage that are no tests.
 _IMPORT, _COLLECTION = 'import', 'collection'
 
@@ -161,8 +163,9 @@ class Reach(NamedTuple):
       for test in lines.get(str(line), ())
     }
     if not found or found & {_IMPORT, _COLLECTION}:
-      # Whoever uses the module may see it.
+      # Whoever uses the module may see it, or looks at its signatures.
       found.update(test for tests in lines.values() for test in tests)
+      found.update(test for test in self.seconds if _SIGNATURES.search(test))
     found -= {_IMPORT, _COLLECTION}
     ordered = sorted(found, key=self.seconds.__getitem__)
     # First one of every function, then the other values of its parameters.
