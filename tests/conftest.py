@@ -23,21 +23,23 @@ if _DEVICES not in os.environ.get('XLA_FLAGS', ''):
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 # Most of the time goes into compiling small programs: hurry the code generator,
-# where it knows these options. XLA's own passes are those of a user's. To have
-# all of it as users do, give XLA_FLAGS=--xla_backend_optimization_level=3.
-_QUICK = (
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-)
+# with those of these options that it knows. XLA's own passes are those of a
+# user's. To have all of it as users do, give
+# XLA_FLAGS=--xla_backend_optimization_level=3.
+_QUICK = '--xla_backend_optimization_level=0'
+_QUICKER = f'{_QUICK} --xla_cpu_use_fusion_emitters=false'
 if '--xla_backend_optimization_level' not in os.environ['XLA_FLAGS']:
-  _quick = f'{os.environ["XLA_FLAGS"]} {_QUICK}'
-  _known = subprocess.run(
-    [sys.executable, '-c', 'import jax; jax.devices()'],
-    env=os.environ | {'XLA_FLAGS': _quick},
-    capture_output=True,
-    check=False,
-  )
-  if _known.returncode == 0:
-    os.environ['XLA_FLAGS'] = _quick
+  for _options in (_QUICKER, _QUICK):
+    _quick = f'{os.environ["XLA_FLAGS"]} {_options}'
+    _known = subprocess.run(
+      [sys.executable, '-c', 'import jax; jax.devices()'],
+      env=os.environ | {'XLA_FLAGS': _quick},
+      capture_output=True,
+      check=False,
+    )
+    if _known.returncode == 0:
+      os.environ['XLA_FLAGS'] = _quick
+      break
 
 # Matplotlib keeps a list of the fonts it has found. The user's may be missing,
 # which it says where a test wants silence, or be of another installation; and

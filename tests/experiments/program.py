@@ -58,11 +58,14 @@ def quick() -> dict[str, Any]:
     'xla_backend_optimization_level': 0,
     'xla_cpu_use_fusion_emitters': False,
   }
-  try:
-    jax.jit(lambda: 0, compiler_options=options)()
-  except jax.errors.JaxRuntimeError:  # They come and go.
-    return {}
-  return options
+  known = {}
+  for name, value in options.items():
+    try:
+      jax.jit(lambda: 0, compiler_options={name: value})()
+    except jax.errors.JaxRuntimeError:  # They come and go.
+      continue
+    known[name] = value
+  return known
 
 
 @dataclasses.dataclass(frozen=True)
