@@ -179,10 +179,14 @@ def _finite(values: np.ndarray) -> list[list[float | None]]:
 
 
 @functools.cache
-def quick() -> dict[str, Any] | None:
-  """What hurries the compiler, if this one knows it."""
-  try:
-    jax.jit(lambda: 0, compiler_options=_QUICK)()
-  except jax.errors.JaxRuntimeError:  # Options come and go.
-    return None
-  return _QUICK
+@functools.cache
+def quick() -> dict[str, Any]:
+  """What hurries the compiler, of what this one knows: options come and go."""
+  known = {}
+  for name, value in _QUICK.items():
+    try:
+      jax.jit(lambda: 0, compiler_options={name: value})()
+    except jax.errors.JaxRuntimeError:
+      continue
+    known[name] = value
+  return known

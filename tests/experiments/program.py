@@ -8,7 +8,6 @@ output, devices and death, without the seconds that imports take.
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
-import functools
 import importlib
 import io
 import multiprocessing
@@ -49,23 +48,11 @@ TINY = (
 )
 
 
-@functools.cache
 def quick() -> dict[str, Any]:
   """Options that hurry the compiler, which takes most of the time."""
-  import jax
+  from experiments.studies import computing  # Which imports JAX.
 
-  options = {
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_use_fusion_emitters': False,
-  }
-  known = {}
-  for name, value in options.items():
-    try:
-      jax.jit(lambda: 0, compiler_options={name: value})()
-    except jax.errors.JaxRuntimeError:  # They come and go.
-      continue
-    known[name] = value
-  return known
+  return computing.quick()
 
 
 @dataclasses.dataclass(frozen=True)
