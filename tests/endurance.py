@@ -130,8 +130,15 @@ def cells(count: int, folder: Path) -> bool:
       watch.piece()
 
   study_program.Reporter = Reporter
-  _main(study_program, 'study', 'many', f'--workdir={folder / "study"}')
-  _main(report, 'report', str(folder / 'study'))
+  began = time.monotonic()
+  with program.fresh_flags('study'):
+    study_program.define_flags()
+    arguments = ['many', f'--workdir={folder / "study"}']
+    study_program.main(FLAGS(['study', *arguments])[1:])
+  print(f'study: {time.monotonic() - began:.0f} s', flush=True)
+  began = time.monotonic()
+  report.main([str(folder / 'study')])
+  print(f'report: {time.monotonic() - began:.0f} s', flush=True)
   with (folder / 'study' / 'results.csv').open(newline='') as file:
     rows = list(csv.DictReader(file))
   page = (folder / 'study' / 'report.html').stat().st_size
@@ -140,21 +147,14 @@ def cells(count: int, folder: Path) -> bool:
   return whole and not watch.grew()
 
 
-def _main(module, name: str, *arguments: str) -> None:
-  """Runs a program in this process."""
-  began = time.monotonic()
-  with program.fresh_flags(name):
-    module.define_flags()
-    module.main(FLAGS([name, *arguments])[1:])
-  print(f'{name}: {time.monotonic() - began:.0f} s', flush=True)
-
-
 def main() -> None:
   """The script."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('what', choices=('trainings', 'cells'))
   parser.add_argument('--count', type=int, default=500)
   given = parser.parse_args()
+  if given.count < 100:  # Memory still grows as programs are first used.
+    parser.error(f'--count must be ≥ 100, got {given.count}')
   what = {'trainings': trainings, 'cells': cells}[given.what]
   with tempfile.TemporaryDirectory(prefix='endurance-') as folder:
     well = what(given.count, Path(folder))
