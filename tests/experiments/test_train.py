@@ -648,12 +648,13 @@ MOMENTS = (
 
 @pytest.mark.slow
 def test_killed_at_many_moments_it_ends_as_if_never_killed(folder):
-  whole = program.run(folder, *KILLED, '--workdir=whole')
+  options: dict[str, Any] = {'optimized': True}
+  whole = program.run(folder, *KILLED, '--workdir=whole', **options)
   assert (whole.code, whole.stderr) == (0, '')
   mine, seen = folder / 'my run', []
   for moment in MOMENTS:
     at = moment, signal.SIGKILL
-    killed = program.run(folder, *KILLED, WORKDIR, at=at)
+    killed = program.run(folder, *KILLED, WORKDIR, at=at, **options)
     assert killed.code == -signal.SIGKILL, moment
     seen.append(killed.stdout)
     for name in ('metrics.csv', 'results.json'):
@@ -663,11 +664,11 @@ def test_killed_at_many_moments_it_ends_as_if_never_killed(folder):
   for arm in ('full', 'sgd'):
     assert any(f'{arm}: resumes after epoch 1' in text for text in seen)
   # Once from outside, at no moment in particular.
-  with program.started(folder, *KILLED, WORKDIR) as process:
+  with program.started(folder, *KILLED, WORKDIR, **options) as process:
     process.wait_until(lambda: 'sgd: ' in process.stdout)
     process.send(signal.SIGKILL)
     assert process.wait().code in (-signal.SIGKILL, 0)
-  last = program.run(folder, *KILLED, WORKDIR)
+  last = program.run(folder, *KILLED, WORKDIR, **options)
   assert (last.code, last.stderr) == (0, '')
   arms = ('full', 'sgd')
   assert _outcome(mine, arms) == _outcome(folder / 'whole', arms)

@@ -117,7 +117,7 @@ def test_how_an_epoch_is_cut_changes_nothing(tmp_path, whole):
   assert _outcome(tmp_path) == whole
 
 
-@pytest.mark.parametrize('at', [1, 4, 6, 13])
+@pytest.mark.parametrize('at', [1, 4, 5, 6, 7, 13])
 def test_stopped_anywhere_it_ends_the_same(tmp_path, whole, at):
   number = (signal.SIGTERM, signal.SIGINT)[at % 2]
   cut = _Cut(at, lambda: os.kill(os.getpid(), number))
