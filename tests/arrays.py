@@ -4,12 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-RNG = np.random.default_rng(0)
+_rng = np.random.default_rng(0)
+
+
+def begin():
+  """Begins the random numbers anew, as each test does, in whatever order."""
+  global _rng
+  _rng = np.random.default_rng(0)
 
 
 def array(*shape, dtype='float32'):
-  """Random numbers, others at every call."""
-  return jnp.asarray(RNG.standard_normal(shape), dtype)
+  """Random numbers, others at every call of a test."""
+  return jnp.asarray(_rng.standard_normal(shape), dtype)
 
 
 PARAMS = {'w': array(4, 6), 'b': array(6)}

@@ -135,6 +135,14 @@ def _no_full_cache(_all_compiled):
     _all_compiled.clear()
 
 
+@pytest.fixture(autouse=True)
+def _own_numbers():
+  """Gives a test the same random numbers whatever tests came before."""
+  from tests import arrays  # Which imports JAX.
+
+  arrays.begin()
+
+
 # The library casts, and never relies on JAX to promote dtypes. The tests of
 # these files, which do not either, find out.
 _STRICT = {'diagnostics', 'dtypes', 'transform', 'unit_mean'}

@@ -48,21 +48,21 @@ class Watch:
   """Says what each part of the work took.
 
   Args:
-    count: how many pieces there are.
+    count: how many pieces there are, at least as many as parts.
   """
 
   def __init__(self, count: int) -> None:
-    self._count, self._done = count, 0
+    self._part, self._done = count // _PARTS, 0
     self._began = time.monotonic()
     self.held: list[float] = []
 
   def piece(self) -> None:
     """One more piece of the work is done."""
     self._done += 1
-    if self._done % max(1, self._count // _PARTS):
+    if self._done % self._part:
       return
     now = time.monotonic()
-    each = (now - self._began) / max(1, self._count // _PARTS)
+    each = (now - self._began) / self._part
     self._began = now
     self.held.append(megabytes())
     arrays = len(jax.live_arrays())

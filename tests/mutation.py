@@ -8,9 +8,9 @@ arithmetic or comparison is another one, a number is one more or less, a
 condition is negated, a decorator is missing, a loop has no turn. A random
 sample of them is tried, each in a copy of the package, by the fast tests that
 execute the changed statement, until one fails; Coverage.py finds out which they
-are, once, in `mutation.tests.json`. A run that was stopped goes on where it
-was. What survives is printed as a diff: either a test is missing, or it makes
-no difference that anybody could see.
+are, once for a state of the sources, in `mutation.tests.json`. A run that was
+stopped goes on where it was. What survives is printed as a diff: either a test
+is missing, or it makes no difference that anybody could see.
 """
 
 import argparse
@@ -146,11 +146,13 @@ class Reach(NamedTuple):
   """What the fast tests execute.
 
   Attributes:
+    sources: the hash of the package and of the tests.
     seconds: how long each test takes, by its name.
     lines: by module and line, the tests that execute it, or `import` or
       `collection` for what happens before them.
   """
 
+  sources: str
   seconds: dict[str, float]
   lines: dict[str, dict[str, list[str]]]
 
@@ -252,12 +254,23 @@ class _Chooser:
 
 
 def reach(path: Path) -> Reach:
-  """What the tests reach; found out, where it is in no file yet."""
-  if not path.exists():
-    code = _in_process(_survey, (str(path),), None)
-    if code:
-      sys.exit('the tests fail without a mutation, so that nothing follows.')
+  """What the tests reach; found out, where no file says it of these sources."""
+  found = Reach(**json.loads(path.read_text())) if path.exists() else None
+  if found is not None and found.sources == _sources():
+    return found
+  if _in_process(_survey, (str(path),), None):
+    sys.exit('the tests fail without a mutation, so that nothing follows.')
   return Reach(**json.loads(path.read_text()))
+
+
+def _sources() -> str:
+  """The hash of all that decides what a test executes."""
+  digest = hashlib.sha256()
+  patterns = (f'{PACKAGE}/**/*.py', 'tests/*.py', 'tests/mechanisms/*.py')
+  for pattern in patterns:
+    for path in sorted(ROOT.glob(pattern)):
+      digest.update(path.read_bytes())
+  return digest.hexdigest()
 
 
 def _survey(path: str) -> None:
@@ -279,8 +292,8 @@ def _survey(path: str) -> None:
     for file in data.measured_files()
   }
   if not code:
-    found = {'seconds': recorder.seconds, 'lines': lines}
-    Path(path).write_text(json.dumps(found))
+    found = Reach(_sources(), recorder.seconds, lines)
+    Path(path).write_text(json.dumps(found._asdict()))
   _leave(code)
 
 
@@ -300,13 +313,18 @@ def _in_process(
   return process.exitcode
 
 
-def attempt(mutant: Mutant, tests: Sequence[str]) -> tuple[str, float]:
+def attempt(mutant: Mutant, reached: Reach) -> tuple[str, float]:
   """Tries a mutant in a process of its own.
+
+  Args:
+    mutant: what to try.
+    reached: what the tests execute.
 
   Returns:
     The outcome (killed, survived, timeout, or unreached where no test executes
     it), and how many seconds it took.
   """
+  tests = reached.tests(mutant)
   if not tests:
     return 'unreached', 0.0
   began = time.monotonic()
@@ -344,20 +362,9 @@ def _leave(code: int) -> None:
 
 
 def _prepare() -> None:
-  """Says to all processes what the tests' conftest would find out."""
-  folder = tempfile.mkdtemp(prefix='mutation-')
-  os.environ |= {
-    # Not the first process of the tests, which prepares all this.
-    'PYTEST_XDIST_WORKER': 'mutation',
-    '_COMPILED_BY_TESTS': folder,
-    'MPLCONFIGDIR': folder,
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': (
-      '--xla_force_host_platform_device_count=8 '
-      '--xla_backend_optimization_level=0 '
-      '--xla_cpu_use_fusion_emitters=false'
-    ),
-  }
+  """Prepares all processes as the tests' conftest does the first of its own."""
+  importlib.import_module('tests.conftest')
+  os.environ['PYTEST_XDIST_WORKER'] = 'mutation'
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(
     ['jax', 'optax', 'flax.nnx', 'chex', 'hypothesis', 'pytest', 'scipy.stats']
@@ -416,10 +423,7 @@ def main() -> None:
     if not file.tell():
       table.writerow(_COLUMNS)
     left = [mutant for mutant in sample if mutant.key not in done]
-    running = {
-      pool.submit(attempt, mutant, reached.tests(mutant)): mutant
-      for mutant in left
-    }
+    running = {pool.submit(attempt, mutant, reached): mutant for mutant in left}
     for future in futures.as_completed(running):
       mutant = running[future]
       outcome, seconds = future.result()

@@ -17,13 +17,10 @@ from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests import reference
+from tests.arrays import array
 from tests.running import run
 
-RNG = np.random.default_rng(0)
-PARAMS = {
-  'a': jnp.asarray(RNG.standard_normal((6, 7)), jnp.float32),
-  'b': jnp.asarray(RNG.standard_normal(5), jnp.float32),
-}
+PARAMS = {'a': array(6, 7), 'b': array(5)}
 GRADIENT = jax.tree.map(lambda p: 3 * p**2 - 0.5, PARAMS)
 
 
@@ -86,7 +83,7 @@ def test_they_are_right(kappa):
 
 
 def test_median_is_within_a_bin_of_the_true_one():
-  params = jnp.asarray(RNG.standard_normal(5000), jnp.float32)
+  params = array(5000)
   _, state = _last(neuroplastic(diagnostics='global'), params, params, 1)
   u, _ = _last(neuroplastic(homeostasis=None), params, params, 1)
   alpha = np.median(np.asarray(u / params))
@@ -301,7 +298,7 @@ def test_they_are_right_of_sharded_arrays(axis_type):
   tx = neuroplastic(
     diagnostics='global', controller=LearningRateController(gain=2.0)
   )
-  g = jnp.asarray(RNG.standard_normal((16, 6)), jnp.float32)
+  g = array(16, 6)
   u, state = _last(tx, g, g)
   with jax.set_mesh(mesh):
     split = jax.device_put(
@@ -387,7 +384,7 @@ def test_seldom_measured_of_sharded_arrays(axis_type, mode, stacked_axes):
   mesh = jax.make_mesh(
     (8,), ('x',), axis_types=(jax.sharding.AxisType[axis_type],)
   )
-  g = jnp.asarray(RNG.standard_normal((16, 6)), jnp.float32)
+  g = array(16, 6)
   one = dict(diagnostics=mode, diagnostics_every=2, stacked_axes=stacked_axes)
   _, state = _last(neuroplastic(**one), g, g, 2)
   with jax.set_mesh(mesh):

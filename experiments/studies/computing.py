@@ -179,7 +179,6 @@ def _finite(values: np.ndarray) -> list[list[float | None]]:
 
 
 @functools.cache
-@functools.cache
 def quick() -> dict[str, Any]:
   """What hurries the compiler, of what this one knows: options come and go."""
   known = {}
