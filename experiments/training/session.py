@@ -1,6 +1,7 @@
 """The training of one arm: its programs, its position and its clock."""
 
 from collections.abc import Callable
+import functools
 import time
 from typing import Any
 
@@ -93,8 +94,9 @@ class Session:
       options: of the compiler.
     """
     trainer, pixels = self._trainer, self._pixels
+    jit = self._jit = functools.partial(jax.jit, compiler_options=options)
     if self._saved is None or self._last_save is None:
-      self._state = jax.jit(trainer.init)(self._trials)
+      self._state = jit(trainer.init)(self._trials)
     else:
       abstract = jax.eval_shape(trainer.init, self._trials)
       found = self._saved.state(self._last_save, abstract)
@@ -103,27 +105,25 @@ class Session:
     zeros = mapping.spread(trainer.no_sums(self._trials), self._count)
     n = jnp.int32(1)
     self._update = (
-      jax.jit(trainer.update, donate_argnums=0)
+      jit(trainer.update, donate_argnums=0)
       .lower(self._state, self._trials, pixels, n)
-      .compile(options)
+      .compile()
     )
     self._close = (
-      jax.jit(trainer.close, donate_argnums=0)
+      jit(trainer.close, donate_argnums=0)
       .lower(self._state, self._trials, pixels)
-      .compile(options)
+      .compile()
     )
     self._evaluated_at = (
-      jax.jit(trainer.evaluated_at)
+      jit(trainer.evaluated_at)
       .lower(self._state, self._trials, pixels)
-      .compile(options)
+      .compile()
       if trainer.eval_params and trainer.batches(pixels)
       else lambda state, *_: state
     )
     if trainer.batches(pixels):
       self._evaluate = (
-        jax.jit(trainer.evaluate)
-        .lower(zeros, self._state, pixels, n, n)
-        .compile(options)
+        jit(trainer.evaluate).lower(zeros, self._state, pixels, n, n).compile()
       )
     self._zeros = zeros
     self.compile_seconds = time.perf_counter() - start
@@ -196,7 +196,7 @@ class Session:
     Returns:
       The metrics of every trial; they are not added to the history.
     """
-    evaluate = jax.jit(self._trainer.evaluate)
+    evaluate = self._jit(self._trainer.evaluate)
     sums = self._evaluated(evaluate, pixels, pause)
     return engine.means(distributed.fetch(sums), len(pixels.test_labels))
 
