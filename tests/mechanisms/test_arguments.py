@@ -3,6 +3,9 @@
 `tests/test_bad_arguments.py` has the arguments themselves.
 """
 
+import functools
+import inspect
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -46,6 +49,38 @@ def test_functions_under_injection_are_refused_in_words(name):
   actual, _ = trained(static(**{name: function}), params, gradients)
   expected, _ = trained(make(**{name: function}), params, gradients)
   chex.assert_trees_all_close(actual, expected, rtol=1e-5)
+
+
+# What they cannot be made without.
+NEEDED = {
+  m.neural_variability: {'inner': optax.trace(0.9)},
+  m.synergy: {'mechanisms': {'trace': optax.trace(0.9)}},
+}
+
+
+@pytest.mark.parametrize(
+  ('make', 'name'),
+  [
+    (make, name)
+    for make in (getattr(m, name) for name in m.__all__)
+    if inspect.isfunction(make) and make not in (m.fan_in_bounds, m.reset_state)
+    for name in inspect.signature(make).parameters
+    if name in ('axis_name', 'bound', 'mask', 'stacked_axes')
+  ],
+)
+def test_every_function_under_injection_is_refused_in_words(make, name):
+  make = functools.partial(make, **NEEDED.get(make, {}))
+  injected = optax.inject_hyperparams(make)(**{name: lambda *_: None})
+  with pytest.raises(TypeError, match=f"{name} is a function.*='{name}'"):
+    injected.init(random_tree(0))
+
+
+def test_as_many_mechanisms_as_eight_bits_can_count():
+  many = {str(i): optax.identity() for i in range(257)}
+  with pytest.raises(ValueError, match=r'1 to 256 .*, got 257[.]'):
+    m.synergy(many, floor=0.001)
+  del many['0']
+  assert m.synergy(many, floor=0.001)
 
 
 def test_bounds_of_a_count_are_refused():
