@@ -55,6 +55,25 @@ def test_functions_are_as_exact_as_float32():
   )
 
 
+def _lowbias32(x):
+  """The hash of Chris Wellons, word by word."""
+  for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+    x = (x ^ x >> shift) * factor % 2**32
+  return x
+
+
+def test_a_seed_stays_what_it_was():
+  """A run that goes on with another version goes on with the same noise."""
+  for first, second in ((0, 0), (0x12345678, 0xFEDCBA98)):
+    pair = jnp.array([first, second], 'uint32')
+    found = _noise.uniform(pair, jnp.zeros((3, 5)))
+    for place, x in enumerate(found.ravel()):
+      bits = _lowbias32(_lowbias32(place ^ first) ^ second)
+      # The middle of one of 2²⁴ intervals; the first bit is the sign.
+      signed = bits - (bits >> 31 << 32)
+      assert x == ((signed >> 8) + 0.5) / 2**23
+
+
 def test_rademacher_is_a_fair_coin():
   x = _draw('rademacher')
   assert set(np.unique(x)) == {-1.0, 1.0}
