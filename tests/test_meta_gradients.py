@@ -180,6 +180,19 @@ def test_a_strength_of_zero_has_a_derivative():
   np.testing.assert_allclose(slope, (update(0.01) - b) / 0.01, rtol=1e-3)
 
 
+def test_a_tiny_eps_has_finite_derivatives():
+  """Where all gradients are 0, the means are divided by nothing else."""
+
+  def reached(kappa, g):
+    tx = neuroplastic(
+      homeostasis=None, eps=1e-30, plasticity_scale=kappa, memory_weight=0.0
+    )
+    return jnp.sum(tx.update(g, tx.init(g))[0])
+
+  slopes = jax.grad(reached, (0, 1))(jnp.float32(1.0), jnp.zeros(3))
+  assert all(jnp.isfinite(slope).all() for slope in slopes)
+
+
 def test_an_overflowing_update_has_finite_derivatives():
   """Its norm is infinite, and homeostasis makes it 0."""
   g = jnp.array([3e38, -3e38, 1.0])

@@ -41,6 +41,14 @@ def test_a_memory_that_is_held_has_the_derivative_0():
     assert not np.any(found)
 
 
+@pytest.mark.parametrize('mode', [jax.jacfwd, jax.jacrev])
+def test_a_second_moment_of_0_has_no_part_in_the_derivative(mode):
+  """Its root has none there; the other numbers have theirs."""
+  mu, eps = jnp.float32(3.0), jnp.float32(0.5)
+  found = mode(_signals.memory, (0, 1, 2))(mu, jnp.float32(0.0), eps)
+  np.testing.assert_allclose(found, [1 / eps, 0.0, -mu / eps**2], rtol=1e-6)
+
+
 def test_memory_outlives_its_second_moment():
   # A state in which v vanished where m did not: |m| / ε is beyond float32.
   tx = neuroplastic(eps=2e-38, homeostasis=None)

@@ -75,6 +75,52 @@ def test_every_function_under_injection_is_refused_in_words(make, name):
     injected.init(random_tree(0))
 
 
+DEFAULTS = {
+  m.scale_by_classp: dict(threshold=0.0, power=1.0, eps=1e-5, scaling=True),
+  m.flip_signs: dict(fraction=0.1, axis='input'),
+  m.scale_by_upgd: dict(
+    decay=0.999,
+    noise=1e-3,
+    scaling='global',
+    protect=True,
+    bias_correction=True,
+  ),
+  m.add_consolidation: dict(
+    strength=0.01, importance='ewc', anchor_decay=0.999, importance_decay=0.999
+  ),
+  m.elastic_weight_consolidation: dict(strength=1.0, decay=1.0, forgetting=0.0),
+  m.synaptic_intelligence: dict(strength=1.0, damping=0.1),
+  m.regenerate: dict(strength=1e-3, norm='l2'),
+  m.metaplasticity: dict(strength=1.0),
+  m.simultaneous_perturbation: dict(
+    epsilon=1e-3, distribution='rademacher', samples=1
+  ),
+  m.exponentiate: dict(max_exponent=10.0),
+  m.shrink_and_perturb: dict(shrink=1e-4, perturb=1e-4, every=1),
+  m.fan_in_bounds: dict(scale=1.0),
+  m.sleep: dict(period=1000, fraction=0.1, strength=0.3, jitter=0.0),
+  m.hare_and_tortoise: dict(decay=0.999, period=1000),
+  m.couple_replicas: dict(strength=0.01),
+  m.neural_variability: dict(scale=0.01, distribution='normal', refresh=1),
+  m.synergy: dict(assignment='blend', rate=1.0, floor=0.05),
+}
+
+
+def test_defaults_stay_what_they_were():
+  """Who does not give a number gets the same one in every version."""
+  found = {}
+  for make in (getattr(m, name) for name in m.__all__):
+    if inspect.isfunction(make):
+      parameters = inspect.signature(make).parameters.values()
+      found[make] = {
+        p.name: p.default
+        for p in parameters
+        if p.default not in (p.empty, None)
+      }
+      assert found[make].pop('key', 0) == 0
+  assert {make: x for make, x in found.items() if x} == DEFAULTS
+
+
 def test_as_many_mechanisms_as_eight_bits_can_count():
   many = {str(i): optax.identity() for i in range(257)}
   with pytest.raises(ValueError, match=r'1 to 256 .*, got 257[.]'):

@@ -192,6 +192,19 @@ def test_what_is_no_key(key):
     mechanisms.sleep(key=key)
 
 
+@pytest.mark.parametrize('seed', [-(2**63), -5, 2**63 - 1])
+def test_seeds_have_64_bits_and_a_sign(seed):
+  state = mechanisms.sleep(key=seed).init(LIKE)
+  expected = jax.random.key_data(jax.random.key(seed))
+  np.testing.assert_array_equal(state.key, expected)
+
+
+@pytest.mark.parametrize('seed', [-(2**63) - 1, 2**63])
+def test_a_seed_of_more_bits_is_refused(seed):
+  with pytest.raises(ValueError, match='key must be an int seed of 64 bits'):
+    mechanisms.sleep(key=seed)
+
+
 def test_many_keys_at_once():
   with pytest.raises(ValueError, match=r'For many keys, use jax\.vmap'):
     mechanisms.sleep(key=jax.random.split(jax.random.key(0), 3))
