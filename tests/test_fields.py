@@ -10,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from tests.arrays import GRADIENT
@@ -32,6 +34,27 @@ class Fields(modulations.Modulation):
 
   def modulate(self, tensor):
     return tensor.base_update * self.bounded
+
+
+@pytest.mark.parametrize(
+  'made',
+  [
+    modulations.Direct(),
+    modulations.Gain(),
+    modulations.Momentum(),
+    modulations.TrustRatio(),
+    modulations.Orthogonal(),
+    Homeostasis(),
+    LearningRateController(),
+  ],
+  ids=lambda made: type(made).__name__,
+)
+def test_what_is_made_cannot_be_changed(made):
+  """An optimizer that has it would not notice; and it can be a static value."""
+  assert hash(made) == hash(dataclasses.replace(made))
+  for field in dataclasses.fields(made):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(made, field.name, 0.5)
 
 
 SCHEDULE = ' or a schedule (a callable of the update count)'
