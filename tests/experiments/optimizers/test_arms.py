@@ -44,8 +44,6 @@ GRADIENT = {
 FIRST = {'a': True, 'b': False, 'c': False}
 LAST = {'a': False, 'b': True, 'c': True}
 
-jit = functools.partial(jax.jit, compiler_options=program.quick())
-
 
 def _update(optimizer, gradient, state, params, count):
   """An update; the fourth is the first of a new task."""
@@ -61,7 +59,7 @@ def _update(optimizer, gradient, state, params, count):
   )
 
 
-def _path(optimizer, params, steps=5):
+def _path(optimizer, steps=5):
   """The parameters after every step, with a gradient that does not change."""
 
   def step(carry, count):
@@ -70,8 +68,13 @@ def _path(optimizer, params, steps=5):
     params = optax.apply_updates(params, updates)
     return (params, state), params
 
-  start = params, optimizer.init(params)
-  return jax.lax.scan(step, start, jnp.arange(steps))[1]
+  # The gradient and the numbers are constants, but so they are for the other.
+  start = PARAMS, optimizer.init(PARAMS)
+  scan = jax.jit(
+    lambda carry: jax.lax.scan(step, carry, jnp.arange(steps))[1],
+    compiler_options=program.quick(),
+  )
+  return scan(start)
 
 
 def _l2(optimizer, decay=0.1):
@@ -356,29 +359,44 @@ def test_every_arm_is_tested():
   assert set(optimizers.ARMS) == set(EXPECTED)
 
 
-@pytest.mark.parametrize('name', EXPECTED)
-def test_an_arm_is_its_optimizer(name):
-  """With the decay that it has by default, and with another one."""
-  arm = optimizers.ARMS[name]
-  numbers = [
-    arm.numbers({'learning_rate': 0.01, **decay})
-    for decay in ({}, {'weight_decay': 0.1})
-  ]
-  found = jit(jax.vmap(lambda x: _path(arm.build(x, SETTING), PARAMS)))(
-    jax.tree.map(lambda *x: jnp.array(x), *numbers)
+@pytest.mark.parametrize('arm', EXPECTED)
+@pytest.mark.parametrize('decayed', [False, True])
+def test_an_arm_is_its_optimizer(arm, decayed):
+  decay = {'weight_decay': 0.1} if decayed else {}
+  built = _build(arm, learning_rate=0.01, **decay)
+  found, expected = _path(built), _path(EXPECTED[arm][decayed])
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected
   )
-  for i, optimizer in enumerate(EXPECTED[name]):
-    expected = jit(functools.partial(_path, optimizer))(PARAMS)
+
+
+@pytest.mark.parametrize('arm', optimizers.ARMS)
+def test_arms_are_built_inside_vmap_over_learning_rates(arm):
+  rates = [0.001, 0.1]
+
+  def step(rate):
+    schedule = schedules.scheduled('cosine', rate, SETTING)
+    optimizer = _build(arm, learning_rate=schedule)
+    state = optimizer.init(PARAMS)
+    return _update(optimizer, GRADIENT, state, PARAMS, 0)[0]
+
+  jit = functools.partial(jax.jit, compiler_options=program.quick())
+  together = jit(jax.vmap(step))(jnp.array(rates))
+  for i, rate in enumerate(rates):
+    # The cosine starts at the rate itself.
+    optimizer = _build(arm, learning_rate=rate)
+    alone, _ = _update(optimizer, GRADIENT, optimizer.init(PARAMS), PARAMS, 0)
     jax.tree.map(
-      lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-6),
-      found,
-      expected,
+      lambda x, y, i=i: np.testing.assert_allclose(
+        x[i], y, rtol=1e-5, atol=3e-7
+      ),
+      together,
+      alone,
     )
 
 
 @pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
 def test_every_knob_acts_and_may_be_traced(arm):
-  """Also the learning rate within a schedule, as runs have it."""
   knobs = arm.knobs
   # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
   rate = {'learning_rate': 1e4 if arm.name == 'prodigy' else 0.01}
@@ -390,12 +408,9 @@ def test_every_knob_acts_and_may_be_traced(arm):
     ]
   at_once = {**{name: knob.high for name, knob in knobs.items()}, **rate}
 
-  # κ is warm before the early phase ends.
-  setting = dataclasses.replace(SETTING, epochs=8)
-
   def end(numbers):
-    rate = schedules.scheduled('cosine', numbers['learning_rate'], setting)
-    optimizer = arm.build({**numbers, 'learning_rate': rate}, setting)
+    # κ is warm before the early phase ends.
+    optimizer = arm.build(numbers, dataclasses.replace(SETTING, epochs=8))
 
     def step(carry, count):
       params, state = carry
@@ -411,6 +426,7 @@ def test_every_knob_acts_and_may_be_traced(arm):
     return params
 
   traced = jax.tree.map(lambda *x: jnp.array(x), *rows, at_once)
+  jit = functools.partial(jax.jit, compiler_options=program.quick())
   together = jit(jax.vmap(end))(traced)
   for i, name in enumerate(knobs):
     ends = (x[2 * i] != x[2 * i + 1] for x in jax.tree.leaves(together))
