@@ -146,6 +146,21 @@ def test_no_strength_is_the_base_bit_for_bit(rule, base, strength):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+def test_defaults_stay_what_they_were():
+  for rule in (
+    modulations.Gain,
+    modulations.TrustRatio,
+    modulations.Momentum,
+  ):
+    assert (rule().strength, rule().max_ratio) == (0.15, 0.25)
+    assert rule().scope is None
+  assert modulations.Momentum().momentum is None
+  rule = modulations.Orthogonal()
+  assert (rule.strength, rule.max_ratio) == (0.1, 0.5)
+  assert (rule.match_gradient_norm, rule.scope) == (False, None)
+  assert not modulations.Direct().unit_mean
+
+
 @pytest.mark.parametrize('name', list(RULES))
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
 def test_no_rule_gives_nan_or_infinity(name, dtype):

@@ -193,3 +193,26 @@ def test_misspelt_keywords_suggest_a_name():
     m.scale_by_classp(treshold=0.1)
   with pytest.raises(TypeError, match="did you mean 'strength'"):
     m.regenerate(strenght=0.1)
+
+
+@pytest.mark.parametrize(
+  'make',
+  [
+    make
+    for make in (getattr(m, name) for name in m.__all__)
+    if inspect.isfunction(make)
+    and make not in (m.eval_params, m.fan_in_bounds, m.reset_state)
+  ],
+)
+def test_misspelt_keywords_suggest_a_name_under_injection(make):
+  with pytest.raises(TypeError, match="'zyx': the arguments are "):
+    optax.inject_hyperparams(make)(zyx=1)
+
+
+def test_the_state_does_not_hold_an_array_of_the_users():
+  """Which could not be donated."""
+  mine, w = jnp.full([], 2.0, 'float32'), jnp.ones(3)
+  tx = m.clip_weights(lambda params: mine)
+  update = jax.jit(tx.update, donate_argnums=1)
+  update(w, tx.init(w), w)
+  assert not mine.is_deleted()

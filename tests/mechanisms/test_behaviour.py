@@ -472,15 +472,16 @@ def test_adaptive_synergy_prefers_what_agrees_with_the_gradient():
   np.testing.assert_allclose(updates, 0.9 * g, rtol=1e-3)
 
 
-@pytest.mark.parametrize('weights', [None, {'a': 1.0, 'b': 3.0}])
+@pytest.mark.parametrize('weights', [None, {'a': 1.0, 'b': 3.0, 'c': 4.0}])
 def test_partition_draws_owners_with_the_weights(weights):
+  names = ('a', 'b', 'c')
   tx = mechanisms.synergy(
-    {'a': optax.identity(), 'b': optax.scale(-1.0)}, 'partition', weights
+    {name: optax.identity() for name in names}, 'partition', weights
   )
-  w = jnp.ones((100, 100))
-  owner = tx.init(w).owner
-  share = 0.5 if weights is None else 0.75
-  assert abs(float((owner == 1).mean()) - share) < 0.02
+  owner = tx.init(jnp.ones((100, 100))).owner
+  for k, name in enumerate(names):
+    share = 1 / 3 if weights is None else weights[name] / 8
+    assert abs(float((owner == k).mean()) - share) < 0.02
 
 
 def test_a_period_has_one_sleep_whatever_its_fraction_becomes():

@@ -92,6 +92,20 @@ def test_clean_params_of_low_precision_do_not_drift():
   np.testing.assert_allclose(state.noise, 0.8, atol=2e-3)
 
 
+def test_noise_of_low_precision_stays_until_it_is_drawn_anew():
+  tx = mechanisms.neural_variability(optax.sgd(1.0), 0.1, refresh=3)
+  params = jnp.ones(8, jnp.bfloat16)
+  gradient = jnp.full(8, 1e-3, jnp.bfloat16)
+  state, before = tx.init(params), 0.0
+  for t in range(6):
+    updates, state = tx.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+    noise = np.asarray(params, np.float32) - state.noise
+    # Beside 1, numbers of bfloat16 are 1/128 apart.
+    assert (np.abs(noise - before).max() < 0.01) == (t % 3 != 0)
+    before = noise
+
+
 NONE = r'holds none\.'
 MANY = 'holds more than one: '
 

@@ -58,6 +58,13 @@ def test_layers_of_a_stack_flip_signs_of_their_own():
   assert len({tuple(layer[:, 0].tolist()) for layer in updates}) > 1
 
 
+@pytest.mark.parametrize('axis', ['input', 'output', 'element'])
+def test_signs_take_a_byte_each(axis):
+  state = mechanisms.flip_signs(0.5, axis).init({'w': jnp.ones((4, 3))})
+  (signs,) = jax.tree.leaves(state.signs)
+  assert signs.dtype == jnp.int8
+
+
 SPLIT = {
   'upgd': lambda **k: mechanisms.scale_by_upgd(noise=0.0, **k),
   'upgd_local': lambda **k: mechanisms.scale_by_upgd(
