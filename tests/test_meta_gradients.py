@@ -278,3 +278,28 @@ def test_diagnostics_do_not_hinder_derivatives_in_a_shard_map(every):
   np.testing.assert_allclose(
     jax.jit(jax.grad(reached))(1.0), jax.grad(plain)(1.0), rtol=1e-4
   )
+
+
+def test_a_ratio_that_overflows_has_no_derivative():
+  """Nor does the controller hear of it."""
+
+  def update(kappa, gain):
+    tx = neuroplastic(
+      optax.trace(0.9),
+      min_alpha=0.0,
+      eps=1e-30,
+      plasticity_scale=kappa,
+      homeostasis=None,
+      controller=LearningRateController(gain=gain),
+    )
+    state = tx.init(jnp.ones(2))
+    _, state = tx.update(jnp.array([1.0, 2.0]), state)
+    # α_grad is 0 now, and α is not.
+    return tx.update(jnp.zeros(2), state)[0]
+
+  without, by_controller = (
+    jax.jvp(lambda kappa, gain=gain: update(kappa, gain), (1e12,), (1.0,))
+    for gain in (0.0, 0.3)
+  )
+  assert (without[1] > 0).all()
+  np.testing.assert_array_equal(by_controller, without)
