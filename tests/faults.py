@@ -60,13 +60,11 @@ class Subject:
     program: its name.
     flags: those of its command line.
     begins_with: what makes the folder that it works on; None for none.
-    shared: whether several processes may work in one folder.
   """
 
   program: str
   flags: tuple[str, ...]
   begins_with: tuple[str, tuple[str, ...]] | None = None
-  shared: bool = False
 
   def start(self, folder: Path) -> Any:
     """Starts it in a folder."""
@@ -92,12 +90,16 @@ _STREAM = (
   *('--config.model=mlp_small', '--config.arms=sgd,full', '--config.seeds=2'),
   *('--config.checkpoint_every=1', f'--workdir={WORKDIR}'),
 )
-_STUDY = ('digits', '--smoke', '--only=sgd,adamw', f'--workdir={WORKDIR}')
+_STUDY = ('digits', '--smoke', f'--workdir={WORKDIR}')
 SUBJECTS = {
   'train': Subject('train', _TRAIN),
   'stream': Subject('train', _STREAM),
-  'study': Subject('study', _STUDY, shared=True),
-  'report': Subject('report', (WORKDIR,), ('study', _STUDY), shared=True),
+  'study': Subject('study', (*_STUDY, '--only=sgd')),
+  'report': Subject(
+    'report',
+    (WORKDIR,),
+    ('study', (*_STUDY, '--only=sgd,adamw')),
+  ),
 }
 
 
