@@ -8,8 +8,10 @@ done is cleaned up. A run that trains saves first: see `training.stopping`.
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
+_MOMENT = 0.01  # Seconds.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,7 +33,12 @@ def end_at_once() -> None:
 
 
 def raise_them() -> None:
-  """Has the signals raise an `Interrupt`."""
+  """Has the signals raise an `Interrupt`.
+
+  What is raised while the garbage collector calls JAX, or a weak reference or a
+  finalizer calls anybody, Python reports and forgets: there it is raised again
+  a moment later.
+  """
   _handle(_raise)
 
 
@@ -44,6 +51,7 @@ def say(number: int, text: str) -> int:
 
 
 def _handle(handler: Any) -> None:
+  sys.unraisablehook = _unraisable
   for number in _SIGNALS:
     # A shell has what it runs in the background ignore Ctrl-C.
     if signal.getsignal(number) is not signal.SIG_IGN:
@@ -57,3 +65,13 @@ def _end(number: int, _: Any) -> None:
 
 def _raise(number: int, _: Any) -> None:
   raise Interrupt(number)
+
+
+def _unraisable(report: Any) -> None:
+  if not isinstance(report.exc_value, Interrupt):
+    sys.__unraisablehook__(report)
+    return
+  again = os.getpid(), report.exc_value.number
+  timer = threading.Timer(_MOMENT, os.kill, again)
+  timer.daemon = True
+  timer.start()

@@ -1,0 +1,55 @@
+"""A signal that asks a program to end is never lost."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import gc, os, signal, time, weakref
+from experiments import interrupts
+
+def ask(*_):
+  gc.callbacks.clear()
+  os.kill(os.getpid(), signal.SIGTERM)
+  for _ in range(1000):
+    pass  # Python raises what a signal asks for between two instructions.
+
+class Mortal:
+  pass
+
+interrupts.raise_them()
+try:
+  {}
+  time.sleep(30)
+except interrupts.Interrupt as e:
+  print(e.number)
+"""
+SWALLOWED = {
+  'collector': 'gc.callbacks.append(ask); gc.collect()',
+  'reference': 'x = Mortal(); r = weakref.ref(x, ask); del x',
+  'finalizer': 'Mortal.__del__ = ask; Mortal()',
+}
+
+
+@pytest.mark.parametrize('where', SWALLOWED.values(), ids=SWALLOWED)
+def test_it_comes_also_where_exceptions_are_swallowed(where):
+  done = subprocess.run(
+    [sys.executable, '-c', PROGRAM.format(where)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('15\n', '', 0)
+
+
+def test_other_errors_are_reported_as_ever():
+  program = PROGRAM.format('Mortal.__del__ = lambda x: 1 / 0; Mortal(); raise')
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert 'Exception ignored' in done.stderr
+  assert 'ZeroDivisionError' in done.stderr
