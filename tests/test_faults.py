@@ -1,10 +1,10 @@
 """The campaign of faults, in short; `python -m tests.faults` is the whole."""
 
-import hashlib
 import json
 
 import pytest
 
+from experiments import checksums
 from tests import faults
 
 
@@ -29,17 +29,16 @@ def test_only_what_a_clock_says_may_differ(tmp_path):
       json.dumps({'sgd': {'seconds': seconds, 'accuracy': [accuracy]}})
     )
     (folder / 'curves.png').write_bytes(b'picture')
-    digest = hashlib.sha256((folder / 'results.json').read_bytes()).hexdigest()
-    (folder / 'checksums.sha256').write_text(f'{digest}  results.json\n')
+    checksums.write(folder)
     return faults.outcome(folder)
 
   one = write(tmp_path / 'one', 1.0, 0.5)
   assert set(one) == {
-    *('metrics.csv', 'results.json', 'curves.png', 'checksums.sha256')
+    *('metrics.csv', 'results.json', 'curves.png', checksums.FILE)
   }
   assert one == write(tmp_path / 'other', 2.0, 0.5)
   worse = write(tmp_path / 'worse', 1.0, 0.4)
   assert all(worse[name] != one[name] for name in list(one)[2:])
-  (tmp_path / 'other' / 'checksums.sha256').write_text('0  results.json\n')
+  (tmp_path / 'other' / checksums.FILE).write_text('0  results.json\n')
   found = faults.outcome(tmp_path / 'other')
-  assert found['checksums.sha256'] != one['checksums.sha256']
+  assert found[checksums.FILE] != one[checksums.FILE]
