@@ -5,14 +5,17 @@ comes then ends it at once; what comes between is raised, so that what is half
 done is cleaned up. A run that trains saves first: see `training.stopping`.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 _MOMENT = 0.01  # Seconds.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_raised: list[int] = []
 
 
 class Interrupt(KeyboardInterrupt):
@@ -39,7 +42,35 @@ def raise_them() -> None:
   finalizer calls anybody, Python reports and forgets: there it is raised again
   a moment later.
   """
-  _handle(_raise)
+  _handle(interrupt)
+
+
+def interrupt(number: int, _: Any) -> NoReturn:
+  """Raises an `Interrupt`; the handler of a signal."""
+  _raised.append(number)
+  raise Interrupt(number)
+
+
+@contextlib.contextmanager
+def recognized() -> Iterator[None]:
+  """Around work that a signal may end, whatever becomes of the `Interrupt`.
+
+  C++ that calls Python may make an error of its own of it, which would be taken
+  for a fault of a file, or of the program.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    Interrupt: one was raised, and an error came out of the work.
+  """
+  _raised.clear()
+  try:
+    yield
+  except Exception as e:
+    if not _raised:
+      raise
+    raise Interrupt(_raised[-1]) from e
 
 
 def say(number: int, text: str) -> int:
@@ -61,10 +92,6 @@ def _handle(handler: Any) -> None:
 def _end(number: int, _: Any) -> None:
   # An exception would be swallowed or shown by whatever is being imported.
   os._exit(say(number, 'interrupted.'))
-
-
-def _raise(number: int, _: Any) -> None:
-  raise Interrupt(number)
 
 
 def _unraisable(report: Any) -> None:

@@ -86,7 +86,8 @@ def _main(
         f'unexpected arguments: {" ".join(argv[1:])} (flags are written '
         '--name=value).'
       )
-    main(argv[1:])
+    with interrupts.recognized():
+      main(argv[1:])
   except errors.UserError as e:
     _fail(str(e), max(e.code, code))
   except OSError as e:

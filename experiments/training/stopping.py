@@ -3,6 +3,8 @@
 import signal
 from typing import Any
 
+from experiments import interrupts
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,7 +23,7 @@ class StoppedError(Exception):
 class Terminator:
   """Remembers a SIGTERM or a Ctrl-C until the work under way is saved.
 
-  A second Ctrl-C is not waited for: it raises KeyboardInterrupt.
+  A second Ctrl-C is not waited for: it raises an `Interrupt`.
 
   Attributes:
     requested: the signal that came; 0 for none.
@@ -42,5 +44,5 @@ class Terminator:
 
   def _handle(self, number: int, _: Any) -> None:
     if number == signal.SIGINT and self.requested == signal.SIGINT:
-      raise KeyboardInterrupt
+      interrupts.interrupt(number, None)
     self.requested = number

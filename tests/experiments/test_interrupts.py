@@ -1,5 +1,6 @@
 """A signal that asks a program to end is never lost."""
 
+import signal
 import subprocess
 import sys
 
@@ -41,6 +42,42 @@ def test_it_comes_also_where_exceptions_are_swallowed(where):
     check=False,
   )
   assert (done.stdout, done.stderr, done.returncode) == ('15\n', '', 0)
+
+
+TAKEN_FOR_A_FAULT = """
+import os, signal
+from matplotlib import path, transforms
+from experiments import errors, program
+
+class Box(transforms.Bbox):
+  def __array__(self, *_, **__):  # Called by Matplotlib's C++.
+    os.kill(os.getpid(), {})
+    for _ in range(1000):
+      pass
+
+def main(_):
+  try:
+    path.Path([[0, 0], [1, 1]]).clip_to_bbox(Box([[0, 0], [1, 1]]))
+  except ValueError:
+    raise {}
+
+program.run(main)
+"""
+SAID = 'interrupted. Run the same command again.\n'
+
+
+@pytest.mark.parametrize('error', ['', 'errors.StorageError("damaged")'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_it_is_not_taken_for_a_fault(number, error):
+  done = subprocess.run(
+    [sys.executable, '-c', TAKEN_FOR_A_FAULT.format(int(number), error)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  said = f'\n{SAID}' if number == signal.SIGINT else SAID
+  assert (done.stdout, done.stderr) == ('', said)
+  assert done.returncode == 128 + number
 
 
 def test_other_errors_are_reported_as_ever():
