@@ -27,20 +27,35 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # with those of these options that it knows. XLA's own passes are those of a
 # user's. To have all of it as users do, give
 # XLA_FLAGS=--xla_backend_optimization_level=3.
-_QUICK = '--xla_backend_optimization_level=0'
-_QUICKER = f'{_QUICK} --xla_cpu_use_fusion_emitters=false'
+_QUICK = (
+  '--xla_backend_optimization_level=0',
+  '--xla_cpu_use_fusion_emitters=false',
+  '--xla_cpu_parallel_codegen_split_count=1',
+  '--xla_llvm_disable_expensive_passes=true',
+)
+
+
+def _with(options):
+  return ' '.join([os.environ['XLA_FLAGS'], *options])
+
+
+def _known(options):
+  """Whether XLA knows all of these options; it aborts at others."""
+  return not subprocess.run(
+    [sys.executable, '-c', 'import jax; jax.devices()'],
+    env=os.environ | {'XLA_FLAGS': _with(options)},
+    capture_output=True,
+    check=False,
+  ).returncode
+
+
 if '--xla_backend_optimization_level' not in os.environ['XLA_FLAGS']:
-  for _options in (_QUICKER, _QUICK):
-    _quick = f'{os.environ["XLA_FLAGS"]} {_options}'
-    _known = subprocess.run(
-      [sys.executable, '-c', 'import jax; jax.devices()'],
-      env=os.environ | {'XLA_FLAGS': _quick},
-      capture_output=True,
-      check=False,
-    )
-    if _known.returncode == 0:
-      os.environ['XLA_FLAGS'] = _quick
-      break
+  if not _known(_QUICK):
+    _QUICK = [each for each in _QUICK if _known([each])]
+  os.environ['XLA_FLAGS'] = _with(_QUICK)
+
+# Where in Python an operation comes from, which nobody reads here.
+os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
 
 # Matplotlib keeps a list of the fonts it has found. The user's may be missing,
 # which it says where a test wants silence, or be of another installation; and

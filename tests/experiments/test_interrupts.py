@@ -47,6 +47,8 @@ def test_it_comes_also_where_exceptions_are_swallowed(where):
 TAKEN_FOR_A_FAULT = """
 import os, signal
 from matplotlib import path, transforms
+# A shell has what it runs in the background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from experiments import errors, program
 
 class Box(transforms.Bbox):
