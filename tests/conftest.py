@@ -30,7 +30,6 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 _QUICK = (
   '--xla_backend_optimization_level=0',
   '--xla_cpu_use_fusion_emitters=false',
-  '--xla_cpu_parallel_codegen_split_count=1',
   '--xla_llvm_disable_expensive_passes=true',
 )
 
