@@ -13,8 +13,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOMENT = 0.01  # Seconds.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _raised: list[int] = []
 
 
@@ -83,7 +83,7 @@ def say(number: int, text: str) -> int:
 
 def _handle(handler: Any) -> None:
   sys.unraisablehook = _unraisable
-  for number in _SIGNALS:
+  for number in SIGNALS:
     # A shell has what it runs in the background ignore Ctrl-C.
     if signal.getsignal(number) is not signal.SIG_IGN:
       signal.signal(number, handler)

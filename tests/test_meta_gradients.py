@@ -137,13 +137,13 @@ def test_they_are_finite_in_both_modes(case):
   direction = jnp.linspace(0.5, 1.0, flat.size, dtype='float32')
 
   @jax.jit
-  def derivatives(scale):
+  def derivatives(numbers, scale):
     reached = lambda x: _reached(case, unravel(x), 'float32', scale)
-    _, forward = jax.jvp(reached, (flat,), (direction,))
-    return forward, jax.grad(reached)(flat)
+    _, forward = jax.jvp(reached, (numbers,), (direction,))
+    return forward, jax.grad(reached)(numbers)
 
   for scale in (1.0, 1e-30):
-    forward, backward = derivatives(jnp.float32(scale))
+    forward, backward = derivatives(flat, jnp.float32(scale))
     assert jnp.all(jnp.isfinite(backward))
     np.testing.assert_allclose(forward, direction @ backward, rtol=1e-3)
 

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from experiments import data
+from experiments import interrupts
 from experiments.studies import computing
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
@@ -76,7 +77,7 @@ def pool(jobs: int) -> Any:
 def _begin(jobs: int, places: Any) -> None:
   """Prepares a process that computes cells."""
   # Whoever started this process is told, and ends it.
-  for number in (signal.SIGINT, signal.SIGTERM):
+  for number in interrupts.SIGNALS:
     signal.signal(number, signal.SIG_IGN)
   threading.Thread(target=_die_with_parent, daemon=True).start()
   if hasattr(os, 'sched_setaffinity'):

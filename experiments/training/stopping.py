@@ -5,8 +5,6 @@ from typing import Any
 
 from experiments import interrupts
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class StoppedError(Exception):
   """The process was asked to end, and has saved what it had.
@@ -34,7 +32,8 @@ class Terminator:
 
   def __enter__(self) -> 'Terminator':
     self._before = {
-      number: signal.signal(number, self._handle) for number in _SIGNALS
+      number: signal.signal(number, self._handle)
+      for number in interrupts.SIGNALS
     }
     return self
 
@@ -42,7 +41,7 @@ class Terminator:
     for number, handler in self._before.items():
       signal.signal(number, handler)
 
-  def _handle(self, number: int, _: Any) -> None:
+  def _handle(self, number: int, frame: Any) -> None:
     if number == signal.SIGINT and self.requested == signal.SIGINT:
-      interrupts.interrupt(number, None)
+      interrupts.interrupt(number, frame)
     self.requested = number
