@@ -10,8 +10,8 @@ import contextlib
 import os
 import signal
 import sys
-import threading
-from typing import Any, NoReturn
+import types
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOMENT = 0.01  # Seconds.
@@ -45,10 +45,24 @@ def raise_them() -> None:
   _handle(interrupt)
 
 
-def interrupt(number: int, _: Any) -> NoReturn:
-  """Raises an `Interrupt`; the handler of a signal."""
+def interrupt(number: int, frame: types.FrameType | None) -> None:
+  """Raises an `Interrupt`; the handler of a signal.
+
+  While Python reports what it forgets, it would forget this one too: then it is
+  raised a moment later.
+
+  Args:
+    number: the signal that came.
+    frame: what it came upon.
+
+  Raises:
+    Interrupt: always, but for the case above.
+  """
   _raised.append(number)
-  raise Interrupt(number)
+  if _is_reporting(frame):
+    _send_again(number)
+  else:
+    raise Interrupt(number)
 
 
 @contextlib.contextmanager
@@ -98,7 +112,16 @@ def _unraisable(report: Any) -> None:
   if not isinstance(report.exc_value, Interrupt):
     sys.__unraisablehook__(report)
     return
-  again = os.getpid(), report.exc_value.number
-  timer = threading.Timer(_MOMENT, os.kill, again)
-  timer.daemon = True
-  timer.start()
+  _send_again(report.exc_value.number)
+
+
+def _send_again(number: int) -> None:
+  # A timer of the system's: a thread has locks, which a signal could find held.
+  signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+  signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
+
+def _is_reporting(frame: types.FrameType | None) -> bool:
+  while frame and frame.f_code is not _unraisable.__code__:
+    frame = frame.f_back
+  return frame is not None
