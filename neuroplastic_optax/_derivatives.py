@@ -36,9 +36,10 @@ def _divide_jvp(
 @jax.custom_jvp
 def log_ratio(x: jax.Array, y: jax.Array) -> jax.Array:
   """log(x / y) of positive arrays; 0, and constant, where it is not finite."""
-  # Not a choice of the ratio: XLA on CPUs would write it to memory.
+  # Not a choice of the ratio: XLA on CPUs would write it to memory. On GPUs a
+  # number divided by itself may not be 1.
   logs = jnp.log(x / y)
-  return jnp.where(jnp.isfinite(logs), logs, 0.0)
+  return jnp.where(jnp.isfinite(logs) & (x != y), logs, 0.0)
 
 
 @log_ratio.defjvp

@@ -121,8 +121,10 @@ def epoch_warmup(
   _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
-    done = jnp.minimum(_epoch(count, steps_per_epoch) - 1, warmup_epochs)
-    gate = done / warmup_epochs if warmup_epochs else 1.0
+    done = _epoch(count, steps_per_epoch) - 1
+    # Not a minimum: on GPUs a number divided by itself may not be 1.
+    rising = done / max(warmup_epochs, 1)
+    gate = jnp.where(done < warmup_epochs, rising, 1.0)
     return _product(scale, gate)
 
   return schedule

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 _rng = np.random.default_rng(0)
 
@@ -22,7 +23,17 @@ PARAMS = {'w': array(4, 6), 'b': array(6)}
 GRADIENT = {'w': array(4, 6), 'b': array(6)}
 
 
-def all_devices(kind='Auto'):
-  """All devices in a row."""
-  kinds = (getattr(jax.sharding.AxisType, kind),)
-  return jax.make_mesh((8,), ('x',), axis_types=kinds)
+def device_mesh(*kinds, **axes):
+  """A mesh of eight devices; where there are fewer, the test is skipped.
+
+  Args:
+    *kinds: the type of each axis; one for all axes, by default Auto.
+    **axes: the size of each axis; by default eight along x.
+  """
+  if jax.device_count() < 8:
+    pytest.skip('needs eight devices')
+  axes = axes or {'x': 8}
+  types = [jax.sharding.AxisType[kind] for kind in kinds or ['Auto']]
+  if len(types) == 1:
+    types *= len(axes)
+  return jax.make_mesh((*axes.values(),), (*axes,), axis_types=(*types,))

@@ -18,6 +18,7 @@ from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests import reference
 from tests.arrays import array
+from tests.arrays import device_mesh
 from tests.running import run
 
 PARAMS = {'a': array(6, 7), 'b': array(5)}
@@ -292,9 +293,7 @@ def test_the_norm_of_the_update_is_before_the_learning_rate(decoupled):
 
 @pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
 def test_they_are_right_of_sharded_arrays(axis_type):
-  mesh = jax.make_mesh(
-    (8,), ('x',), axis_types=(jax.sharding.AxisType[axis_type],)
-  )
+  mesh = device_mesh(axis_type)
   tx = neuroplastic(
     diagnostics='global', controller=LearningRateController(gain=2.0)
   )
@@ -381,9 +380,7 @@ def test_an_update_that_is_not_measured_does_no_more():
 @pytest.mark.parametrize('stacked_axes', [0, 1])
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
 def test_seldom_measured_of_sharded_arrays(axis_type, mode, stacked_axes):
-  mesh = jax.make_mesh(
-    (8,), ('x',), axis_types=(jax.sharding.AxisType[axis_type],)
-  )
+  mesh = device_mesh(axis_type)
   g = array(16, 6)
   one = dict(diagnostics=mode, diagnostics_every=2, stacked_axes=stacked_axes)
   _, state = _last(neuroplastic(**one), g, g, 2)

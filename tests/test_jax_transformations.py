@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.arrays import device_mesh
 from tests.running import trained
 from tests.settings import every_setting
 from tests.trees import is_ours
@@ -145,7 +146,7 @@ def test_one_compilation_for_any_number_of_updates(settings, compiled):
 
 
 def test_sharded_tensors_are_still_whole_tensors():
-  mesh = jax.make_mesh((8,), ('x',))
+  mesh = device_mesh()
   shard = jax.sharding.NamedSharding(mesh, jax.P('x'))
   rng = np.random.default_rng(0)
   # Magnitudes that differ from shard to shard, so that statistics do.

@@ -18,7 +18,7 @@ from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
-from tests.arrays import all_devices
+from tests.arrays import device_mesh
 
 NUMBERS = {
   'learning_rate': 0.1,
@@ -255,7 +255,7 @@ def test_second_derivatives_are_finite_where_a_gradient_is_0(homeostasis):
 
 @pytest.mark.parametrize('every', [1, 2])
 def test_diagnostics_do_not_hinder_derivatives_in_a_shard_map(every):
-  mesh = all_devices()
+  mesh = device_mesh()
   g = jnp.linspace(-1.0, 2.0, 16)
 
   def reached(kappa):

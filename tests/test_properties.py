@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from tests import strategies
-from tests.arrays import all_devices
+from tests.arrays import device_mesh
 from tests.trees import types_of
 
 STEPS = 3
@@ -105,7 +105,7 @@ def test_mapped_is_a_loop(form, tx, seed):
 def test_sharded_is_whole(form, tx, seed):
   params, gradients = _problem(form, seed)
   train = jax.jit(lambda *problem: _train(tx, *problem))
-  rows = NamedSharding(all_devices(), jax.P('x'))
+  rows = NamedSharding(device_mesh(), jax.P('x'))
   _compare(
     train(*jax.device_put((params, gradients), rows)),
     train(params, gradients),

@@ -8,7 +8,6 @@ import re
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType
 import numpy as np
 import optax
 import pytest
@@ -16,13 +15,14 @@ import pytest
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
+from tests.arrays import device_mesh
 from tests.running import run
 
 # Of the two axes of a mesh.
 AXIS_TYPES = {
-  'auto': (AxisType.Auto, AxisType.Auto),
-  'explicit': (AxisType.Explicit, AxisType.Explicit),
-  'mixed': (AxisType.Explicit, AxisType.Auto),
+  'auto': ('Auto',),
+  'explicit': ('Explicit',),
+  'mixed': ('Explicit', 'Auto'),
 }
 SHAPES = {
   'embedding': (16, 8),
@@ -106,7 +106,7 @@ def _specs(layout):
 
 
 def _mesh(axis_types='auto'):
-  return jax.make_mesh((4, 2), ('x', 'y'), axis_types=AXIS_TYPES[axis_types])
+  return device_mesh(*AXIS_TYPES[axis_types], x=4, y=2)
 
 
 def _optimizer(settings, **kwargs):
@@ -236,7 +236,9 @@ def test_pmap_with_an_axis_name():
   tx = neuroplastic(axis_name='i')
   whole = neuroplastic().update(x, neuroplastic().init(x))[0]
   parts = x.reshape(8, 2, 8)
-  updates = jax.pmap(lambda g: tx.update(g, tx.init(g))[0], axis_name='i')(
-    parts
-  )
+  updates = jax.pmap(
+    lambda g: tx.update(g, tx.init(g))[0],
+    axis_name='i',
+    devices=[*device_mesh().devices],
+  )(parts)
   _assert_close(updates.reshape(x.shape), whole)

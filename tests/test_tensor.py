@@ -10,8 +10,8 @@ import pytest
 
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
-from tests.arrays import all_devices
 from tests.arrays import array
+from tests.arrays import device_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def test_sums_are_those_of_the_whole_tensor_in_shard_map(which):
 
   @functools.partial(
     jax.shard_map,
-    mesh=all_devices(),
+    mesh=device_mesh(),
     in_specs=(jax.P('x'), jax.P('x')),
     out_specs=jax.P('x'),
   )

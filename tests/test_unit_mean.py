@@ -9,8 +9,8 @@ import pytest
 from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
-from tests.arrays import all_devices
 from tests.arrays import array
+from tests.arrays import device_mesh
 from tests.arrays import GRADIENT
 from tests.arrays import PARAMS
 from tests.running import run
@@ -87,7 +87,7 @@ def test_unit_mean_in_low_precision():
 def test_unit_mean_of_sharded_arrays(kind):
   g = array(16, 3)
   expected, _ = run(_unit_mean(), g, [g] * 2)
-  mesh = all_devices(kind)
+  mesh = device_mesh(kind)
   with jax.set_mesh(mesh):
     spec = jax.sharding.NamedSharding(mesh, jax.P('x', None))
     split = jax.device_put(g, spec)
@@ -101,7 +101,7 @@ def test_unit_mean_in_shard_map():
   tx = _unit_mean(axis_name='x')
   update = jax.shard_map(
     lambda g: tx.update(g, tx.init(g))[0],
-    mesh=all_devices(),
+    mesh=device_mesh(),
     in_specs=jax.P('x'),
     out_specs=jax.P('x'),
   )

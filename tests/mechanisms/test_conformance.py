@@ -11,7 +11,6 @@ import flax.linen as nn
 from flax.training import train_state
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -19,6 +18,7 @@ import pytest
 
 from neuroplastic_optax import mechanisms
 from tests import promotion
+from tests.arrays import device_mesh
 from tests.mechanisms.registry import CASES
 from tests.mechanisms.registry import every_case
 from tests.running import all_updates
@@ -472,9 +472,7 @@ def test_sharded_equals_unsharded(case, kind):
   tx = _complete(case.tx())
   params, gradients = draw(), [draw() for _ in range(2)]
   expected, _ = trained(tx, params, gradients)
-  mesh = jax.make_mesh(
-    (4, 2), ('x', 'y'), axis_types=(getattr(AxisType, kind),) * 2
-  )
+  mesh = device_mesh(kind, x=4, y=2)
   place = {'kernel': jax.P('x', 'y'), 'bias': jax.P('y')}
   with jax.set_mesh(mesh):
     placed = jax.tree.map(lambda s: jax.sharding.NamedSharding(mesh, s), place)

@@ -9,7 +9,7 @@ import scipy.stats
 
 from neuroplastic_optax import mechanisms
 from neuroplastic_optax.mechanisms import _noise
-from tests.arrays import all_devices
+from tests.arrays import device_mesh
 
 LIKE = jnp.zeros((300, 700))
 SCIPY = {
@@ -121,7 +121,7 @@ def test_the_same_key_draws_the_same():
 
 @pytest.mark.parametrize('spec', [('x', None), (None, 'x'), (('x',), None)])
 def test_a_draw_does_not_depend_on_sharding(spec):
-  mesh = all_devices()
+  mesh = device_mesh()
   like = jnp.zeros((64, 128))
   placed = jax.device_put(like, jax.NamedSharding(mesh, jax.P(*spec)))
   pair = _noise.words(_noise.key_data(3), jnp.int32(0), [None])[0]
@@ -223,7 +223,7 @@ MECHANISMS = {
 @pytest.mark.parametrize('make', MECHANISMS.values(), ids=MECHANISMS)
 def test_parts_in_shard_map_have_noise_of_their_own(make):
   """With `axis_name`; and so have leaves, and updates."""
-  mesh = all_devices()
+  mesh = device_mesh()
   w = jnp.ones((16, 3))
 
   def step(w):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from neuroplastic_optax import mechanisms
-from tests.arrays import all_devices
+from tests.arrays import device_mesh
 
 STACKED = {
   'upgd': lambda **k: mechanisms.scale_by_upgd(noise=0.0, scaling='local', **k),
@@ -101,7 +101,7 @@ def test_shard_map_with_axis_names_equals_unsharded(make, inside):
       tx, lambda _: spec, state, transform_non_params=lambda _: jax.P()
     )
 
-  mesh = all_devices()
+  mesh = device_mesh()
   specs = of_state(tx.init(first))
   init = tx.init
   if inside:
@@ -141,7 +141,7 @@ def test_what_happens_now_and_then_does_so_in_shard_map(make):
   update = jax.jit(
     jax.shard_map(
       lambda g, s, w, new: tx.update(g, s, w, new_task=new),
-      mesh=all_devices(),
+      mesh=device_mesh(),
       in_specs=(jax.P('x'), specs, jax.P('x'), jax.P()),
       out_specs=(jax.P('x'), specs),
     )
@@ -163,7 +163,7 @@ def test_replicas_are_coupled_over_mapped_axes(how):
     updates = jax.vmap(step, axis_name='x')(w)
   else:
     updates = jax.shard_map(
-      step, mesh=all_devices(), in_specs=jax.P('x'), out_specs=jax.P('x')
+      step, mesh=device_mesh(), in_specs=jax.P('x'), out_specs=jax.P('x')
     )(w)
   np.testing.assert_allclose(updates, -0.5 * (w - 3.5), rtol=1e-6)
 
