@@ -108,7 +108,7 @@ def histogram(
 
 def _count(index: jax.Array) -> jax.Array:
   return jax.lax.platform_dependent(
-    index, tpu=_count_by_comparing, default=_count_by_scattering
+    index, cpu=_count_by_scattering, default=_count_by_comparing
   )
 
 
@@ -117,7 +117,10 @@ def _count_by_scattering(index: jax.Array) -> jax.Array:
 
 
 def _count_by_comparing(index: jax.Array) -> jax.Array:
-  """Where a scatter would go one element at a time."""
+  """Where a scatter would go one element at a time, or elements wait in line.
+
+  GPUs add to one bin in turn, and most α may be in one.
+  """
   axes = tuple(range(index.ndim))
   return jnp.sum(
     index[..., None] == jnp.arange(BINS, dtype=jnp.int32),

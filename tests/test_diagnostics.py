@@ -291,6 +291,17 @@ def test_the_norm_of_the_update_is_before_the_learning_rate(decoupled):
   np.testing.assert_allclose(found, optax.tree.norm(u), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  'count', [_diagnostics._count_by_comparing, _diagnostics._count_by_scattering]
+)
+def test_every_platform_counts_the_same(count):
+  index = np.random.default_rng(0).integers(0, 64, (3, 50))
+  expected = np.bincount(index.ravel(), minlength=64)
+  counts = jax.jit(count)(jnp.asarray(index))
+  assert counts.dtype == jnp.int32
+  np.testing.assert_array_equal(counts, expected)
+
+
 @pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
 def test_they_are_right_of_sharded_arrays(axis_type):
   mesh = device_mesh(axis_type)
