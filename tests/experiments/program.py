@@ -187,6 +187,15 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
     return process.wait()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+  """By path, the files of a folder."""
+  return {
+    str(each.relative_to(folder)): each.read_bytes()
+    for each in folder.rglob('*')
+    if each.is_file()
+  }
+
+
 def wait_for_end(processes: list[int]) -> None:
   """Waits until none of some processes is there."""
   end = time.monotonic() + 30

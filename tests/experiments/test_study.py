@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 
 import pytest
@@ -12,7 +13,7 @@ from experiments.studies import options
 from tests.experiments import program
 from tests.experiments.program import Moment
 
-SMOKE = ('digits', '--smoke', '--only=sgd,adamw', '--workdir=study')
+SMOKE = ('digits', '--smoke', '--only=full,adamw', '--workdir=study')
 
 
 def run(folder, *flags, **options_):
@@ -59,9 +60,9 @@ def test_it_tells_cells_time_and_progress(whole):
   assert len(tables(folder)['results.csv']) == 8
   found = json.loads((folder / 'study' / 'study.json').read_text())
   assert found['cells'] == {'planned': 10, 'finished': 10}
-  assert found['arms'] == ['sgd', 'adamw']
+  assert found['arms'] == ['full', 'adamw']
   assert found['provenance'][0]['versions']['jax']
-  assert set(found['tuning']['digits']['numbers']) == {'sgd', 'adamw'}
+  assert set(found['tuning']['digits']['numbers']) == {'full', 'adamw'}
   assert found['end']
 
 
@@ -97,6 +98,38 @@ def test_a_finished_study_computes_nothing(whole):
   result = run(folder, *SMOKE)
   assert '10 cells, 10 of them finished\n' in result.stdout
   assert (cells(folder), tables(folder)) == before
+
+
+@pytest.mark.slow
+def test_a_study_is_reported_from_its_tables_alone(whole, tmp_path):
+  """As those that are kept in `experiments/results`."""
+  folder = tmp_path / 'run'
+  shutil.copytree(whole[0] / 'study', folder / 'study')
+  shutil.rmtree(folder / 'study' / 'cells')
+  before = program.contents(folder / 'study')
+  report = lambda: program.run(folder, 'study', name='report')
+  result = report()
+  assert result.code == 0, result.stderr
+  assert result.stderr == ''
+  assert 'The study is complete: 8 reported trainings.' in result.stdout
+  assert 'One change at a time is left out. The study has no' in result.stdout
+  found = program.contents(folder / 'study')
+  # What it is made from stays as it was.
+  assert before.items() <= found.items()
+  new = found.keys() - before.keys()
+  assert {name.partition('/')[0] for name in new} == {
+    'report.html', 'tables', 'figures',
+  }  # fmt: skip
+  assert new >= {
+    'tables/summary.md', 'tables/summary.csv',
+    'figures/forest_digits_adamw.svg',
+    'figures/curves_digits_tuned.svg', 'figures/curves_digits_tuned.png',
+    'figures/learning_rates_digits.svg', 'figures/tuning_digits.svg',
+    'figures/alpha_digits_mean.svg',
+  }  # fmt: skip
+  # Once more, it is the same.
+  assert report().code == 0
+  assert program.contents(folder / 'study') == found
 
 
 @pytest.mark.slow
