@@ -16,6 +16,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOMENT = 0.01  # Seconds.
 _raised: list[int] = []
+_said: list[int] = []
 
 
 class Interrupt(KeyboardInterrupt):
@@ -31,8 +32,10 @@ class Interrupt(KeyboardInterrupt):
 
 
 def end_at_once() -> None:
-  """Has the signals end the process with one sentence."""
+  """Has the signals end the process with one sentence, if none was said."""
   _handle(_end)
+  # It would end a process that is letting go, as Python no longer handles it.
+  signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def raise_them() -> None:
@@ -89,6 +92,7 @@ def recognized() -> Iterator[None]:
 
 def say(number: int, text: str) -> int:
   """Says what happened on a line of its own; gives what to exit with."""
+  _said.append(number)
   # After the ^C that a terminal shows.
   newline = '\n' if number == signal.SIGINT else ''
   print(f'{newline}{text}', file=sys.stderr, flush=True)
@@ -105,7 +109,7 @@ def _handle(handler: Any) -> None:
 
 def _end(number: int, _: Any) -> None:
   # An exception would be swallowed or shown by whatever is being imported.
-  os._exit(say(number, 'interrupted.'))
+  os._exit(128 + number if _said else say(number, 'interrupted.'))
 
 
 def _unraisable(report: Any) -> None:
@@ -118,6 +122,7 @@ def _unraisable(report: Any) -> None:
 def _send_again(number: int) -> None:
   # A timer of the system's: a thread has locks, which a signal could find held.
   signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
   signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
 

@@ -59,16 +59,17 @@ def run(
   """
   interrupts.raise_them()
   try:
-    app.run(
-      functools.partial(_main, main, positional, code),
-      flags_parser=functools.partial(_parse, code=code),
-    )
+    try:
+      app.run(
+        functools.partial(_main, main, positional, code),
+        flags_parser=functools.partial(_parse, code=code),
+      )
+    finally:
+      # What comes now would show a traceback of how Python ends.
+      interrupts.end_at_once()
   except KeyboardInterrupt as e:
     number = getattr(e, 'number', signal.SIGINT)
     sys.exit(interrupts.say(number, 'interrupted. Run the same command again.'))
-  finally:
-    # What comes now would show a traceback of how Python ends.
-    interrupts.end_at_once()
 
 
 def _main(

@@ -39,6 +39,7 @@ def _check_update_count(count: _types.ArrayLike) -> None:
 
 def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
   """The number; an array of an integer as a float."""
+  value = _jax_array(value)
   if isinstance(value, jax.Array) and not jnp.issubdtype(
     value.dtype, jnp.inexact
   ):
@@ -46,8 +47,17 @@ def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
   return value
 
 
+def _jax_array(value: _types.ArrayLike) -> _types.ArrayLike:
+  """The number; that of NumPy as JAX's, which can be cast like any other."""
+  if isinstance(value, np.ndarray | np.generic):
+    return jnp.asarray(value)
+  return value
+
+
 def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
   """The product of two numbers of any dtypes."""
+  if isinstance(gate, jax.Array):
+    value = _jax_array(value)
   # Casts are explicit, for strict dtype promotion.
   if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
     dtype = _dtypes.promoted(value, gate)
@@ -123,8 +133,9 @@ def epoch_warmup(
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = _epoch(count, steps_per_epoch) - 1
     # Not a minimum: on GPUs a number divided by itself may not be 1.
-    rising = done / max(warmup_epochs, 1)
-    gate = jnp.where(done < warmup_epochs, rising, 1.0)
+    gate: _types.ArrayLike = 1.0
+    if warmup_epochs:
+      gate = jnp.where(done < warmup_epochs, done / warmup_epochs, 1.0)
     return _product(scale, gate)
 
   return schedule

@@ -150,3 +150,22 @@ def test_what_is_no_phase_is_refused(name):
   )
   with pytest.raises(ValueError, match=message):
     schedules.phase(0.1, name, steps_per_epoch=10, epochs=10)
+
+
+@pytest.mark.parametrize('number', [2, 0.5], ids=['integer', 'real'])
+@pytest.mark.parametrize('kind', [np.float64, np.float16, np.int64, np.asarray])
+@pytest.mark.parametrize('x64', [False, True])
+def test_numbers_of_numpy_under_strict_promotion(kind, number, x64):
+  with jax.enable_x64(x64), jax.numpy_dtype_promotion('strict'):
+    for make in (
+      lambda value: schedules.epoch_warmup(value, 0, 10),
+      lambda value: schedules.epoch_warmup(value, 3, 10),
+      lambda value: schedules.late_ramp(value, 10, 5),
+      lambda value: schedules.cosine_ramp(value, 10, 5),
+      lambda value: schedules.phase(value, 'late', 10, 5),
+    ):
+      value = kind(number)
+      expected = make(float(value))(jnp.int32(45))
+      actual = make(value)(jnp.int32(45))
+      np.testing.assert_allclose(actual, expected, rtol=1e-3)
+      assert jnp.issubdtype(actual.dtype, jnp.floating)

@@ -91,6 +91,50 @@ def test_it_is_not_taken_for_a_fault(number, error):
   assert done.returncode == 128 + number
 
 
+TO_ITS_END = """
+import os, signal, sys
+from experiments import program
+
+def ask(*_):
+  os.kill(os.getpid(), signal.SIGTERM)
+  for _ in range(1000):
+    pass
+
+class Mortal:
+  __del__ = ask
+
+class Asking:
+  def write(self, text):
+    sys.__stderr__.write(text)
+    ask()
+
+  def flush(self):
+    sys.__stderr__.flush()
+
+program.run(lambda _: {})
+"""
+
+
+@pytest.mark.parametrize(
+  ('ends', 'code', 'said'),
+  [
+    # Swallowed, and too late to come again.
+    ('Mortal()', 0, ''),
+    ('(Mortal(), ask())', 143, SAID),
+    # One more, while it is said.
+    ('(setattr(sys, "stderr", Asking()), ask())', 143, SAID.strip()),
+  ],
+)
+def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
+  done = subprocess.run(
+    [sys.executable, '-c', TO_ITS_END.format(ends)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('', said, code)
+
+
 def test_other_errors_are_reported_as_ever():
   program = PROGRAM.format('Mortal.__del__ = lambda x: 1 / 0; Mortal(); raise')
   done = subprocess.run(
