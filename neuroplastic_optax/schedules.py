@@ -132,9 +132,9 @@ def epoch_warmup(
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = _epoch(count, steps_per_epoch) - 1
-    # Not a minimum: on GPUs a number divided by itself may not be 1.
     gate: _types.ArrayLike = 1.0
     if warmup_epochs:
+      # Not a minimum: on GPUs a number divided by itself may not be 1.
       gate = jnp.where(done < warmup_epochs, done / warmup_epochs, 1.0)
     return _product(scale, gate)
 

@@ -14,8 +14,8 @@ def test_the_program(tmp_path):
   flags = (
     *('--workloads=mlp', '--optimizers=neuroplastic,sgdm', '--seconds=0'),
     *('--training=full+diagnostics', '--examples=128'),
-    *('--loops=cnn', '--loop_batch_size=2'),
-    *('--streams=split', '--stream_updates=20'),
+    *('--loops=mlp,cnn', '--loop_batch_size=2'),
+    *('--streams=permuted_inputs,split', '--stream_updates=20'),
   )
   result = program.module('benchmark', *flags, f'--workdir={tmp_path}')
   assert result.returncode == 0, result.stderr
@@ -29,12 +29,12 @@ def test_the_program(tmp_path):
   count = 4
   assert update['neuroplastic']['state_bytes'] == 3 * size + count
   assert update['sgdm']['state_bytes'] == size
-  assert list(loops) == ['cnn']
+  assert list(loops) == ['mlp', 'cnn']
   for row in loops.values():
     assert row['alone_seconds'] > 0
     assert row['loop_seconds'] > 0
     assert f'{row["ratio"]:.2f}' in result.stdout
-  assert list(streams) == ['split']
+  assert list(streams) == ['permuted_inputs', 'split']
   for row in streams.values():
     assert row['updates'] == 20
     assert row['plain_seconds'] > 0

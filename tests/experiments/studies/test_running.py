@@ -215,6 +215,8 @@ def test_stable_numbers_are_those_of_the_table(make_study, tmp_path):
     assert row['status'] == 'finished'
     found = json.loads(row['hyperparameters'])
     assert found == json.loads(kept[row['arm']].hyperparameters)
+  # No arm here has an α.
+  assert read(tmp_path, 'alpha.csv') == []
 
 
 def test_an_incomplete_study_says_what_is_missing(make_study, tmp_path):
