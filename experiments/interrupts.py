@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import types
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOMENT = 0.01  # Seconds.
@@ -97,6 +97,17 @@ def say(number: int, text: str) -> int:
   newline = '\n' if number == signal.SIGINT else ''
   print(f'{newline}{text}', file=sys.stderr, flush=True)
   return 128 + number
+
+
+def end(number: int, text: str) -> NoReturn:
+  """Says what happened, and ends the process.
+
+  Without letting go: what compiles at that moment would crash as JAX does.
+  """
+  code = say(number, text)
+  with contextlib.suppress(OSError):  # Nobody reads it any more.
+    sys.stdout.flush()
+  os._exit(code)
 
 
 def _handle(handler: Any) -> None:

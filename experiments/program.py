@@ -69,7 +69,8 @@ def run(
       interrupts.end_at_once()
   except KeyboardInterrupt as e:
     number = getattr(e, 'number', signal.SIGINT)
-    sys.exit(interrupts.say(number, 'interrupted. Run the same command again.'))
+  # Only here, when what the exception held has been let go of.
+  interrupts.end(number, 'interrupted. Run the same command again.')
 
 
 def _main(

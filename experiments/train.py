@@ -27,6 +27,7 @@ from absl import flags
 import jax
 
 from experiments import errors
+from experiments import interrupts
 from experiments import program
 from experiments import storage
 from experiments.configs import fields
@@ -138,8 +139,7 @@ def main(_: Sequence[str]) -> None:
     raise
   except stopping.StoppedError as e:
     text = f'stopped and saved: {e}. Run the same command to resume.'
-    print(text, file=sys.stderr)
-    sys.exit(128 + e.number)
+    sys.exit(interrupts.say(e.number, text))
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import functools
 import multiprocessing
 from multiprocessing import connection
 import os
+import re
 import signal
 import threading
 from typing import Any
@@ -57,11 +58,8 @@ def pool(jobs: int) -> Any:
     yield _Here()
     return
   context = multiprocessing.get_context('spawn')
-  places = context.Queue()
-  for place in range(jobs):
-    places.put(place)
   executor = futures.ProcessPoolExecutor(
-    jobs, context, initializer=_begin, initargs=(jobs, places)
+    jobs, context, initializer=_begin, initargs=(jobs,)
   )
   try:
     yield executor
@@ -70,11 +68,10 @@ def pool(jobs: int) -> Any:
     # Nobody waits for cells that are half done; they are computed again.
     for process in multiprocessing.active_children():
       process.kill()
-    executor.shutdown(wait=False, cancel_futures=True)
-    places.close()
+    executor.shutdown(cancel_futures=True)
 
 
-def _begin(jobs: int, places: Any) -> None:
+def _begin(jobs: int) -> None:
   """Prepares a process that computes cells."""
   # Whoever started this process is told, and ends it.
   for number in interrupts.SIGNALS:
@@ -84,7 +81,14 @@ def _begin(jobs: int, places: Any) -> None:
     # XLA takes as many threads as there are cores that it may use.
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) >= jobs:
-      os.sched_setaffinity(0, cores[places.get() :: jobs])
+      os.sched_setaffinity(0, cores[_place() % jobs :: jobs])
+
+
+def _place() -> int:
+  """Which child of its parent this process is, which its name says last."""
+  number = re.search(r'\d+$', multiprocessing.current_process().name)
+  assert number is not None
+  return int(number[0])
 
 
 def _die_with_parent() -> None:

@@ -135,6 +135,38 @@ def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
   assert (done.stdout, done.stderr, done.returncode) == ('', said, code)
 
 
+# JAX crashes when Python lets go of it meanwhile.
+COMPILING = """
+import signal
+import jax
+import jax.numpy as jnp
+from experiments import program
+
+def slow(x):
+  for _ in range(300):
+    x = jnp.sort(jnp.sin(x) @ x)
+  return x
+
+def main(_):
+  lowered = jax.jit(slow).lower(jnp.ones((8, 8)))
+  signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+  signal.setitimer(signal.ITIMER_REAL, 0.1)
+  lowered.compile()
+
+program.run(main)
+"""
+
+
+def test_it_ends_a_compilation():
+  done = subprocess.run(
+    [sys.executable, '-c', COMPILING],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
+
+
 def test_other_errors_are_reported_as_ever():
   program = PROGRAM.format('Mortal.__del__ = lambda x: 1 / 0; Mortal(); raise')
   done = subprocess.run(
