@@ -100,9 +100,9 @@ def say(number: int, text: str) -> int:
 
 
 def end(number: int, text: str) -> NoReturn:
-  """Says what happened, and ends the process.
+  """Says what happened, and ends the process at once.
 
-  Without letting go: what compiles at that moment would crash as JAX does.
+  JAX, if it were compiling, would crash as Python lets go of it.
   """
   code = say(number, text)
   with contextlib.suppress(OSError):  # Nobody reads it any more.
