@@ -10,17 +10,24 @@ import contextlib
 import os
 import signal
 import sys
-import types
+import time
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOMENT = 0.01  # Seconds.
+_CLEANING = 2.0  # Seconds; more than it takes.
 _raised: list[int] = []
+_on_its_way: list[float] = []  # Since when.
 _said: list[int] = []
 
 
 class Interrupt(KeyboardInterrupt):
   """The process was asked to end.
+
+  Not all code lets it through. What the garbage collector or a finalizer calls
+  has its errors reported and forgotten; C++ that asks whether an object has an
+  attribute takes any error for a no. One that is forgotten while its signal is
+  still handled as it was is raised again, a moment later.
 
   Attributes:
     number: the signal that asked.
@@ -29,6 +36,12 @@ class Interrupt(KeyboardInterrupt):
   def __init__(self, number: int) -> None:
     super().__init__(number)
     self.number = number
+    self._handler = signal.getsignal(number)
+
+  def __del__(self) -> None:
+    _on_its_way.clear()
+    if signal.getsignal(self.number) == self._handler:
+      _send_again(self.number)
 
 
 def end_at_once() -> None:
@@ -39,33 +52,28 @@ def end_at_once() -> None:
 
 
 def raise_them() -> None:
-  """Has the signals raise an `Interrupt`.
-
-  What is raised while the garbage collector calls JAX, or a weak reference or a
-  finalizer calls anybody, Python reports and forgets: there it is raised again
-  a moment later.
-  """
+  """Has the signals raise an `Interrupt`, until they `end_at_once`."""
   _handle(interrupt)
 
 
-def interrupt(number: int, frame: types.FrameType | None) -> None:
+def interrupt(number: int, _: Any) -> None:
   """Raises an `Interrupt`; the handler of a signal.
 
-  While Python reports what it forgets, it would forget this one too: then it is
-  raised a moment later.
+  While one is on its way, others are dropped, for two seconds: they would cut
+  short what cleans up, or show where Python reports that it forgets the first.
 
   Args:
     number: the signal that came.
-    frame: what it came upon.
 
   Raises:
-    Interrupt: always, but for the case above.
+    Interrupt: none is on its way.
   """
+  now = time.monotonic()
+  if _on_its_way and now - _on_its_way[-1] < _CLEANING:
+    return
   _raised.append(number)
-  if _is_reporting(frame):
-    _send_again(number)
-  else:
-    raise Interrupt(number)
+  _on_its_way.append(now)
+  raise Interrupt(number)
 
 
 @contextlib.contextmanager
@@ -90,24 +98,48 @@ def recognized() -> Iterator[None]:
     raise Interrupt(_raised[-1]) from e
 
 
+@contextlib.contextmanager
+def withheld() -> Iterator[None]:
+  """Around the start of processes, which never see the signals.
+
+  A terminal sends Ctrl-C to all of them. Whoever started them is told, and ends
+  them.
+
+  Yields:
+    Nothing.
+  """
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def say(number: int, text: str) -> int:
   """Says what happened on a line of its own; gives what to exit with."""
   _said.append(number)
   # After the ^C that a terminal shows.
   newline = '\n' if number == signal.SIGINT else ''
-  print(f'{newline}{text}', file=sys.stderr, flush=True)
+  with _unheard():
+    sys.stderr.write(f'{newline}{text}\n')
+    sys.stderr.flush()
   return 128 + number
 
 
 def end(number: int, text: str) -> NoReturn:
-  """Says what happened, and ends the process at once.
+  """Says what happened, and ends the process without finalizing Python.
 
-  JAX, if it were compiling, would crash as Python lets go of it.
+  JAX crashes when Python finalizes while it compiles.
   """
   code = say(number, text)
-  with contextlib.suppress(OSError):  # Nobody reads it any more.
+  with _unheard():
     sys.stdout.flush()
   os._exit(code)
+
+
+def _unheard() -> contextlib.AbstractContextManager[None]:
+  """Lets it pass that a stream is full, gone, closed or None."""
+  return contextlib.suppress(OSError, ValueError, AttributeError)
 
 
 def _handle(handler: Any) -> None:
@@ -124,10 +156,9 @@ def _end(number: int, _: Any) -> None:
 
 
 def _unraisable(report: Any) -> None:
+  # It comes again.
   if not isinstance(report.exc_value, Interrupt):
     sys.__unraisablehook__(report)
-    return
-  _send_again(report.exc_value.number)
 
 
 def _send_again(number: int) -> None:
@@ -135,9 +166,3 @@ def _send_again(number: int) -> None:
   signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
   signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
   signal.setitimer(signal.ITIMER_REAL, _MOMENT)
-
-
-def _is_reporting(frame: types.FrameType | None) -> bool:
-  while frame and frame.f_code is not _unraisable.__code__:
-    frame = frame.f_back
-  return frame is not None

@@ -69,7 +69,8 @@ def run(
       interrupts.end_at_once()
   except KeyboardInterrupt as e:
     number = getattr(e, 'number', signal.SIGINT)
-  # Only here, when what the exception held has been let go of.
+  # Here the exception is gone, with the frames that it held, and what they held
+  # has been closed: nobody finalizes it later.
   interrupts.end(number, 'interrupted. Run the same command again.')
 
 

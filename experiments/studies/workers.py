@@ -8,7 +8,6 @@ import multiprocessing
 from multiprocessing import connection
 import os
 import re
-import signal
 import threading
 from typing import Any
 
@@ -44,6 +43,16 @@ class _Here(futures.Executor):
     return future
 
 
+class _Elsewhere(futures.ProcessPoolExecutor):
+  """Computes in processes, which it starts as they are needed."""
+
+  def submit(
+    self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+  ) -> futures.Future[Any]:
+    with interrupts.withheld():
+      return super().submit(fn, *args, **kwargs)
+
+
 @contextlib.contextmanager
 def pool(jobs: int) -> Any:
   """Around the work of so many processes, none of which outlives it.
@@ -58,9 +67,7 @@ def pool(jobs: int) -> Any:
     yield _Here()
     return
   context = multiprocessing.get_context('spawn')
-  executor = futures.ProcessPoolExecutor(
-    jobs, context, initializer=_begin, initargs=(jobs,)
-  )
+  executor = _Elsewhere(jobs, context, initializer=_begin, initargs=(jobs,))
   try:
     yield executor
     executor.shutdown()
@@ -68,14 +75,12 @@ def pool(jobs: int) -> Any:
     # Nobody waits for cells that are half done; they are computed again.
     for process in multiprocessing.active_children():
       process.kill()
+    # Waiting, so that its semaphores are gone when a program ends at once.
     executor.shutdown(cancel_futures=True)
 
 
 def _begin(jobs: int) -> None:
   """Prepares a process that computes cells."""
-  # Whoever started this process is told, and ends it.
-  for number in interrupts.SIGNALS:
-    signal.signal(number, signal.SIG_IGN)
   threading.Thread(target=_die_with_parent, daemon=True).start()
   if hasattr(os, 'sched_setaffinity'):
     # XLA takes as many threads as there are cores that it may use.
@@ -85,7 +90,7 @@ def _begin(jobs: int) -> None:
 
 
 def _place() -> int:
-  """Which child of its parent this process is, which its name says last."""
+  """The number of this process among its parent's, with which its name ends."""
   number = re.search(r'\d+$', multiprocessing.current_process().name)
   assert number is not None
   return int(number[0])

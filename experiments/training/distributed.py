@@ -66,6 +66,8 @@ def initialize(
         f'--num_processes, got {process_id}.'
       )
     _check_address(str(coordinator_address))
+  # It would take SIGTERM for itself. A run ends by its own means: `stopping`.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(
       **given,  # type: ignore[arg-type]

@@ -1,13 +1,15 @@
 """A signal that asks a program to end is never lost."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 PROGRAM = """
-import gc, os, signal, sys, time, weakref
+import ctypes, gc, os, signal, sys, time, weakref
 from experiments import interrupts
 
 def ask(*_):
@@ -19,11 +21,15 @@ def ask(*_):
 class Mortal:
   pass
 
+class Shy:
+  __getattr__ = ask
+
 interrupts.raise_them()
 try:
   {}
   time.sleep(30)
 except interrupts.Interrupt as e:
+  interrupts.end_at_once()
   print(e.number)
 """
 # One more, while Python reports the first.
@@ -39,6 +45,7 @@ SWALLOWED = {
   'collector': 'gc.callbacks.append(ask); gc.collect()',
   'reference': 'x = Mortal(); r = weakref.ref(x, ask); del x',
   'finalizer': 'Mortal.__del__ = ask; Mortal()',
+  'C': 'ctypes.pythonapi.PyObject_HasAttrString(ctypes.py_object(Shy()), b"x")',
   'report': TWICE + 'Mortal.__del__ = ask; Mortal()',
 }
 
@@ -122,7 +129,7 @@ program.run(lambda _: {})
     ('Mortal()', 0, ''),
     ('(Mortal(), ask())', 143, SAID),
     # One more, while it is said.
-    ('(setattr(sys, "stderr", Asking()), ask())', 143, SAID.strip()),
+    ('(setattr(sys, "stderr", Asking()), ask())', 143, SAID),
   ],
 )
 def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
@@ -135,7 +142,78 @@ def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
   assert (done.stdout, done.stderr, done.returncode) == ('', said, code)
 
 
-# JAX crashes when Python lets go of it meanwhile.
+HEARD = """
+import signal
+from experiments import program
+
+def main(_):
+  print('more', end='')
+  signal.raise_signal(signal.SIGTERM)
+
+program.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+  ('streams', 'stdout', 'stderr'),
+  [
+    ('', 'more', SAID),
+    ('>&-', '', SAID),
+    ('>/dev/full', '', SAID),
+    ('2>&-', 'more', ''),
+    ('2>/dev/full', 'more', ''),
+  ],
+)
+def test_the_status_is_ours_though_nobody_hears(streams, stdout, stderr):
+  done = subprocess.run(
+    ['sh', '-c', f'exec "$0" -c "$1" {streams}', sys.executable, HEARD],
+    env=os.environ | {'PYTHONUNBUFFERED': ''},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.stdout, done.stderr, done.returncode) == (stdout, stderr, 143)
+
+
+# Those of --jobs, as they start and at work.
+PROCESSES = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from experiments import program
+from experiments.studies import workers
+
+def main(_):
+  with workers.pool(2) as pool:
+    cells = [pool.submit(time.sleep, x) for x in (0, 60, 60)]
+    if {}:
+      cells[0].result()
+    print('ready', flush=True)
+    cells[-1].result()
+
+program.run(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('at_work', [False, True])
+def test_two_for_all_processes_make_one_sentence(at_work):
+  with subprocess.Popen(
+    [sys.executable, '-c', PROCESSES.format(at_work)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+  ) as process:
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(2):
+      os.killpg(process.pid, signal.SIGINT)
+      time.sleep(0.005)
+    assert process.communicate() == ('', f'\n{SAID}')
+  assert process.returncode == 130
+
+
+# JAX crashes if Python finalizes while it compiles.
 COMPILING = """
 import signal
 import jax
