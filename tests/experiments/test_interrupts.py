@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -211,6 +212,36 @@ def test_two_for_all_processes_make_one_sentence(at_work):
       time.sleep(0.005)
     assert process.communicate() == ('', f'\n{SAID}')
   assert process.returncode == 130
+
+
+JOINED = """
+import signal, time
+from experiments import program
+from experiments.training import distributed
+
+def main(_):
+  distributed.initialize(
+    enabled=True, coordinator_address='localhost:{}', num_processes=1,
+    process_id=0,
+  )
+  signal.raise_signal(signal.SIGTERM)
+  time.sleep(1)
+
+program.run(main)
+"""
+
+
+def test_jax_does_not_take_it_for_its_own():
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  done = subprocess.run(
+    [sys.executable, '-c', JOINED.format(port)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
 
 
 # JAX crashes if Python finalizes while it compiles.
