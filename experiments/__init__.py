@@ -7,4 +7,4 @@ import sys
 if sys.argv[:1] == ['-m']:
   from experiments import interrupts
 
-  interrupts.end_at_once()
+  interrupts.begin()

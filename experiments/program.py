@@ -68,9 +68,10 @@ def run(
       # What comes now would show a traceback of how Python ends.
       interrupts.end_at_once()
   except KeyboardInterrupt as e:
+    interrupts.end_at_once()  # If this one kept it from being called.
     number = getattr(e, 'number', signal.SIGINT)
-  # Here the exception is gone, with the frames that it held, and what they held
-  # has been closed: nobody finalizes it later.
+  # Here the exception is gone, and with it the frames and what they held: what
+  # is closed only when nobody holds it is closed now or never.
   interrupts.end(number, 'interrupted. Run the same command again.')
 
 

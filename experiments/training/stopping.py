@@ -34,6 +34,7 @@ class Terminator:
     self._before = {
       number: signal.signal(number, self._handle)
       for number in interrupts.SIGNALS
+      if not interrupts.is_ignored(number)
     }
     return self
 

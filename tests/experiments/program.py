@@ -279,7 +279,7 @@ def _run(name, flags, folder, files, compiled, options, at, file_size):
   os.chdir(folder)
   # A shell has what it runs in the background ignore this one.
   signal.signal(signal.SIGINT, signal.default_int_handler)
-  interrupts.end_at_once()  # As a process does that imports the package.
+  interrupts.begin()  # As a process does that imports the package.
   os.environ['XLA_FLAGS'] = ' '.join(f'--{k}={v}' for k, v in options.items())
   import jax
 

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from experiments.training import stopping
+
 PROGRAM = """
 import ctypes, gc, os, signal, sys, time, weakref
 from experiments import interrupts
@@ -174,6 +176,37 @@ def test_the_status_is_ours_though_nobody_hears(streams, stdout, stderr):
     check=False,
   )
   assert (done.stdout, done.stderr, done.returncode) == (stdout, stderr, 143)
+
+
+LAST = """
+from experiments import interrupts
+
+interrupts.begin()
+import os
+
+class Mortal:
+  def __del__(self, kill=os.kill, pid=os.getpid()):
+    kill(pid, 15)
+
+mortal = Mortal()
+"""
+
+
+def test_it_changes_nothing_while_python_finalizes():
+  done = subprocess.run(
+    [sys.executable, '-c', LAST], capture_output=True, text=True, check=False
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('', '', 0)
+
+
+def test_a_run_leaves_ignored_what_was_ignored():
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with stopping.Terminator() as terminator:
+      signal.raise_signal(signal.SIGINT)
+    assert terminator.requested == 0
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 # Those of --jobs, as they start and at work.
