@@ -79,6 +79,11 @@ def raise_them() -> None:
   _handle(interrupt)
 
 
+def is_ignored(number: int) -> bool:
+  """Whether a signal is; a shell has its background jobs ignore Ctrl-C."""
+  return signal.getsignal(number) is signal.SIG_IGN
+
+
 def interrupt(number: int, _: Any) -> None:
   """Raises an `Interrupt`; the handler of a signal.
 
@@ -182,6 +187,7 @@ def _unheard() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _handled_by(handler: Any) -> Iterator[None]:
+  """Around what another handler is for, as far as signals are handled."""
   before = {
     number: signal.signal(number, handler)
     for number in SIGNALS
@@ -192,11 +198,6 @@ def _handled_by(handler: Any) -> Iterator[None]:
   finally:
     for number, each in before.items():
       signal.signal(number, each)
-
-
-def is_ignored(number: int) -> bool:
-  """Whether a signal is; a shell has its background jobs ignore Ctrl-C."""
-  return signal.getsignal(number) is signal.SIG_IGN
 
 
 def _handle(handler: Any) -> None:

@@ -94,6 +94,14 @@ def _one_at_a_time(monkeypatch):
   monkeypatch.setattr(pace.Pace, 'units', lambda self, left: 1)
 
 
+@pytest.fixture(autouse=True)
+def _heeded():
+  # A shell has what it runs in the background ignore this one.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 # Before the first update; after each of five; between three batches: twice.
 PAUSES = 1 + 2 * (5 + 2)
 
