@@ -79,11 +79,6 @@ def raise_them() -> None:
   _handle(interrupt)
 
 
-def is_ignored(number: int) -> bool:
-  """Whether a signal is; a shell has its background jobs ignore Ctrl-C."""
-  return signal.getsignal(number) is signal.SIG_IGN
-
-
 def interrupt(number: int, _: Any) -> None:
   """Raises an `Interrupt`; the handler of a signal.
 
@@ -102,6 +97,28 @@ def interrupt(number: int, _: Any) -> None:
   _raised.append(number)
   _on_its_way.append(now)
   raise Interrupt(number, signal.getsignal(number))
+
+
+@contextlib.contextmanager
+def handled_by(handler: Any) -> Iterator[None]:
+  """Around what another handler is for.
+
+  Args:
+    handler: of the signals, but for those that are ignored.
+
+  Yields:
+    Nothing.
+  """
+  before = {
+    number: signal.signal(number, handler)
+    for number in SIGNALS
+    if not _is_ignored(number)
+  }
+  try:
+    yield
+  finally:
+    for number, each in before.items():
+      signal.signal(number, each)
 
 
 @contextlib.contextmanager
@@ -139,7 +156,7 @@ def withheld() -> Iterator[None]:
   came: list[int] = []
   # The mask is for what is started. It does not keep a signal from this
   # process, which has other threads.
-  with _handled_by(lambda number, _: came.append(number)):
+  with handled_by(lambda number, _: came.append(number)):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
       yield
@@ -161,7 +178,7 @@ def say(number: int, text: str) -> int:
   """
   # After the ^C that a terminal shows.
   newline = '\n' if number == signal.SIGINT else ''
-  with _handled_by(lambda *_: None), _unheard():
+  with handled_by(lambda *_: None), _unheard():
     if not _said:
       _said.append(number)
       sys.stderr.write(f'{newline}{text}\n')
@@ -185,19 +202,9 @@ def _unheard() -> contextlib.AbstractContextManager[None]:
   return contextlib.suppress(OSError, ValueError, AttributeError)
 
 
-@contextlib.contextmanager
-def _handled_by(handler: Any) -> Iterator[None]:
-  """Around what another handler is for, as far as signals are handled."""
-  before = {
-    number: signal.signal(number, handler)
-    for number in SIGNALS
-    if not is_ignored(number)
-  }
-  try:
-    yield
-  finally:
-    for number, each in before.items():
-      signal.signal(number, each)
+def _is_ignored(number: int) -> bool:
+  """Whether a signal is; a shell has its background jobs ignore Ctrl-C."""
+  return signal.getsignal(number) is signal.SIG_IGN
 
 
 def _handle(handler: Any) -> None:
@@ -205,7 +212,7 @@ def _handle(handler: Any) -> None:
   signal.signal(signal.SIGALRM, _send_again)
   signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
   for number in SIGNALS:
-    if not is_ignored(number):
+    if not _is_ignored(number):
       signal.signal(number, handler)
 
 

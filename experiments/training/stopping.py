@@ -31,16 +31,12 @@ class Terminator:
     self.requested = 0
 
   def __enter__(self) -> 'Terminator':
-    self._before = {
-      number: signal.signal(number, self._handle)
-      for number in interrupts.SIGNALS
-      if not interrupts.is_ignored(number)
-    }
+    self._handling = interrupts.handled_by(self._handle)
+    self._handling.__enter__()
     return self
 
   def __exit__(self, *_: Any) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
+    self._handling.__exit__(None, None, None)
 
   def _handle(self, number: int, frame: Any) -> None:
     if number == signal.SIGINT and self.requested == signal.SIGINT:

@@ -16,6 +16,7 @@ from pathlib import Path
 import resource
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -194,6 +195,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     for each in folder.rglob('*')
     if each.is_file()
   }
+
+
+def free_port() -> int:
+  """A port of this machine that nobody listens to."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return int(free.getsockname()[1])
 
 
 def wait_for_end(processes: list[int]) -> None:

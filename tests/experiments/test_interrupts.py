@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,14 @@ import time
 import pytest
 
 from experiments.training import stopping
+from tests.experiments import program
+
+
+def python(code):
+  return subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=False
+  )
+
 
 PROGRAM = """
 import ctypes, gc, os, signal, sys, time, weakref
@@ -55,12 +62,7 @@ SWALLOWED = {
 
 @pytest.mark.parametrize('where', SWALLOWED.values(), ids=SWALLOWED)
 def test_it_comes_also_where_exceptions_are_swallowed(where):
-  done = subprocess.run(
-    [sys.executable, '-c', PROGRAM.format(where)],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(PROGRAM.format(where))
   assert (done.stdout, done.stderr, done.returncode) == ('15\n', '', 0)
 
 
@@ -90,12 +92,7 @@ SAID = 'interrupted. Run the same command again.\n'
 )
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_it_is_not_taken_for_a_fault(number, error):
-  done = subprocess.run(
-    [sys.executable, '-c', TAKEN_FOR_A_FAULT.format(int(number), error)],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(TAKEN_FOR_A_FAULT.format(int(number), error))
   said = f'\n{SAID}' if number == signal.SIGINT else SAID
   assert (done.stdout, done.stderr) == ('', said)
   assert done.returncode == 128 + number
@@ -136,12 +133,7 @@ program.run(lambda _: {})
   ],
 )
 def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
-  done = subprocess.run(
-    [sys.executable, '-c', TO_ITS_END.format(ends)],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(TO_ITS_END.format(ends))
   assert (done.stdout, done.stderr, done.returncode) == ('', said, code)
 
 
@@ -193,9 +185,7 @@ mortal = Mortal()
 
 
 def test_it_changes_nothing_while_python_finalizes():
-  done = subprocess.run(
-    [sys.executable, '-c', LAST], capture_output=True, text=True, check=False
-  )
+  done = python(LAST)
   assert (done.stdout, done.stderr, done.returncode) == ('', '', 0)
 
 
@@ -265,15 +255,7 @@ program.run(main)
 
 
 def test_jax_does_not_take_it_for_its_own():
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
-  done = subprocess.run(
-    [sys.executable, '-c', JOINED.format(port)],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(JOINED.format(program.free_port()))
   assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
 
 
@@ -300,22 +282,12 @@ program.run(main)
 
 
 def test_it_ends_a_compilation():
-  done = subprocess.run(
-    [sys.executable, '-c', COMPILING],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(COMPILING)
   assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
 
 
 def test_other_errors_are_reported_as_ever():
   program = PROGRAM.format('Mortal.__del__ = lambda x: 1 / 0; Mortal(); raise')
-  done = subprocess.run(
-    [sys.executable, '-c', program],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = python(program)
   assert 'Exception ignored' in done.stderr
   assert 'ZeroDivisionError' in done.stderr

@@ -9,7 +9,6 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -734,12 +733,9 @@ def test_four_devices_end_as_one_does_also_after_a_kill(folder):
 
 def _job(folder, *flags, at=None):
   """Two processes of two devices each; `at` is the first one's."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
   flags = (
     *(*flags, '--num_processes=2'),
-    f'--coordinator_address=localhost:{port}',
+    f'--coordinator_address=localhost:{program.free_port()}',
   )
   options: dict[str, Any] = {'devices': 2, 'optimized': True}
   with (
