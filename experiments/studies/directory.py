@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from experiments import errors
+from experiments import files
 from experiments import parsing
 from experiments import storage
 from experiments.studies import speeds
@@ -21,7 +22,6 @@ from experiments.studies import versions
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
-from experiments.training import files
 from experiments.training import provenance
 
 FILE, CELLS = 'study.json', 'cells'
@@ -121,7 +121,7 @@ class StudyDirectory:
         )
     except OSError as e:
       if e.errno in storage.REFUSALS:
-        raise storage.WritingError(
+        raise errors.StorageError(
           f'cannot write {self.path}: {e.strerror}.'
         ) from e
       raise StudyDirectoryError(
