@@ -14,7 +14,7 @@ import zlib
 import pandas as pd
 
 from experiments import errors
-from experiments.training import files
+from experiments import files
 
 FINISHED, DIVERGED, MISSING = 'finished', 'diverged', 'missing'
 
