@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from experiments.training import files
+from experiments import files
 
 _DPI = 110
 _SPACE = 'http://www.w3.org/2000/svg'
