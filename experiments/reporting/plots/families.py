@@ -18,6 +18,8 @@ COLOUR = {
   UNKNOWN: COLOURS[4],
 }
 FAMILIES = tuple(COLOUR)
+# What changes one thing of the method.
+VARIANTS = FAMILIES[:3]
 MARKER = dict(zip(FAMILIES, 'os^Ddvx', strict=True))
 # More lines than this a panel does not tell apart.
 _MANY = 7
