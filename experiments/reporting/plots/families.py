@@ -7,17 +7,11 @@ from experiments import optimizers
 from experiments.reporting.plots.style import COLOURS
 
 UNKNOWN = 'unknown arms'
+FAMILIES = (*optimizers.FAMILIES, UNKNOWN)
 # That of the optimizers without α is black: it is what all are compared with.
-COLOUR = {
-  'NeuroPlastic': COLOURS[0],
-  'controls': COLOURS[1],
-  'signals of α': COLOURS[2],
-  'α over another optimizer': COLOURS[3],
-  'mechanisms of plasticity': COLOURS[5],
-  'other optimizers': COLOURS[6],
-  UNKNOWN: COLOURS[4],
-}
-FAMILIES = tuple(COLOUR)
+COLOUR = dict(
+  zip(FAMILIES, (*COLOURS[:4], *COLOURS[5:], COLOURS[4]), strict=True)
+)
 # What changes one thing of the method.
 VARIANTS = FAMILIES[:3]
 MARKER = dict(zip(FAMILIES, 'os^Ddvx', strict=True))

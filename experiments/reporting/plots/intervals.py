@@ -141,8 +141,7 @@ def _row(axes: Axes, y: int, each: Interval) -> None:
 def _text(each: Interval) -> str:
   if not np.isfinite(each.mean):
     return 'no pairs'
-  text = numbers.points(each.mean)
-  return f'{text} {numbers.interval(each.low, each.high)}'.strip()
+  return numbers.difference(*(100 * x for x in each[1:4]))
 
 
 def _legend(figure: Figure, there: set[str]) -> None:

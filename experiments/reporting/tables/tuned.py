@@ -79,10 +79,10 @@ def stable(study: Published) -> Table | None:
   if study.trials['condition'].nunique() < 2:
     return None
   accuracy = accuracies.common(accuracies.tuned_in(study))
-  rows = values.kept(study.trials).sort_values(
+  rows = values.keep(study.trials).sort_values(
     'accuracy', ascending=False, kind='stable'
   )
-  chosen = [values.named(*each) for each in zip(rows['arm'], rows['hyperparameters'])]
+  chosen = [values.named(each) for each in rows.itertuples()]
   data = rows.assign(
     learning_rate=[each[LEARNING_RATE] for each in chosen],
     hyperparameters=[json.dumps(each) for each in chosen],
