@@ -89,6 +89,27 @@ def with_interval(
   return Line(np.asarray(x, float), factor * mean, factor * low, factor * high)
 
 
+def over_seeds(
+  values: np.ndarray, x: ArrayLike | None = None, factor: float = 1
+) -> Line:
+  """A line of means over seeds with their intervals; see `with_interval`.
+
+  Args:
+    values: [seeds, n]; without any seed, the line is NaN.
+    x: [n], where they stand; None for 1, 2, …, n.
+    factor: what the values are times.
+  """
+  seeds, n = values.shape
+  nothing = np.full(n, np.nan)
+  return with_interval(
+    1 + np.arange(n) if x is None else x,
+    values.mean(0) if seeds else nothing,
+    values.std(0, ddof=1) if seeds > 1 else nothing,
+    seeds,
+    factor,
+  )
+
+
 def with_sd(values: np.ndarray) -> Line:
   """The means over seeds, [seeds, n], at 1, 2, …, n, and their sd around."""
   x = 1 + np.arange(values.shape[1])
