@@ -16,6 +16,7 @@ from experiments import errors
 from experiments import files
 from experiments import parsing
 from experiments import storage
+from experiments.studies import frames
 from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import versions
@@ -136,7 +137,9 @@ class StudyDirectory:
       there = sum(plan.outcome(item.cell) is not None for item in items)
       done = there == len(items)
       found = read(self.path) or {}
-      tables.write(self.path, plan, found.get('seconds_per_update'))
+      made = tables.make(plan, found.get('seconds_per_update'))
+      for name, frame in made.frames.items():
+        frames.write(self.path, name, frame)
       end = (found.get('end') or provenance.now()) if done else None
       files.write_json(
         self.path / FILE,
@@ -144,8 +147,8 @@ class StudyDirectory:
           **found,
           'provenance': _makers(found, plan.store.givers),
           'cells': {'planned': len(items), 'finished': there},
-          'tuning': tables.tuned(plan),
-          'conditions': tables.conditions(plan),
+          'tuning': made.tuning,
+          'conditions': made.conditions,
           'end': end,
         },
       )

@@ -14,7 +14,7 @@ import zlib
 import pandas as pd
 
 from experiments import errors
-from experiments.training import files
+from experiments import files
 
 FINISHED, DIVERGED, MISSING = 'finished', 'diverged', 'missing'
 
@@ -97,15 +97,19 @@ TABLES: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def make(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-  """A table of rows; what they lack, or have as None, is empty.
+def make(name: str, parts: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+  """A table of parts, one below the other.
 
   Args:
     name: of the table, one of `TABLES`.
-    rows: by column, the values of each.
+    parts: of each, by column, a value for all its rows or one for each row.
+      Columns of numbers that are not integers may be left out.
   """
+  found = [frame for part in parts if len(frame := pd.DataFrame(part))]
   columns = TABLES[name]
-  return _typed(pd.DataFrame.from_records([*rows], columns=[*columns]), columns)
+  if not found:
+    found = [pd.DataFrame(columns=[*columns])]
+  return _typed(pd.concat(found, ignore_index=True), columns)
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
