@@ -16,7 +16,6 @@ from experiments import errors
 from experiments import files
 from experiments import parsing
 from experiments import storage
-from experiments.studies import frames
 from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import versions
@@ -138,8 +137,7 @@ class StudyDirectory:
       done = there == len(items)
       found = read(self.path) or {}
       made = tables.make(plan, found.get('seconds_per_update'))
-      for name, frame in made.frames.items():
-        frames.write(self.path, name, frame)
+      made.write(self.path)
       end = (found.get('end') or provenance.now()) if done else None
       files.write_json(
         self.path / FILE,

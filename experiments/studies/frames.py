@@ -2,7 +2,7 @@
 
 A table is `NAME.csv`, or `NAME.csv.gz` in a published study. A column that a
 table lacks, because the study is older than the column, is read as empty; a
-column that nobody knows is kept as pandas reads it.
+column that nobody knows is kept as text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,20 +131,16 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     path = path.with_name(f'{name}.csv.gz')
   if not path.exists():
     return make(name, ())
-  numbers = [x for x, kind in columns.items() if kind not in (_TEXT, _INTEGER)]
   try:
-    found = pd.read_csv(
-      path,
-      dtype={x: _dtype(kind) for x, kind in columns.items()},
-      # Only numbers may be missing: an arm may be called `none`.
-      keep_default_na=False,
-      na_values={x: [''] for x in numbers},
-      float_precision='round_trip',
-    )
-    texts = [x for x in found if columns.get(x) == _TEXT]
-    longer = not isinstance(found.index, pd.RangeIndex)
-    if longer or found[texts].isna().any(axis=None):
-      raise ValueError('a row has not as many values as there are columns')
+    # As texts: Python reads numbers to the last digit, and no arm is missing
+    # because it is called `none`.
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not isinstance(found.index, pd.RangeIndex):
+      raise ValueError('a row has more values than there are columns')
+    for name_, kind in columns.items():
+      if kind != _TEXT and name_ in found:
+        number = int if kind == _INTEGER else lambda x: float(x or 'nan')
+        found[name_] = found[name_].map(number)
     return _typed(found, columns)
   except (OSError, EOFError, ValueError, OverflowError, zlib.error) as e:
     raise errors.StorageError(f'cannot read {path}: {e}') from e

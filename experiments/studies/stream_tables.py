@@ -53,7 +53,7 @@ def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
     task = final.condition.task
     found = stream_records.summaries(_by_task(outcome))
     reference = fresh.get(dataclasses.replace(task, restart=True), {})
-    nothing = np.full(task.tasks, np.nan)
+    nothing = np.full(task.length, np.nan)
     gaps = measures.gap_to_fresh(
       _online(outcome),
       np.array([reference.get(seed, nothing) for seed in final.seeds]),
@@ -91,17 +91,16 @@ def _evaluations(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
       continue
     # [seeds, tasks, evaluations, evaluated]
     found = np.array(outcome.evaluations)[~np.array(outcome.diverged)]
-    updates, times = outcome.steps_per_epoch, found.shape[2]
-    every = stream_engine.evaluate_every(updates)
+    updates = stream_engine.evaluated_after(outcome.steps_per_epoch)
     rows = [
       {
         'task': task + 1,
-        'update': min((i + 1) * every, updates),
+        'update': updates[i],
         'evaluated_task': evaluated + 1,
         **_spread(found[:, task, i, evaluated]),
       }
       for task, i, evaluated in np.ndindex(found.shape[1:])
-      if evaluated == 0 or i == times - 1
+      if evaluated == 0 or i == len(updates) - 1
     ]
     yield pd.DataFrame(rows).assign(**final.identity)
 

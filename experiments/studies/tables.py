@@ -5,6 +5,7 @@ Those of streams are made in `stream_tables`.
 
 from collections.abc import Iterator, Mapping, Sequence
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,11 @@ class Tables(NamedTuple):
   frames: dict[str, pd.DataFrame]
   conditions: dict[str, Any]
   tuning: dict[str, Any]
+
+  def write(self, folder: Path) -> None:
+    """Writes the tables."""
+    for name, frame in self.frames.items():
+      frames.write(folder, name, frame)
 
 
 def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
