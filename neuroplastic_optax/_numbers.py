@@ -182,7 +182,7 @@ def check_integer(name: str, value: Any, low: int = 1) -> int:
   return int(value)
 
 
-def check_period(name: str, value: Any) -> int | jax.Array:
+def check_period(name: str, value: Any) -> Any:
   """Returns a number of updates ≥ 1, which may be an array or a tracer.
 
   Raises:
