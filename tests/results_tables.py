@@ -27,6 +27,7 @@ import hashlib
 import json
 from pathlib import Path
 import re
+import statistics
 
 from matplotlib.figure import Figure
 import pandas as pd
@@ -39,6 +40,7 @@ from experiments.reporting.plots import lines
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
 from experiments.reporting.tables import streams
+from experiments.studies import frames
 from experiments.studies import loading
 from experiments.studies.declarations import DEFAULT
 
@@ -57,6 +59,7 @@ _PICTURE = re.compile(
 _QUANTITIES = {x.name: x for x in (*streams.STREAMS, *streams.FORGETTING)}
 
 _study = functools.cache(lambda name: loading.load(STUDIES / name))
+_measured = functools.cache(lambda name: streams.measured(_study(name).streams))
 
 
 def remade(text: str) -> str:
@@ -81,23 +84,26 @@ def _table(kind: str, specification: str) -> str:
 def _results(
   name: str, ruleset: str, conditions: str, arms: str
 ) -> Iterator[list[str]]:
-  summary = _study(name).summary
+  results = _some(_study(name).results, ruleset=ruleset)
   yield ['optimizer', *(f'`{x}`' for x in conditions.split(','))]
   for arm in arms.split(','):
     cells = []
     for condition in conditions.split(','):
-      row = _one(summary, condition=condition, ruleset=ruleset, arm=arm)
-      if row['seeds'] < row['seeds_planned']:
-        raise ValueError(f'the results are not complete: {row}')
-      text = numbers.spread(100 * row['mean'], 100 * row['sd'])
-      cells.append(text + _lost(row['diverged'], row['seeds']))
+      rows = _some(results, condition=condition, arm=arm)
+      if rows['accuracy'].isna().any():
+        raise ValueError(f'the results are not complete: {condition}, {arm}')
+      # Correctly rounded, where the last digit is a tie.
+      mean = statistics.fmean(rows['accuracy'])
+      text = numbers.spread(100 * mean, 100 * rows['accuracy'].std())
+      diverged = (rows['status'] == frames.DIVERGED).sum()
+      cells.append(text + _lost(diverged, len(rows)))
     yield [f'`{arm}`', *cells]
 
 
 def _streams(
   name: str, ruleset: str, condition: str, names: str, arms: str
 ) -> Iterator[list[str]]:
-  measured = streams.measured(_study(name).streams)
+  measured = _measured(name)
   quantities = [_QUANTITIES[name] for name in names.split(',')]
   yield ['optimizer', 'seeds', *(each.heading for each in quantities)]
   for arm in arms.split(','):
@@ -132,16 +138,19 @@ def _tasks(
     found = [
       _one(rows, **wanted, arm=arm, task=int(x)) for x in tasks.split(',')
     ]
-    spreads = [[shown.factor * x[name] for name in ('mean', 'sd')] for x in found]
+    spreads = [
+      [shown.factor * x[name] for name in ('mean', 'sd')] for x in found
+    ]
     yield [f'`{arm}`', *(numbers.spread(*x, digits) for x in spreads)]
 
 
 def _some(rows: pd.DataFrame, **wanted: object) -> pd.DataFrame:
   """The rows that have some values in some columns; there must be some."""
-  found = rows[(rows[[*wanted]] == [*wanted.values()]).all(axis=1)]
-  if found.empty:
+  for column, value in wanted.items():
+    rows = rows[rows[column] == value]
+  if rows.empty:
     raise ValueError(f'there are no rows of {wanted}')
-  return found
+  return rows
 
 
 def _one(rows: pd.DataFrame, **wanted: object) -> dict[str, object]:

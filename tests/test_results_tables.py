@@ -27,7 +27,7 @@ def test_pictures_show_the_committed_rows(kind, specification, path):
 
 
 def test_differences_in_sentences_are_those_of_a_study():
-  """No comment says of which: every difference with its interval is looked up."""
+  """No comment says of which; they are looked for in all of them."""
   found = []
   for study in results_tables.STUDIES.iterdir():
     rows = frames.read(study, 'comparisons').dropna(subset='ci_low')

@@ -13,7 +13,9 @@ def fixed(x: float, digits: int = 2, *, sign: bool = False) -> str:
   return f'{x:{"+" if sign else ""}.{digits}f}'.replace('-', '−')
 
 
-def spread(mean: float, sd: float, digits: int = 2, *, sign: bool = False) -> str:
+def spread(
+  mean: float, sd: float, digits: int = 2, *, sign: bool = False
+) -> str:
   """A mean ± its standard deviation, where there is one."""
   text = fixed(mean, digits, sign=sign)
   return text if math.isnan(mean + sd) else f'{text} ± {sd:.{digits}f}'

@@ -90,9 +90,7 @@ def _pictures(run: Run) -> Iterator[_Picture]:
     drawn = functools.partial(curves, by_label, run.title)
     yield _Picture('curves.png', drawn, style.plain(), 120)
     for arm, bounds in [*alphas.items()][:1]:
-      drawn = functools.partial(
-        overview, run.histories, arm, bounds, run.title
-      )
+      drawn = functools.partial(overview, run.histories, arm, bounds, run.title)
       yield _Picture('overview.png', drawn, style.plain(), 120)
   for arm, bounds in alphas.items():
     drawn = functools.partial(

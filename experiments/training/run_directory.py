@@ -30,6 +30,7 @@ _OURS = (
   'diagnostics.csv',
   'diagnostics.jsonl',
   'evaluations.csv',
+  'first_task.png',
   'forgetting.png',
   'metrics.csv',
   'metrics.jsonl',

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 import pandas as pd
 
-from experiments.studies.loading import IDENTITY
 from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 
 class Drawing(NamedTuple):

@@ -106,6 +106,4 @@ def _rates(rows: pd.DataFrame) -> lines.Line:
 
 def _best(rows: pd.DataFrame) -> lines.Line:
   scores = rows.sort_values('trial')['score'].to_numpy(float)
-  return lines.Line(
-    1.0 + np.arange(len(scores)), np.fmax.accumulate(scores)
-  )
+  return lines.Line(1.0 + np.arange(len(scores)), np.fmax.accumulate(scores))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 import contextlib
 from typing import Any
 
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+import matplotlib.style
 from matplotlib.ticker import FuncFormatter
 from matplotlib.ticker import LogLocator
 from matplotlib.ticker import NullFormatter
@@ -71,9 +71,7 @@ def report(name: str) -> Iterator[None]:
   Yields:
     Nothing.
   """
-  with matplotlib.style.context(
-    ['default', _REPORT | {'svg.hashsalt': name}]
-  ):
+  with matplotlib.style.context(['default', _REPORT | {'svg.hashsalt': name}]):
     yield
 
 

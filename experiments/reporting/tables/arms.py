@@ -9,8 +9,8 @@ from experiments.reporting.tables.table import Column
 from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import register
 from experiments.reporting.tables.table import Table
-from experiments.studies.loading import IDENTITY
 from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 
 @register

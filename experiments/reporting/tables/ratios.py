@@ -14,8 +14,8 @@ from experiments.reporting.tables.table import plain
 from experiments.reporting.tables.table import register
 from experiments.reporting.tables.table import Table
 from experiments.studies import profiles
-from experiments.studies.loading import IDENTITY
 from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 TIMES, ERROR = ('steps', 'seconds'), 'error'
 MEASURES = (*TIMES, ERROR)
@@ -25,9 +25,7 @@ _FEW = 2
 _SMALLEST = 1e-4
 
 
-def costs(
-  study: Published, ruleset: str, measure: str
-) -> pd.DataFrame | None:
+def costs(study: Published, ruleset: str, measure: str) -> pd.DataFrame | None:
   """The medians over seeds, [arms, conditions], that a profile is made of.
 
   An arm that is not there under every condition would remove conditions for

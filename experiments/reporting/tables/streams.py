@@ -16,8 +16,8 @@ from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.studies import frames
 from experiments.studies import statistics
-from experiments.studies.loading import IDENTITY
 from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 _GROUP = ('condition', 'ruleset')
 
@@ -143,12 +143,15 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
     row['seeds'] = own.notna().any(axis=1).sum()
     row['seeds_diverged'] = lost.get(key, 0)
     for name, values in own.items():
-      x = values.dropna().to_numpy()
+      x = values.to_numpy()
+      x = x[~np.isnan(x)]
       row[name] = x.mean() if len(x) else np.nan
       row[f'{name}_sd'] = float(statistics.sd(x))
     found.append(row)
   counts = ['seeds', 'seeds_diverged']
-  return pd.DataFrame(found) if found else pd.DataFrame(columns=[*IDENTITY, *counts])
+  return (
+    pd.DataFrame(found) if found else pd.DataFrame(columns=[*IDENTITY, *counts])
+  )
 
 
 def _table(
@@ -165,7 +168,9 @@ def _table(
   data = planned.merge(data, on=IDENTITY)
   if data.empty:
     return None
-  there = [x for x in quantities if x.name in data and data[x.name].notna().any()]
+  there = [
+    x for x in quantities if x.name in data and data[x.name].notna().any()
+  ]
   fields = [f'{each.name}{end}' for each in there for end in ('', '_sd')]
   if there:
     data = best_first(data, quantities[0].name, _GROUP)

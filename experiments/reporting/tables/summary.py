@@ -11,8 +11,8 @@ from experiments.reporting.tables.table import register
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
 from experiments.studies import comparisons
-from experiments.studies.loading import IDENTITY
 from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 _REFERENCE = comparisons.REFERENCES[0]
 _FIELDS = (
@@ -31,7 +31,9 @@ _NAMES = {
   'steps': 'steps_to_target',
   'seconds': 'seconds_to_target',
 }
-_SCALED = [new for new in _NAMES.values() if new.endswith(('percent', 'points'))]
+_SCALED = [
+  new for new in _NAMES.values() if new.endswith(('percent', 'points'))
+]
 _NOTE = (
   ', mean ± standard deviation over seeds; '
   f'the difference to {_REFERENCE} in percentage points, over the seeds that '

@@ -96,7 +96,16 @@ def stable(study: Published) -> Table | None:
     'They are stable if that is within '
     f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
     'mean over the tuning conditions, of one seed.',
-    data[['arm', 'learning_rate', 'hyperparameters', 'accuracy', 'regret', 'stable']],
+    data[
+      [
+        'arm',
+        'learning_rate',
+        'hyperparameters',
+        'accuracy',
+        'regret',
+        'stable',
+      ]
+    ],
     (
       *_CHOSEN,
       numeric(f'{accuracy} (%)', 'accuracy', _percent),
