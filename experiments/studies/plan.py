@@ -228,7 +228,7 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
     if scored is None:
       return None
     found[condition, name] = {
-      json.dumps(arm.numbers(numbers), sort_keys=True): score
+      json.dumps(arm.values(numbers), sort_keys=True): score
       for score, numbers in scored
     }
   value = stable.kept(found).get(name)

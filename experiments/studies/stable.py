@@ -135,7 +135,7 @@ def named(value: Value) -> dict[str, float]:
   """The learning rate of a value, and its numbers that are not the defaults."""
   arm = optimizers.ARMS.get(value.arm)
   # Arms come and go; tables stay.
-  defaults = arm.numbers({}) if arm else {}
+  defaults = arm.values({}) if arm else {}
   return {
     name: x
     for name, x in json.loads(value.hyperparameters).items()

@@ -212,7 +212,7 @@ def _numbered(arm: str, tuner: Tuner) -> dict[str, int]:
 
 def _text(arm: str, numbers: Numbers) -> str:
   """All numbers of an arm, as JSON."""
-  return json.dumps(optimizers.ARMS[arm].numbers(numbers))
+  return json.dumps(optimizers.ARMS[arm].values(numbers))
 
 
 def conditions(plan: Plan) -> dict[str, Any]:

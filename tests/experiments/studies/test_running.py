@@ -270,7 +270,7 @@ def test_an_arm_that_diverges_or_fails_does_not_spoil_the_rest(
   def fails(numbers, setting):
     raise RuntimeError('this arm is broken')
 
-  rates = {'learning_rate': arms.Knob(1e35, 1e34, 1e36)}
+  rates = {'learning_rate': arms.Range(1e35, 1e34, 1e36)}
   for build in (far, fails):
     made = arms.Arm(build.__name__, '', rates, build)
     monkeypatch.setitem(optimizers.ARMS, made.name, made)
