@@ -91,7 +91,7 @@ def named(value: Value) -> dict[str, float]:
   }
 
 
-def values(rows):  # type: ignore[no-untyped-def]
+def values(rows):
   """Until reports read frames."""
   trials = pd.DataFrame([*rows]).assign(
     hyperparameters=lambda x: x['hyperparameters'].map(json.dumps)
