@@ -40,7 +40,7 @@ def _meaning(source: str) -> str:
     body = getattr(node, 'body', None)
     # Strings that stand alone: docstrings, and comments of attributes.
     if isinstance(body, list):
-      node.body = [x for x in body if not _is_text(x)]
+      body[:] = [x for x in body if not _is_text(x)]
   return ast.dump(tree)
 
 
