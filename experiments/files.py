@@ -33,6 +33,11 @@ def writing(path: Path) -> Iterator[None]:
     raise errors.StorageError(f'cannot write {path}: {e.strerror or e}') from e
 
 
+def first_line(error: BaseException) -> str:
+  """The beginning of what an error says."""
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def temporary_of(path: Path) -> Path:
   """Where a file or a folder is written until it is complete."""
   return path.with_name(f'.{path.name}.tmp')

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 import functools
 import os
 from pathlib import Path
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -16,7 +15,6 @@ from rich.console import Console
 
 from experiments import errors
 from experiments import interrupts
-from experiments import storage
 
 CONFIG = 'config'
 _TRACEBACK = 'Traceback (most recent call last)'
@@ -57,22 +55,11 @@ def run(
     positional: whether there may be anything besides flags.
     code: what the program exits with, at least, if a user did something wrong.
   """
-  interrupts.raise_them()
-  try:
-    try:
-      app.run(
-        functools.partial(_main, main, positional, code),
-        flags_parser=functools.partial(_parse, code=code),
-      )
-    finally:
-      # What comes now would show a traceback of how Python ends.
-      interrupts.end_at_once()
-  except KeyboardInterrupt as e:
-    interrupts.end_at_once()  # If this one kept it from being called.
-    number = getattr(e, 'number', signal.SIGINT)
-  # Here the exception is gone, and with it the frames and what they held: what
-  # is closed only when nobody holds it is closed now or never.
-  interrupts.end(number, 'interrupted. Run the same command again.')
+  interrupts.end_at_once()
+  app.run(
+    functools.partial(_main, main, positional, code),
+    flags_parser=functools.partial(_parse, code=code),
+  )
 
 
 def _main(
@@ -90,8 +77,7 @@ def _main(
         f'unexpected arguments: {" ".join(argv[1:])} (flags are written '
         '--name=value).'
       )
-    with interrupts.recognized():
-      main(argv[1:])
+    main(argv[1:])
   except errors.UserError as e:
     _fail(str(e), max(e.code, code))
   except OSError as e:
@@ -153,21 +139,14 @@ def folder(flag: str, name: str) -> Path:
     The path; there may be nothing yet.
 
   Raises:
-    InvalidValueError: there cannot be a folder of that name.
+    InvalidValueError: the name is empty.
   """
   if not name:
     raise errors.InvalidValueError(
       f'--{flag} must name a folder, got {name!r}.'
     )
   # The shell leaves the ~ of --workdir=~/x as it is.
-  path = Path(os.path.expanduser(name))
-  try:
-    fault = storage.no_folder(path)
-  except OSError as e:
-    fault = str(e.strerror)
-  if fault:
-    raise errors.InvalidValueError(f'--{flag}={name}: {fault}.')
-  return path
+  return Path(os.path.expanduser(name))
 
 
 def output_folder(name: str) -> Path:

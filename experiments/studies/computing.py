@@ -1,6 +1,5 @@
 """Computes a cell: all trials of an arm on a task, in one compiled program."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 from experiments import data
+from experiments import interrupts
 from experiments import models
 from experiments import optimizers
 from experiments.data import streams
@@ -35,26 +35,32 @@ _QUICK = {
 }
 
 
-def compute(
-  cell: Cell, dataset: data.Dataset, pause: Callable[[], None] = lambda: None
-) -> Outcome:
+def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
   """Trains and evaluates all that a cell is.
 
   Args:
     cell: the cell.
     dataset: the data set of its task. Its test part is read after the last
       epoch, if the cell tests, and else never.
-    pause: called every few seconds; it may raise.
 
   Returns:
     What came of it.
+
+  Raises:
+    StoppedError: a signal asked the process to end; a cell keeps nothing.
   """
   start = time.perf_counter()
   part = training_part(cell, dataset)
   session = make_session(cell, part)
   session.compile(quick() if cell.task.quick else None)
-  for _ in range(cell.task.length):
-    session.train_epoch(pause)
+  with interrupts.Stop() as stop:
+
+    def pause() -> None:
+      if stop.number:
+        raise interrupts.StoppedError(stop.number, 'in the middle of a cell')
+
+    for _ in range(cell.task.length):
+      session.train_epoch(pause)
   if cell.task.stream:
     return _of_stream(cell, session, start)
   tested = None
@@ -65,7 +71,7 @@ def compute(
       )
     )
     shared = mapping.share(pixels, cell.size)
-    tested = session.evaluate_on(shared, pause).accuracy.tolist()
+    tested = session.evaluate_on(shared).accuracy.tolist()
   history = session.history
   names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
   if cell.task.held_out or not cell.tests:
