@@ -51,42 +51,45 @@ class Workdir:
     self._ours = {_PROGRAM: f'neuroplastic_optax/experiments.{program}'}
     self._formats = formats
 
-  def read(self) -> dict[str, Any] | None:
-    """What the mark says.
-
-    Returns:
-      What was written by `write`; None for an empty or a new directory.
+  def mark(self) -> dict[str, Any] | None:
+    """What `write` wrote; None where there is nothing.
 
     Raises:
-      UserError: the directory holds something else, or another version of it.
+      StorageError: the file of that name is another program's, or damaged.
     """
-    mark = self.path / self._mark
-    with self._usable():
-      there = self.path.exists()
-      names = {x.name for x in self.path.iterdir()} if there else set()
-    if self._mark not in names:
-      # What is left where a process was killed before it wrote the mark.
-      strangers = sorted(names - {_LOCK, files.temporary_of(mark).name})
-      if strangers:
-        raise WorkdirError(
-          f'--workdir={self.path} holds files but no {self._holds} '
-          f'({strangers[0]!r}, …); name an empty or a new directory.'
-        )
+    path = self.path / self._mark
+    if not path.exists():
       return None
-    found = files.read_json(mark)
+    found = files.read_json(path)
     if not isinstance(found, dict) or not found.items() >= self._ours.items():
-      raise WorkdirError(
-        f'--workdir={self.path} holds a {self._mark} of another program; name '
-        'an empty or a new directory.'
-      )
+      raise errors.StorageError(f'cannot read {path}: we did not write it.')
     if found.get(_FORMAT, 1) not in self._formats:
-      raise WorkdirError(
-        f'--workdir={self.path} holds a {self._holds} of another version of '
-        'this program; name another directory, or delete it.'
+      raise errors.StorageError(
+        f'cannot read {path}: its format is {found.get(_FORMAT, 1)}, and this '
+        f'version of the programs reads {self._formats[0]}.'
       )
     return {
       key: x for key, x in found.items() if key not in (_PROGRAM, _FORMAT)
     }
+
+  def check(self) -> None:
+    """Fails where the directory holds what is not ours; changes nothing.
+
+    Raises:
+      UserError: the message says what it holds.
+    """
+    if self.mark() is not None:
+      return
+    with self._usable():
+      there = self.path.exists()
+      names = {x.name for x in self.path.iterdir()} if there else set()
+    # What is left where a process was killed before it wrote the mark.
+    harmless = {_LOCK, files.temporary_of(self.path / self._mark).name}
+    if strangers := sorted(names - harmless):
+      raise WorkdirError(
+        f'--workdir={self.path} holds files but no {self._holds} '
+        f'({strangers[0]!r}, …); name an empty or a new directory.'
+      )
 
   def write(self, content: Mapping[str, Any]) -> None:
     """Writes the mark."""
@@ -169,9 +172,9 @@ class Workdir:
     Raises:
       WorkdirError: the directory is in use, or holds something else.
     """
-    self.read()  # It may refuse, before anything is changed.
+    self.check()
     with self.locked(wait=False):
-      found = self.read()
+      found = self.mark()
       wanted = json.loads(json.dumps(settings))
       if found and overwrite:
         # First of all, so that what a crash leaves of the rest is not resumed.
