@@ -30,11 +30,13 @@ def writing(path: Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    raise errors.StorageError(f'cannot write {path}: {e.strerror or e}') from e
+    raise errors.StorageError(f'cannot write {path}: {reason(e)}') from e
 
 
-def first_line(error: BaseException) -> str:
-  """The beginning of what an error says."""
+def reason(error: BaseException) -> str:
+  """What an error says, on one line."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
   return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -108,7 +110,7 @@ def read_json(path: Path) -> Any:
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError, RecursionError) as e:
-    raise errors.StorageError(f'cannot read {path}: {e}') from e
+    raise errors.StorageError(f'cannot read {path}: {reason(e)}') from e
 
 
 def write_table(

@@ -80,8 +80,13 @@ def _main(
     main(argv[1:])
   except errors.UserError as e:
     _fail(str(e), max(e.code, code))
+  except interrupts.StoppedError as e:
+    print(
+      f'stopped and saved: {e}. Run the same command to resume.',
+      file=sys.stderr,
+    )
+    sys.exit(128 + e.number)
   except OSError as e:
-    # Whatever was not written or read by way of `storage.writing`.
     if e.errno is None:
       raise
     where = f'{e.filename}: ' if e.filename is not None else ''

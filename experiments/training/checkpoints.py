@@ -89,14 +89,14 @@ class Checkpoints:
         found = dict(self._manager.restore(number, args=args))
         found['history'] = History.from_json(found['history'])
       except Exception as e:  # TensorStore, JSON and files have their own.
-        found, reason = None, files.first_line(e)
+        found, reason = None, files.reason(e)[:120]
       # All processes resume from the same one.
       if not distributed.any_process(found is None):
         return number, found or {}
       self._passed_over.append(number)
       self._tell(
-        f'{self._directory.name}: checkpoint {number} cannot be restored, so '
-        f'the run resumes from an earlier one ({reason})'
+        f'{self._directory.name}: checkpoint {number} cannot be restored '
+        f'({reason}), so the one before is used'
       )
     if not self._passed_over:
       return None
@@ -135,7 +135,7 @@ class Checkpoints:
       except ValueError as e:
         if 'os_error_code' not in str(e):
           raise
-        raise OSError(files.first_line(e)) from e  # TensorStore's.
+        raise OSError(files.reason(e)) from e  # TensorStore's.
 
   def _check_room(self, size: int) -> None:
     # Where a disk is full, TensorStore's threads would print tracebacks.

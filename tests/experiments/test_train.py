@@ -1,5 +1,6 @@
 """The program as its users meet it: what it leaves, refuses and survives."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -15,10 +16,10 @@ import time
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 from PIL import Image
 import pytest
 
+from experiments.training import checkpoints
 from tests.experiments import program
 from tests.experiments.data import small
 from tests.experiments.program import Moment
@@ -53,12 +54,10 @@ def _results(path):
 def _state(path, arm):
   """Every array of the last checkpoint, to the last bit."""
   saved = path / 'checkpoints' / arm
-  last = max(int(p.name) for p in saved.iterdir())
-  with ocp.StandardCheckpointer() as checkpointer:
-    state = checkpointer.restore(saved.absolute() / str(last) / 'state')
+  with contextlib.closing(checkpoints.Checkpoints(saved)) as found:
+    last, state, _ = found.restore()
   return last, {
-    name: (x.dtype, x.shape, np.asarray(x).tobytes())
-    for name, x in state.items()
+    name: (x.dtype, x.shape, x.tobytes()) for name, x in state.items()
   }
 
 
