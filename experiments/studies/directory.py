@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import errors
+from experiments import files
 from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import versions
@@ -133,13 +134,9 @@ def read(path: Path) -> dict[str, Any] | None:
   """
   found = _workdir(path).mark()
   if found is not None:
-    try:
+    with files.reading(path / FILE):
       _ = found['definition']['study'], found['definition']['conditions']
       _ = found['arms']
-    except (KeyError, TypeError) as e:
-      raise errors.StorageError(
-        f'cannot read {path / FILE}: it does not define a study ({e!r}).'
-      ) from e
   return found
 
 

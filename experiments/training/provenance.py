@@ -32,9 +32,10 @@ def begin(workdir: Path) -> None:
   """
   this, path = collect(), workdir / FILE
   if path.exists():
-    before = files.read_json(path)
-    this['earlier'] = [*before.pop('earlier', []), before]
-    this['start'] = this['earlier'][0]['start']
+    with files.reading(path):
+      before = files.read_json(path)
+      this['earlier'] = [*before.pop('earlier', []), before]
+      this['start'] = this['earlier'][0]['start']
   files.write_json(path, this)
 
 
