@@ -7,15 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
 
 
-@_keywords.suggests_names
 def fan_in_bounds(
   scale: _types.ArrayLike = 1.0, *, stacked_axes: Any = None
 ) -> Callable[[_types.Params], Any]:
@@ -53,7 +51,7 @@ def fan_in_bounds(
     Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
     Learning <https://arxiv.org/abs/2407.01704>`_, 2024
   """
-  _hyperparameters.check('scale', scale, _hyperparameters.POSITIVE)
+  _numbers.POSITIVE.check('scale', scale)
   _slices.check_stacked_axes(stacked_axes)
 
   def bounds(params: _types.Params) -> Any:
@@ -92,7 +90,7 @@ def _refuse_count(params: Any) -> None:
 
 
 def _bound(scale: Any, fan_in: int) -> Any:
-  if _hyperparameters.is_known(scale):
+  if _numbers.is_known(scale):
     return float(scale) / math.sqrt(fan_in) if fan_in else math.inf
   return scale / math.sqrt(fan_in) if fan_in else math.inf
 

@@ -9,8 +9,7 @@ import numpy as np
 import optax
 
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
@@ -99,7 +98,7 @@ def is_absent(leaf: Any) -> bool:
 
 def advance(
   step: Callable[..., tuple[Any, ...]],
-  numbers: _stage.Stage | None,
+  numbers: _numbers.Numbers | None,
   updates: Sequence[Any],
   *,
   reads: Sequence[Sequence[Any]] = (),
@@ -172,7 +171,7 @@ def added(g: jax.Array, strength: Any, term: jax.Array) -> jax.Array:
 
   The sum would make 0 of -0.
   """
-  if _hyperparameters.is_zero(strength):
+  if _numbers.is_zero(strength):
     return g
   return g + strength * term
 

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -28,8 +26,6 @@ class NormalizeAndProjectState(NamedTuple):
   norms: Any
 
 
-@_injection.guards_functions
-@_keywords.suggests_names
 def normalize_and_project(
   mask: Any = None,
   *,

@@ -1,19 +1,14 @@
 """Sleep: now and then, weights that have grown go back towards their sum."""
 
 from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -40,21 +35,6 @@ class SleepState(NamedTuple):
   asleep: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  fraction: Any = _fields.hyperparameter(
-    _hyperparameters.FRACTION, schedule=True
-  )
-  strength: Any = _fields.hyperparameter(
-    _hyperparameters.FRACTION, schedule=True
-  )
-  jitter: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def sleep(
   period: int = 1000,
   fraction: _types.ScalarOrSchedule = 0.1,
@@ -131,8 +111,12 @@ def sleep(
     Massey et al., `arXiv:2601.08447 <https://arxiv.org/abs/2601.08447>`_
     (the idea)
   """
-  period = _hyperparameters.check_integer('period', period)
-  numbers = _Numbers(fraction, strength, jitter)
+  period = _numbers.check_period('period', period)
+  numbers = _numbers.Numbers(
+    fraction=(fraction, _numbers.FRACTION.scheduled),
+    strength=(strength, _numbers.FRACTION.scheduled),
+    jitter=(jitter, _numbers.NON_NEGATIVE.scheduled),
+  )
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
   _slices.check_stacked_axes(stacked_axes)
@@ -173,7 +157,7 @@ def sleep(
     place = state.count % period - (period - length)
 
     def step(
-      now: _Numbers, g: Any, w: Any, first: Any, last: Any, *extras: Any
+      now: _numbers.Numbers, g: Any, w: Any, first: Any, last: Any, *extras: Any
     ) -> tuple[Any, Any]:
       return _step(now, length, place, g, w, first, last, *extras)
 
@@ -199,9 +183,9 @@ def sleep(
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _rounded(fraction: Any, period: int) -> Any:
+def _rounded(fraction: Any, period: int | jax.Array) -> Any:
   """How many updates of a period are asleep: Python's `round`."""
-  if _hyperparameters.is_known(fraction):
+  if _numbers.is_known(fraction) and isinstance(period, int):
     return round(float(fraction) * period)
   exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * period
   return jnp.round(exact).astype(jnp.int32)
@@ -229,7 +213,7 @@ def _held_sums(
 
 
 def _step(
-  now: _Numbers,
+  now: _numbers.Numbers,
   length: Any,
   place: jax.Array,
   g: jax.Array,
@@ -269,7 +253,7 @@ def _step(
   steps = jnp.maximum(jnp.asarray(length), 1).astype(g.dtype)
   tiny = float(jnp.finfo(g.dtype).tiny)
   exponent = jnp.log(jnp.maximum(aim, tiny)) / steps
-  if not _hyperparameters.is_zero(now.jitter):
+  if not _numbers.is_zero(now.jitter):
     noise = _noise.normal(pair, g).astype(g.dtype)
     shaken = now.jitter * noise - now.jitter * now.jitter / 2
     exponent = exponent + decays.astype(g.dtype) * shaken

@@ -1,20 +1,15 @@
 """UPGD: useful weights are protected, useless ones are perturbed."""
 
 from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -36,16 +31,6 @@ class ScaleByUpgdState(NamedTuple):
   utility: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
-  noise: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def scale_by_upgd(
   decay: _types.ArrayLike = 0.999,
   noise: _types.ScalarOrSchedule = 1e-3,
@@ -123,10 +108,13 @@ def scale_by_upgd(
     Elsayed and Mahmood, `Addressing Loss of Plasticity and Catastrophic
     Forgetting in Continual Learning <https://arxiv.org/abs/2404.00781>`_, 2024
   """
-  numbers = _Numbers(decay, noise)
-  _fields.check_choice('scaling', scaling, ('global', 'local'))
-  _fields.check_switch('protect', protect)
-  _fields.check_switch('bias_correction', bias_correction)
+  numbers = _numbers.Numbers(
+    decay=(decay, _numbers.DECAY),
+    noise=(noise, _numbers.NON_NEGATIVE.scheduled),
+  )
+  _numbers.check_choice('scaling', scaling, ('global', 'local'))
+  _numbers.check_switch('protect', protect)
+  _numbers.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)
   _slices.check_stacked_axes(stacked_axes)
   _slices.check_axis_name(axis_name)
@@ -162,7 +150,12 @@ def scale_by_upgd(
       largest = _largest(flat.leaves, utility, names)
 
     def step(
-      now: _Numbers, g: Any, utility: Any, pair: Any, stacked: int, names: Any
+      now: _numbers.Numbers,
+      g: Any,
+      utility: Any,
+      pair: Any,
+      stacked: int,
+      names: Any,
     ) -> tuple[Any]:
       bias = _leaves.bias(now.decay, t, g.dtype)
       if largest is None:
@@ -195,7 +188,7 @@ def scale_by_upgd(
 
 
 def _remember(
-  now: _Numbers, g: jax.Array, w: jax.Array, utility: jax.Array
+  now: _numbers.Numbers, g: jax.Array, w: jax.Array, utility: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The utility after this update; the first value is not used."""
   gain = _leaves.product(g, w)
@@ -235,14 +228,14 @@ def _divisor(most: jax.Array, bias: jax.Array, corrected: bool) -> jax.Array:
 
 
 def _gated(
-  now: _Numbers,
+  now: _numbers.Numbers,
   g: jax.Array,
   useless: jax.Array,
   pair: jax.Array,
   protect: bool,
 ) -> jax.Array:
   """The update, given 1 - q."""
-  if _hyperparameters.is_zero(now.noise):
+  if _numbers.is_zero(now.noise):
     return g * useless if protect else g
   noise = now.noise * _noise.normal(pair, g).astype(g.dtype)
   return (g + noise) * useless if protect else g + noise * useless

@@ -55,7 +55,7 @@ def run(study, folder, share=None):
     share,
     Estimate(load, 1),
     notes,
-    write_tables=lambda: tables.write(folder, plan),
+    write_tables=lambda: tables.make(plan).write(folder),
   ).run(1)
   return plan, notes
 
@@ -129,7 +129,7 @@ def test_comparisons_are_those_of_the_results(study, whole):
     found = float(row['mean_difference'])
     assert found == pytest.approx(sum(differences) / 2, abs=1e-7)
   assert pairs == {('gradient_only', 'adamw'), ('adamw', 'gradient_only')}
-  found = tables.conditions(plan)
+  found = tables.make(plan).conditions
   assert found['here']['chance'] == pytest.approx(1 / 3)
   tuned = [
     float(row['validation_accuracy'])
@@ -207,14 +207,13 @@ def test_stable_numbers_are_those_of_the_table(make_study, tmp_path):
   # Nothing is known before both are tuned, by one arm or all.
   assert all(final.cell is None for final in plan.finals())
   plan, _ = run(study, tmp_path)
-  kept = stable.values(tables.trial_rows(plan))
-  rows = list(tables.result_rows(plan))
-  assert {row['arm'] for row in rows} == set(study.arms)
-  for row in rows:
-    assert row['ruleset'] == STABLE
-    assert row['status'] == 'finished'
-    found = json.loads(row['hyperparameters'])
-    assert found == json.loads(kept[row['arm']].hyperparameters)
+  made = tables.make(plan).frames
+  kept = stable.keep(made['trials']).set_index('arm')['hyperparameters']
+  assert {*made['results']['arm']} == set(study.arms)
+  for row in made['results'].itertuples():
+    assert row.ruleset == STABLE
+    assert row.status == 'finished'
+    assert json.loads(row.hyperparameters) == json.loads(kept[row.arm])
   # No arm here has an α.
   assert read(tmp_path, 'alpha.csv') == []
 
@@ -222,7 +221,7 @@ def test_stable_numbers_are_those_of_the_table(make_study, tmp_path):
 def test_an_incomplete_study_says_what_is_missing(make_study, tmp_path):
   study = make_study()
   plan = make_plan(study, tmp_path)
-  tables.write(tmp_path, plan)
+  tables.make(plan).write(tmp_path)
   rows = read(tmp_path, 'results.csv')
   assert {row['status'] for row in rows} == {'missing'}
   assert len(rows) == 8
@@ -272,7 +271,7 @@ def test_an_arm_that_diverges_or_fails_does_not_spoil_the_rest(
 
   rates = {'learning_rate': arms.Knob(1e35, 1e34, 1e36)}
   for build in (far, fails):
-    made = arms.Arm(build.__name__, '', rates, build)
+    made = arms.Arm(build.__name__, '', 'none', rates, build)
     monkeypatch.setitem(optimizers.ARMS, made.name, made)
   study = make_study(arms=('far', 'fails', 'sgd'))
   # A grid that cannot be computed would keep the ranges of all from being set.
