@@ -1,6 +1,7 @@
 """What the programs share: how they start, speak, and say what is wrong."""
 
 from collections.abc import Callable, Sequence
+import errno
 import functools
 import os
 from pathlib import Path
@@ -144,14 +145,21 @@ def folder(flag: str, name: str) -> Path:
     The path; there may be nothing yet.
 
   Raises:
-    InvalidValueError: the name is empty.
+    InvalidValueError: there cannot be a folder of that name.
   """
   if not name:
     raise errors.InvalidValueError(
       f'--{flag} must name a folder, got {name!r}.'
     )
   # The shell leaves the ~ of --workdir=~/x as it is.
-  return Path(os.path.expanduser(name))
+  path = Path(os.path.expanduser(name))
+  try:
+    for each in (path, *path.parents):
+      if (each.is_symlink() or each.exists()) and not each.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f'{each} is not a directory')
+  except OSError as e:
+    raise errors.InvalidValueError(f'--{flag}={name}: {e.strerror}.') from e
+  return path
 
 
 def output_folder(name: str) -> Path:

@@ -149,6 +149,10 @@ class Program:
     lists = [path.read_text() for path in task.glob('*/children')]
     return [int(pid) for text in lists for pid in text.split()]
 
+  def alive(self) -> bool:
+    """Whether it has not ended."""
+    return self._process.is_alive()
+
   def send(self, number: signal.Signals) -> None:
     """Sends it a signal."""
     os.kill(self._process.pid, number)
