@@ -58,7 +58,7 @@ def test_cells_train_as_runs_do(tmp_path, arm, tests):
     assert outcome.test_accuracy is None
     assert outcome.curves['validation_accuracy'] == expected.tolist()
   assert outcome.curves['train_loss'] == history['train_loss'].tolist()
-  assert outcome.steps_per_epoch == run.setting.steps_per_epoch
+  assert outcome.steps_per_epoch == run.context.steps_per_epoch
   assert outcome.alpha is None
 
 

@@ -49,7 +49,7 @@ def test_tables_have_a_row_for_every_seed(make_study, tmp_path):
   assert (results['status'] == 'finished').all()
   (default, *_) = results.itertuples()
   numbers = json.loads(default.hyperparameters)
-  assert numbers == optimizers.ARMS[default.arm].numbers({})
+  assert numbers == optimizers.ARMS[default.arm].values({})
   trials = made['trials']
   for _, own in trials.groupby('arm'):
     assert {*own['trial']} == set(range(5))
@@ -174,7 +174,7 @@ def test_incomplete_study_says_what_is_missing(make_study, tmp_path):
 def test_arm_that_diverges_or_fails_does_not_spoil_the_rest(
   make_study, tmp_path, monkeypatch
 ):
-  rates = {'learning_rate': arms.Knob(0.1, 0.01, 1)}
+  rates = {'learning_rate': arms.Range(0.1, 0.01, 1)}
   for name in ('far', 'fails'):
     made = arms.Arm(name, 'none', '', rates, lambda *_: None)
     monkeypatch.setitem(optimizers.ARMS, name, made)
