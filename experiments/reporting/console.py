@@ -40,21 +40,30 @@ class Reporter(runs.Observer):
     """See the base class."""
     self._say(text)
 
-  def finished_before(self, run: runs.Run, arm: str, session: Session) -> None:
-    """See the base class."""
-    # It may have been killed between its last checkpoint and its last event.
-    _board(run, arm, session.history)
-
   @contextlib.contextmanager
   def training(
     self, run: runs.Run, arm: str, session: Session
-  ) -> Iterator[runs.Progress]:
+  ) -> Iterator[None]:
     """See the base class."""
-    epochs, done = run.config.length, session.done / session.steps
+    self._epochs, done = run.config.length, session.done / session.steps
+    # Of a finished arm, too: a kill may have cost it its last event.
+    self._board = _board(run, arm, session.history)
     with terminal.progress(
-      self._console, arm, done, epochs, run.config.unit
-    ) as shown:
-      yield _Progress(epochs, shown, _board(run, arm, session.history))
+      self._console, arm, done, self._epochs, run.config.unit
+    ) as self._shown:
+      yield
+
+  def advanced(self, session: Session) -> None:
+    """See the base class."""
+    self._shown.advanced(
+      session.done, session.steps, session.seconds_left(self._epochs)
+    )
+
+  def epoch(self, history: History) -> None:
+    """See the base class."""
+    self._shown.epoch(history)
+    if self._board:
+      self._board.add(history)
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
@@ -80,30 +89,6 @@ class Reporter(runs.Observer):
 
 def _counted(count: int, what: str) -> str:
   return f'{count} {what}' + ('' if count == 1 else 's')
-
-
-class _Progress(runs.Progress):
-  """On a console, and in TensorBoard's files."""
-
-  def __init__(
-    self,
-    epochs: int,
-    shown: terminal.ArmProgress,
-    board: tensorboard.Events | None,
-  ) -> None:
-    self._epochs, self._shown, self._board = epochs, shown, board
-
-  def advanced(self, session: Session) -> None:
-    """See the base class."""
-    self._shown.advanced(
-      session.done, session.steps, session.seconds_left(self._epochs)
-    )
-
-  def epoch(self, history: History) -> None:
-    """See the base class."""
-    self._shown.epoch(history)
-    if self._board:
-      self._board.add(history)
 
 
 def _board(
