@@ -116,7 +116,7 @@ def main(_: Sequence[str]) -> None:
   dataset = runs.load(config, given.data_dir)
   workdir = program.folder('workdir', given.workdir)
   run = runs.Run(config, dataset, workdir)
-  updates = run.setting.steps_per_epoch
+  updates = run.context.steps_per_epoch
   looked_at = anatomy.Windows(
     _tasks(given.tasks, config.length),
     given.before,

@@ -178,12 +178,12 @@ def test_readme_results_are_those_of_the_results_page():
 def test_setting_for_streams_is_that_of_the_results():
   arm = optimizers.ARMS['unit_rms_no_clip']
   stream = streams.STREAMS['permuted_labels']
-  setting = optimizers.Setting(
+  setting = optimizers.Context(
     epochs=stream.tasks,
     steps_per_epoch=stream.images // stream.batch_size,
     warmup_epochs=Config().warmup_epochs,
   )
-  published = arm.build(arm.numbers({}), setting)
+  published = arm.build(arm.values({}), setting)
   params = {'kernel': jnp.linspace(-1.0, 2.0, 12).reshape(4, 3)}
   noise = jax.random.normal(jax.random.key(0), (2000, 4, 3)) ** 3
 

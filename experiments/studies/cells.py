@@ -56,7 +56,10 @@ class Cell:
   def definition(self) -> dict[str, Any]:
     """All that its outcome depends on, JSON-able."""
     task = dataclasses.asdict(self.task)
-    if optimizers.PLASTICITY_SCALE not in optimizers.ARMS[self.arm].knobs:
+    if (
+      optimizers.PLASTICITY_SCALE
+      not in optimizers.ARMS[self.arm].hyperparameters
+    ):
       del task['warmup_epochs']  # Of κ, which the arm does not have.
     return {
       'task': task,

@@ -235,7 +235,7 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
         'condition': condition,
         'arm': name,
         'seed': declarations.FIRST_TUNING_SEED,
-        'hyperparameters': json.dumps(arm.numbers(numbers)),
+        'hyperparameters': json.dumps(arm.values(numbers)),
         'validation_accuracy': score,
         'status': '',
       }

@@ -83,7 +83,7 @@ def named(value: Value) -> dict[str, float]:
   """Its learning rate, and what differs from the defaults of the arm."""
   arm = optimizers.ARMS.get(value.arm)
   # Arms come and go; tables stay.
-  defaults = arm.numbers({}) if arm else {}
+  defaults = arm.values({}) if arm else {}
   return {
     name: x
     for name, x in json.loads(value.hyperparameters).items()

@@ -242,7 +242,7 @@ def _alpha(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
 
 def _text(arm: str, numbers: Numbers) -> str:
   """All hyperparameters of an arm, as JSON."""
-  return json.dumps(optimizers.ARMS[arm].numbers(numbers))
+  return json.dumps(optimizers.ARMS[arm].values(numbers))
 
 
 def _tuned(tuner: Tuner) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,11 +69,10 @@ def test_every_arm_is_compared_with_both_references():
   assert ((found['p'] <= found['p_holm']) & (found['p_holm'] <= 1)).all()
 
 
-@given(st.randoms(use_true_random=False))
-def test_order_of_rows_does_not_matter(random):
-  results = many(3)
+def test_order_of_rows_does_not_matter():
+  results = many()
   expected = compare(results)
-  random.shuffle(results)
+  np.random.default_rng(1).shuffle(results)
   keys = ['condition', 'ruleset', 'reference', 'arm']
   found = compare(results).sort_values(keys, ignore_index=True)
   pd.testing.assert_frame_equal(found, expected)
