@@ -76,8 +76,8 @@ Any other optimizer can be the base, without its learning rate and minus sign:
 ## Limits
 
 - α does not depend on the scale of the gradients if they are well above `eps`.
-  Far below, it falls to `min_alpha`. With the norm clip, a tensor whose gradient
-  has a norm above about 2e34 gets no update. NaN stays NaN.
+  Far below, it falls to `min_alpha`. With the norm clip, a tensor whose
+  gradient has a norm above about 2e34 gets no update. NaN stays NaN.
 - The RMS gain of homeostasis has almost no effect at its published defaults;
   the norm clip has one.
 - With `parameterwise=False`, α is about 1 for the default weights. For leaves
