@@ -214,9 +214,7 @@ def _lines(
     own = _some(_study(name).measures, **wanted, arm=arm)
     rows.append(own)
     label = f'{arm}, untuned' if ruleset == DEFAULT else arm
-    found[label] = lines.with_interval(
-      *(own[x] for x in ('task', 'mean', 'sd', 'n')), shown.factor
-    )
+    found[label] = lines.of_rows(own['task'], own, shown.factor)
   scale = lines.Scale('task', shown.label, whole=True)
   draw = functools.partial(lines.together, found, scale, condition)
   return pd.concat(rows), draw

@@ -42,9 +42,7 @@ def test_wrong_arguments_exit_with_one_line(
 @pytest.mark.parametrize('name', ['figures', 'report.html', None])
 def test_what_cannot_be_written_exits_with_one_line(tmp_path, name):
   folder = tmp_path / 'run'
-  directories.write(
-    folder / 'study', arms=('sgd', 'adamw'), seeds=2, tables=()
-  )
+  directories.write(folder / 'study', arms=('sgd', 'adamw'), seeds=2, tables=())
   if name == 'figures':
     (folder / 'study' / name).touch()
   elif name:

@@ -1,9 +1,9 @@
 """Accuracy against what alone differs between conditions: data, or noise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import functools
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _differences(
 
 
 def _lines(
-  series: _Series, found: list[Mapping[str, tuple[float, ...]]]
+  series: _Series, found: Sequence[Mapping[str, tuple[Any, ...]]]
 ) -> dict[str, lines.Line]:
   """By arm, the line of its mean, low and high under each condition."""
   nothing = (np.nan,) * 3

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 from numpy.typing import ArrayLike
+import pandas as pd
 
 from experiments.reporting.plots import families
 from experiments.reporting.plots import labels
@@ -87,6 +88,11 @@ def with_interval(
   low, high = statistics.t_interval_of(mean, sd, n)
   mean = np.asarray(mean, float)
   return Line(np.asarray(x, float), factor * mean, factor * low, factor * high)
+
+
+def of_rows(x: ArrayLike, rows: pd.DataFrame, factor: float) -> Line:
+  """The same, of a table with the columns mean, sd and n."""
+  return with_interval(x, rows['mean'], rows['sd'], rows['n'], factor)
 
 
 def over_seeds(

@@ -22,7 +22,6 @@ def arms(study: Published) -> Table:
       found = optimizers.ARMS.get(arm)
       rows.append((arm, family, found.description if found else ''))
   return Table(
-    'arms',
     'The arms',
     'The optimizers under comparison.',
     pd.DataFrame(rows, columns=['arm', 'family', 'description']),
@@ -37,7 +36,6 @@ def missing(study: Published) -> Table | None:
   if rows.empty:
     return None
   return Table(
-    'missing',
     'What is missing',
     'Arms of which not all seeds are there yet.',
     rows[[*IDENTITY, 'seeds', 'seeds_planned']],

@@ -50,7 +50,6 @@ def conditions(study: Published) -> Table:
   ]
   target = numeric('target (validation, %)', 'target_percent', numbers.fixed)
   return Table(
-    'conditions',
     'The conditions',
     _NOTE + _HELD_OUT * epochs + _OF_STREAM * streamed,
     # Texts, so that whole numbers stay whole beside what is not there.
@@ -68,4 +67,4 @@ def _value(task: Row, name: str) -> object:
 def _column(name: str) -> Column:
   said = {'': numbers.NONE, 'True': 'yes', 'False': 'no'}
   heading = name.replace('_', ' ')
-  return Column(heading, lambda row: said.get(row[name], row[name]))
+  return Column(heading, lambda row: said.get(row[name]) or row[name])

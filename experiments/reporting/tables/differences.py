@@ -1,7 +1,5 @@
 """Every arm against every reference, and every variant against the whole."""
 
-from typing import Any
-
 import pandas as pd
 
 from experiments.reporting import numbers
@@ -38,7 +36,6 @@ def differences(study: Published) -> Table | None:
   """The paired differences of `comparisons.csv`."""
   return _table(
     study.comparisons,
-    'differences',
     'Paired differences',
     'Arm minus reference over the seeds that both have: mean and 95 % t '
     'interval, two-sided paired t test, Holm’s procedure over the arms of a '
@@ -53,7 +50,6 @@ def ablation(study: Published) -> Table | None:
   """The one-change ablation."""
   return _table(
     of_variants(study),
-    'ablation',
     'One change at a time',
     'Each variant of the method minus the whole method, over the seeds that '
     'both have; Holm’s procedure over the variants of a condition and ruleset. '
@@ -71,10 +67,10 @@ def of_variants(study: Published) -> pd.DataFrame:
   )
 
 
-def _table(rows: pd.DataFrame, *words: Any) -> Table | None:
+def _table(rows: pd.DataFrame, title: str, note: str) -> Table | None:
   if rows.empty:
     return None
   # In points, for people.
   scaled = rows.assign(**{name: 100 * rows[name] for name in _POINTS})
   data = scaled.rename(columns={name: f'{name}_points' for name in _POINTS})
-  return Table(*words, data, _COLUMNS, split=('condition', 'ruleset'))
+  return Table(title, note, data, _COLUMNS, split=('condition', 'ruleset'))

@@ -72,7 +72,6 @@ def speed(study: Published) -> Table | None:
   data = best_first(pd.DataFrame(rows.values()), 'steps_score', ['ruleset'])
   counts = ['conditions_reached', 'conditions']
   return Table(
-    'speed',
     'Time to target over conditions',
     'The area under the performance profile up to four times the fastest '
     'arm’s time (AlgoPerf’s score): 1 is the fastest under every condition, 0 '
@@ -110,7 +109,6 @@ def errors(study: Published) -> Table | None:
     return None
   data = pd.concat(parts, ignore_index=True)
   return Table(
-    'errors',
     'Errors over streams',
     'The error is what the accuracy lacks of 100 %, in the median over seeds. '
     'The score is the area under the performance profile up to four times the '

@@ -81,7 +81,6 @@ def streams(study: Published) -> Table | None:
     study,
     data,
     STREAMS,
-    'streams',
     'Streams',
     'Mean ± standard deviation over the seeds that stayed finite. Online '
     'accuracy scores each batch before it is learned: of all tasks, of the '
@@ -104,7 +103,6 @@ def forgetting(study: Published) -> Table | None:
     study,
     measured(study.streams[study.streams['condition'].isin(splits)]),
     FORGETTING,
-    'forgetting',
     'Forgetting',
     'Of splits, after the last task: mean ± standard deviation over the seeds '
     'that stayed finite. Average accuracy is that on all tasks. Backward '
@@ -148,17 +146,15 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
       row[name] = x.mean() if len(x) else np.nan
       row[f'{name}_sd'] = float(statistics.sd(x))
     found.append(row)
-  counts = ['seeds', 'seeds_diverged']
-  return (
-    pd.DataFrame(found) if found else pd.DataFrame(columns=[*IDENTITY, *counts])
-  )
+  return pd.DataFrame(found, columns=None if found else [*IDENTITY])
 
 
 def _table(
   study: Published,
   data: pd.DataFrame,
   quantities: Sequence[Quantity],
-  *words: str,
+  title: str,
+  note: str,
 ) -> Table | None:
   """A table, the best arms by the first quantity first; None without rows.
 
@@ -168,14 +164,14 @@ def _table(
   data = planned.merge(data, on=IDENTITY)
   if data.empty:
     return None
-  there = [
-    x for x in quantities if x.name in data and data[x.name].notna().any()
-  ]
+  known = data.columns[data.notna().any()]
+  there = [each for each in quantities if each.name in known]
   fields = [f'{each.name}{end}' for each in there for end in ('', '_sd')]
   if there:
     data = best_first(data, quantities[0].name, _GROUP)
   return Table(
-    *words,
+    title,
+    note,
     data[[*IDENTITY, 'seeds', 'seeds_planned', 'seeds_diverged', *fields]],
     (
       plain('arm'),

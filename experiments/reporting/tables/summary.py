@@ -63,7 +63,6 @@ def summary(study: Published) -> Table:
   timed = any(each.target is not None for each in study.conditions.values())
   groups = ('condition', 'ruleset')
   return Table(
-    'summary',
     name.capitalize(),
     _note(found) + _TIMES * timed,
     best_first(data, 'accuracy_percent', groups)[[*_FIELDS]],

@@ -53,7 +53,6 @@ class Table:
   """A table.
 
   Attributes:
-    name: of its files.
     title: what it shows.
     note: how to read it.
     data: what the CSV file holds.
@@ -61,7 +60,6 @@ class Table:
     split: the fields by whose values a person sees a table of its own.
   """
 
-  name: str
   title: str
   note: str
   data: pd.DataFrame

@@ -50,7 +50,6 @@ def tuned(study: Published) -> Table | None:
   if not rows:
     return None
   return Table(
-    'tuned',
     'Tuned numbers',
     f'What the tuner chose {_where(study)}. Numbers that are not named keep '
     'their defaults.',
@@ -88,7 +87,6 @@ def stable(study: Published) -> Table | None:
     hyperparameters=[json.dumps(each) for each in chosen],
   )
   return Table(
-    'stable',
     'Stable values',
     'Of the numbers that were tried under all conditions that an arm was tuned '
     'on, those whose distance from the best of its trials, where it is '
