@@ -24,7 +24,7 @@ from experiments import files
 from experiments import optimizers
 from experiments.studies import versions
 from experiments.studies.declarations import Task
-from experiments.studies.tuner import Numbers
+from experiments.studies.tuner import Trial
 
 _CELL, _OUTCOME = 'cell.json', 'outcome.json'
 
@@ -36,14 +36,14 @@ class Cell:
   Attributes:
     task: what is learned.
     arm: by which optimizer.
-    trials: the numbers of each trial, all of the same names.
+    trials: all of the same hyperparameters.
     seeds: every trial is trained with each of them.
     tests: whether the test set is read, after the last epoch.
   """
 
   task: Task
   arm: str
-  trials: tuple[Numbers, ...]
+  trials: tuple[Trial, ...]
   seeds: tuple[int, ...]
   tests: bool
 
@@ -64,7 +64,7 @@ class Cell:
     return {
       'task': task,
       'arm': self.arm,
-      'trials': [dict(numbers) for numbers in self.trials],
+      'trials': [dict(trial) for trial in self.trials],
       'seeds': list(self.seeds),
       'tests': self.tests,
       'code': versions.code(),
