@@ -3,9 +3,10 @@
 All arms are tuned together, under one condition. Every arm gets the same number
 of trials. The first are a grid of learning rates over its own range. If the
 best rate of any arm lies on the edge, the ranges of all arms are extended there
-by one step of the grid, and again if need be. The other trials are quasi-random
-(scrambled Halton points) around the best rate, over at most three of the arm's
-hyperparameters. The best few are tried again on fresh seeds, whose mean decides.
+by one step of the grid, up to a number of rounds. The other trials are
+quasi-random (scrambled Halton points) around the best rate, over at most three
+hyperparameters of the arm. The best few are tried again on fresh seeds, whose
+mean decides.
 
 A trial that diverged scores -∞: it is worse than any other, and counts.
 """
