@@ -73,6 +73,9 @@ class Cell:
   @functools.cached_property
   def digest(self) -> str:
     """The name of its folder."""
+    # Hardware and threads are left out, though they change how sums round, and
+    # a training with a high rate amplifies that (a trial of the digits ended a
+    # point away with --jobs=2). `study.json` says what a study ran on.
     text = json.dumps(self.definition, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -82,6 +82,9 @@ class Final(NamedTuple):
 class Plan:
   """The cells of a study, from its declaration and the results so far.
 
+  The plan keeps no state: which cells come next follows from those that are
+  there, so a study resumes where it was stopped.
+
   Args:
     study: the declaration.
     arms: those of its arms that are in this study directory.
@@ -263,7 +266,8 @@ class Share:
   def wants(self, item: Item) -> bool:
     """Whether the process is to see that a cell is computed."""
     if item.arm not in self.arms:
-      # Ranges are extended for all arms: every arm's grid is needed.
+      # Ranges are extended for all arms, so that every search waits for the
+      # grids of all: whoever has nothing else to do computes them.
       return item.what in ('rates', 'extension')
     return item.shared or self.owns(item)
 
