@@ -172,7 +172,9 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
   ],
 )
-def test_bad_command_exits_with_one_line_and_writes_nothing(tmp_path, monkeypatch, flags, words):
+def test_bad_command_exits_with_one_line_and_writes_nothing(
+  tmp_path, monkeypatch, flags, words
+):
   folder = tmp_path / 'run'
   (folder / 'foreign').mkdir(parents=True)
   (folder / 'foreign' / 'mine').touch()
