@@ -21,7 +21,6 @@ import jax
 import optax
 
 from experiments.optimizers import arm
-from experiments.optimizers import controls
 from experiments.optimizers import hybrids
 from experiments.optimizers import plastic
 from neuroplastic_optax import LearningRateController
@@ -74,7 +73,7 @@ def _add_unit_rms(signal: str) -> None:
     lambda numbers, setting: {
       **weights,
       **plastic.NO_CLIP,
-      'modulation': controls.UnitRms(),
+      'modulation': modulations.Direct(normalize='norm'),
     },
   )
 

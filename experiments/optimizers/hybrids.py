@@ -12,12 +12,12 @@ arm thus takes far shorter steps; it is tuned over larger rates.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import optax
 
 from experiments.optimizers import arm
-from experiments.optimizers import controls
 from experiments.optimizers import muon_direction
 from experiments.optimizers import plastic
 from experiments.optimizers.arm import Knob
@@ -107,7 +107,12 @@ _RULES = {
     'The trust ratio over', modulations.TrustRatio, _STRENGTH
   ),
   # The clip of homeostasis would change the norm that it has just set.
-  'unit_rms': _Rule('α at the norm of', controls.UnitRms, {}, bounded=False),
+  'unit_rms': _Rule(
+    'α at the norm of',
+    functools.partial(modulations.Direct, normalize='norm'),
+    {},
+    bounded=False,
+  ),
 }
 # By what is added to the name.
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
@@ -130,10 +135,15 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   """Registers one arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
   homeostasis = _HOMEOSTASIS[suffix]
+  more: dict[str, Any] = {}
+  if (rule_name, base_name) == ('momentum', 'muon'):
+    more = {'momentum': muon_direction.momentum}
 
   def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
     return dict(
-      modulation=rule.make(**{name: numbers[name] for name in rule.knobs}),
+      modulation=rule.make(
+        **{name: numbers[name] for name in rule.knobs}, **more
+      ),
       homeostasis=homeostasis,
       **base.options(numbers['weight_decay'], setting),
     )
