@@ -271,7 +271,7 @@ def check_axis_name(axis_name: Any) -> None:
   """Raises TypeError for what cannot be `axis_name`."""
   if axis_name is None or is_callable_of_params(axis_name):
     return
-  for value in jax.tree.leaves(axis_name, is_leaf=_is_names):
+  for value in jax.tree.leaves(axis_name, is_leaf=is_names):
     _names(value)
 
 
@@ -283,16 +283,16 @@ def axis_names(axis_name: Any, flat: Flat) -> list[tuple[str, ...] | None]:
     ValueError: `axis_name` is no prefix of the tree.
   """
   values: Sequence[Any]
-  if _is_names(axis_name):
+  if is_names(axis_name):
     values = [axis_name] * len(flat.leaves)
   elif is_callable_of_params(axis_name):
     values = flat.map_with_path(axis_name)
   else:
-    values = broadcast('axis_name', axis_name, flat, _is_names)
+    values = broadcast('axis_name', axis_name, flat, is_names)
   return [_names(value) for value in values]
 
 
-def _is_names(value: Any) -> bool:
+def is_names(value: Any) -> bool:
   """Whether this is one axis name, several, or None for none."""
   if value is None or isinstance(value, str):
     return True
@@ -302,7 +302,7 @@ def _is_names(value: Any) -> bool:
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-  if not _is_names(value):
+  if not is_names(value):
     raise TypeError(
       'axis_name must be the name of a mesh axis, a tuple of names, a pytree '
       '(prefix) of such, or a callable (path, leaf) -> name, got '

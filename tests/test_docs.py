@@ -114,12 +114,12 @@ def test_the_setting_for_streams_is_that_of_the_results():
   exec(block, names)
   arm = optimizers.ARMS['unit_rms_no_clip']
   stream = streams.STREAMS['permuted_labels']
-  setting = optimizers.Setting(
+  setting = optimizers.Context(
     epochs=stream.tasks,
     steps_per_epoch=stream.images // stream.batch_size,
     warmup_epochs=Config().warmup_epochs,
   )
-  published = arm.build(arm.numbers({}), setting)
+  published = arm.build(arm.values({}), setting)
   params = {'kernel': jnp.linspace(-1.0, 2.0, 12).reshape(4, 3)}
   noise = jax.random.normal(jax.random.key(0), (2000, 4, 3)) ** 3
 

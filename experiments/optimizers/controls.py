@@ -28,6 +28,8 @@ from experiments.optimizers import arm
 from experiments.optimizers import plastic
 from neuroplastic_optax import modulations
 
+AT_THE_NORM_OF_THE_BASE = modulations.Direct(normalize='norm')
+
 _ROUNDS = 2
 # A sort takes longer than all else in an update of more elements than this.
 _SORTED = 4096
@@ -124,7 +126,7 @@ def _hashed(x: jax.Array) -> jax.Array:
 def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   """The elements of an array in a random order.
 
-  Small arrays are sorted by random numbers. That would take longer than the
+  Small arrays are sorted by random values. That would take longer than the
   training step for large ones, of which n = rows × columns elements are
   permuted by a Feistel network instead: every row is rotated by a random number
   of places, then every column, twice. Each rotation is a permutation. Not all
@@ -174,7 +176,7 @@ def mean_of_gradient_only() -> dict[str, Any]:
 @plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_rms() -> dict[str, Any]:
   """The full arm with its step scaled to the norm of the gradient."""
-  return dict(modulation=modulations.Direct(normalize='norm'))
+  return dict(modulation=AT_THE_NORM_OF_THE_BASE)
 
 
 @plastic.variant(arm.CONTROLS, plastic.FULL)
@@ -191,12 +193,12 @@ def _add_without_clip(
     arm.CONTROLS,
     description or f'The arm {name} without the norm clip of homeostasis.',
     plastic.FULL,
-    lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
+    lambda values, context: dict(modulation=rule, **plastic.NO_CLIP),
   )
 
 
 _add_without_clip('unit_mean', modulations.Direct(normalize='mean'))
-_add_without_clip('unit_rms', modulations.Direct(normalize='norm'))
+_add_without_clip('unit_rms', AT_THE_NORM_OF_THE_BASE)
 _add_without_clip('shuffled', Shuffled())
 _add_without_clip(
   'unit_rms_shuffled',

@@ -82,5 +82,5 @@ class Estimate:
     """The updates of an epoch, or of a task of a stream."""
     if task not in self._updates:
       found = wiring.set_up(task, self._load(task.dataset), [0])
-      self._updates[task] = found.setting.steps_per_epoch
+      self._updates[task] = found.context.steps_per_epoch
     return self._updates[task]
