@@ -28,9 +28,9 @@ from experiments.studies.cells import Store
 from experiments.studies.directory import CELLS
 from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
 from experiments.studies.running import Runner
+from experiments.studies.speeds import Estimate
 
 
 def define_flags() -> None:

@@ -18,9 +18,9 @@ from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
 from experiments.studies.declarations import STABLE
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
+from experiments.studies.speeds import Estimate
 
 pytestmark = pytest.mark.usefixtures('computed')
 ARMS = ('gradient_only', 'adamw')  # The first has an α.

@@ -11,8 +11,8 @@ from experiments.studies.cells import Store
 from experiments.studies.directory import FILE
 from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
+from experiments.studies.speeds import Estimate
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
