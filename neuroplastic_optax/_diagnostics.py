@@ -525,6 +525,7 @@ def get_diagnostics(
     left out.
 
   Raises:
+    TypeError: `flat` is not a bool.
     ValueError: the state holds no `NeuroplasticState`, or more than one, of
       which the message says how to reach each, or the diagnostics are off.
 
@@ -555,6 +556,7 @@ def get_diagnostics(
     >>> state = tx.init({'dense': params, 'out': params})
     >>> head = get_diagnostics(state.inner_states['head'])
   """
+  _numbers.check_switch('flat', flat)
   kept = _only_state(opt_state).diagnostics
   if kept is None:
     raise ValueError(

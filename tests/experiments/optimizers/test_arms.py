@@ -116,6 +116,11 @@ def _hybrid(rule, base, homeostasis):
     direction = optax.chain(
       contrib.muon(1.0, adam_learning_rate=0.015), optax.scale(-1.0)
     )
+    if isinstance(rule, modulations.Momentum):
+      # Muon and its Adam have decays of their own.
+      kwargs['modulation'] = modulations.Momentum(
+        momentum=muon_direction.momentum
+      )
     return _plastic(base=direction, decoupled_weight_decay=True, **kwargs)
   trace = optax.trace(decay=0.9)
   return tuple(
