@@ -28,7 +28,7 @@ def run(folder, *arguments):
     (('nowhere',), 'nowhere is not a directory'),
     (('file',), 'file is not a directory'),
     (('empty',), 'empty is no study directory'),
-    (('foreign',), 'foreign is no study directory'),
+    (('foreign',), 'foreign/study.json: we did not write it'),
     (('bare',), r'bare/results.csv is not there or empty'),
     (('study', '--workdir=x'), 'workdir'),
     (('',), 'DIR must name a folder'),

@@ -380,16 +380,7 @@ def test_tables_may_be_gzipped(tmp_path, name):
   ('change', 'words'),
   [
     (lambda path: (path / 'study.json').unlink(), 'is no study directory'),
-    (damage('study.json', lambda x: x[:50]), 'is no study directory'),
-    (damage('study.json', lambda x: x.replace('experiments.study"', '"')),
-     'is no study directory'),
-    (damage('study.json', lambda x: x.replace('"study"', '"stud"')),
-     'does not define a study'),
-    (damage('study.json', lambda x: x.replace('"command": [', '"command": [7,')
-     ),
-     'does not define a study'),
-    (damage('study.json', lambda x: x.replace('0.00821201', '"fast"')),
-     'does not define a study'),
+    (damage('study.json', lambda x: x[:50]), 'cannot read .*study.json'),
     (damage('study.json', lambda x: x.replace('"chance"', '"luck"')),
      'what accuracy chance has'),
     (lambda path: (path / 'results.csv').unlink(),

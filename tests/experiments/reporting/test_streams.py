@@ -445,10 +445,6 @@ def repeat(name):
     (edit('evaluations.csv', ',sgd,', ',lion,'), 'evaluations.*the arm'),
     (lambda path: (path / 'measures.csv').write_bytes(b'\xff\xfe'),
      r'measures\.csv is damaged'),
-    (edit('study.json', '"tasks": 5', '"tasks": "five"'),
-     'does not define a study'),
-    (edit('study.json', '"stream": "split"', '"stream": ["split"]'),
-     'does not define a study'),
   ],
 )  # fmt: skip
 def test_what_is_damaged_or_foreign_is_named(tmp_path, change, words):
