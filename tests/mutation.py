@@ -39,8 +39,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = 'neuroplastic_optax'
 MODULES = (
-  *('_signals', '_coefficient', 'modulations', '_homeostasis', '_controller'),
-  *('_leaf', '_tensor', '_reductions', '_derivatives', '_dtypes'),
+  *('modulations', '_stages'),
+  *('_leaf', '_arrays'),
 )
 _SEED = 0
 # Of the tests of a mutant, seconds: one that loops for ever is noticed, too.
