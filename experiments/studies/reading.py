@@ -171,10 +171,6 @@ def _study(path: Path) -> Mapping[str, Any]:
       f'{path} is no study directory: it has no whole {STUDY} that '
       '`python -m experiments.study` wrote.'
     )
-  if not directory.is_whole(study):
-    raise errors.StorageError(
-      f'{path / STUDY} is damaged: it does not define a study.'
-    )
   return study
 
 
