@@ -79,7 +79,7 @@ def test_new_column_and_entry_do_not_matter(folder):
   ('name', 'old', 'new', 'why'),
   [
     ('study.json', '"program"', '"pro', 'cannot read .*study.json: JSON'),
-    ('study.json', 'experiments.study', 'other', 'is no study directory'),
+    ('study.json', 'experiments.study', 'other', 'we did not write it'),
     ('study.json', '"definition"', '"format": 2, "definition"', 'format'),
     ('study.json', '"study"', '"stud"', 'study.json'),
     ('study.json', '"chance"', '"luck"', 'run the command of the study once'),
@@ -101,6 +101,6 @@ def test_missing_results_are_one_sentence(folder):
   (folder / 'results.csv').unlink()
   with pytest.raises(errors.StorageError, match='no results to report yet'):
     loading.load(folder)
-  with pytest.raises(errors.StorageError, match='is not a directory'):
+  with pytest.raises(errors.StorageError, match='is no study directory'):
     loading.load(folder / 'nowhere')
   assert json.loads((folder / 'study.json').read_text())['arms']
