@@ -147,6 +147,8 @@ def load(path: Path) -> dict[str, Any]:
   Raises:
     StorageError: there is none, or it cannot be read.
   """
+  if not path.is_dir():
+    raise errors.StorageError(f'{path} is not a directory.')
   found = read(path)
   if found is None:
     raise errors.StorageError(

@@ -243,6 +243,7 @@ def test_killed_at_some_moments_it_ends_as_if_never_killed(
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('stream', 'more'),
   [

@@ -78,7 +78,7 @@ def test_new_column_and_entry_do_not_matter(folder):
 @pytest.mark.parametrize(
   ('name', 'old', 'new', 'why'),
   [
-    ('study.json', '"program"', '"pro', 'cannot read .*study.json: JSON'),
+    ('study.json', '"program"', '"pro', 'cannot read .*study.json'),
     ('study.json', 'experiments.study', 'other', 'we did not write it'),
     ('study.json', '"definition"', '"format": 2, "definition"', 'format'),
     ('study.json', '"study"', '"stud"', 'study.json'),
@@ -101,6 +101,6 @@ def test_missing_results_are_one_sentence(folder):
   (folder / 'results.csv').unlink()
   with pytest.raises(errors.StorageError, match='no results to report yet'):
     loading.load(folder)
-  with pytest.raises(errors.StorageError, match='is no study directory'):
+  with pytest.raises(errors.StorageError, match='is not a directory'):
     loading.load(folder / 'nowhere')
   assert json.loads((folder / 'study.json').read_text())['arms']

@@ -185,7 +185,7 @@ def test_hparams_are_as_good_as_fields(tmp_path):
     assert config.rates == {'gradient_only': 0.3}
     assert config.numbers('gradient_only')['weight_decay'] == 0.01
     run = runs.Run(config, runs.load(config), tmp_path)
-    trials.append(run.trials('gradient_only').numbers)
+    trials.append(run.trials('gradient_only'))
   jax.tree.map(np.testing.assert_array_equal, *trials)
 
 
