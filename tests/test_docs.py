@@ -79,7 +79,7 @@ def test_public_functions_document_every_argument(name):
   arguments = [
     parameter
     for parameter in inspect.signature(value).parameters
-    if parameter not in ('args', 'kwargs')
+    if parameter not in ('args', 'kwargs') and parameter[0] != '_'
   ]
   missing = [name for name in arguments if f'\n  {name}: ' not in doc]
   assert not missing, f'{name} does not say what {missing} are'

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
+from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -68,7 +68,7 @@ def couple_replicas(
   numbers = _numbers.Numbers(
     strength=(strength, _numbers.NON_NEGATIVE.scheduled),
   )
-  if not _slices.is_names(axis_name) or not axis_name:
+  if not _trees.is_names(axis_name) or not axis_name:
     raise TypeError(
       'axis_name must be the name of a mapped axis or a tuple of names, got '
       f'{axis_name!r}.'

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -93,14 +92,14 @@ def flip_signs(
   )
   _numbers.check_choice('axis', axis, _AXES)
   _trees.check_mask('mask', mask)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
   _noise.check_key(key)
 
   def init_fn(params: _types.Params) -> FlipSignsState:
     flat = _leaves.flatten('flip_signs', 'params', params)
     data = _noise.key_data(key)
     now = numbers.at(jnp.zeros([], jnp.int32)).fraction
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     inside = _trees.mask('mask', mask, flat)
     signs = [
       _draw(jax.random.fold_in(_noise.threefry(data), i), leaf, now, axis, n)
@@ -168,7 +167,7 @@ def _draw(
 
   leading = shape[:stacked]
   keys = jax.random.split(key, leading)
-  signs = _slices.over_slices(slice_signs, stacked)(keys if stacked else key)
+  signs = _trees.over_slices(slice_signs, stacked)(keys if stacked else key)
   if axis == 'element':
     # Where the params are sharded, so are their signs.
     ones = jnp.ones_like(leaf, dtype=jnp.int8)

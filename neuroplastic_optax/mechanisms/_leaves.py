@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -47,7 +47,7 @@ def params_of(
 
 def wide_dtype(leaf: Any) -> Any:
   """The dtype of an accumulator of a leaf: at least float32."""
-  return _dtypes.promoted(jnp.float32, jnp.result_type(leaf))
+  return _arrays.promoted(jnp.float32, jnp.result_type(leaf))
 
 
 def zeros(flat: _trees.Flat) -> Any:
@@ -132,13 +132,13 @@ def advance(
     if not is_absent(g) and (inside is None or inside[i]):
       others = [column[i] for column in reads]
       arrays = jax.tree.map(jnp.asarray, [g, *others, *old])
-      dtype = _dtypes.compute_dtype(arrays)
-      wide = _dtypes.upcast(arrays, dtype)
+      dtype = _arrays.compute_dtype(arrays)
+      wide = _arrays.upcast(arrays, dtype)
       cast = None if numbers is None else numbers.cast(dtype)
       u, *new = step(cast, *wide, *(column[i] for column in extras))
-      u = _dtypes.downcast(held(u, wide[0]), arrays[0])
+      u = _arrays.downcast(held(u, wide[0]), arrays[0])
       new = [
-        _dtypes.downcast(finite(x), like)
+        _arrays.downcast(finite(x), like)
         for x, like in zip(new, old, strict=True)
       ]
     outgoing.append(u)

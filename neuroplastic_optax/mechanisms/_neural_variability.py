@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -114,7 +113,7 @@ def neural_variability(
   refresh = _numbers.check_period('refresh', refresh)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_axis_name(axis_name)
+  _trees.check_axis_name(axis_name)
   wrapped = optax.with_extra_args_support(inner)
   draw = _noise.DISTRIBUTIONS[distribution]
 
@@ -154,7 +153,7 @@ def neural_variability(
     old = flat.align('state.noise', state.noise)
     now = numbers.at(state.count)
     pairs = _noise.words(
-      state.key, state.count, _slices.axis_names(axis_name, like)
+      state.key, state.count, _trees.axis_names(axis_name, like)
     )
     leaves, noise = _moved(
       flat.leaves,
@@ -222,8 +221,8 @@ def _moved(
     after = before
     if not isinstance(before, optax.MaskedNode) and not _leaves.is_absent(u):
       u, p = jnp.asarray(u), jnp.asarray(p)
-      dtype = _dtypes.compute_dtype((u, p, before))
-      step, at, held = _dtypes.upcast((u, p, before), dtype)
+      dtype = _arrays.compute_dtype((u, p, before))
+      step, at, held = _arrays.upcast((u, p, before), dtype)
       if is_narrow(p):
         after = held + step
         noise = anew(pair, at - held)
@@ -231,8 +230,8 @@ def _moved(
       else:
         after = anew(pair, held)
         moved = step + (after - held)
-      u = _dtypes.downcast(_leaves.held(moved, step), u)
-      after = _dtypes.downcast(_leaves.finite(after), before)
+      u = _arrays.downcast(_leaves.held(moved, step), u)
+      after = _arrays.downcast(_leaves.finite(after), before)
     leaves.append(u)
     kept.append(after)
   return leaves, kept

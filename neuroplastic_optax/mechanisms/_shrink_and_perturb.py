@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -103,7 +102,7 @@ def shrink_and_perturb(
   every = _numbers.check_period('every', every)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_axis_name(axis_name)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> ShrinkAndPerturbState:
     _leaves.flatten('shrink_and_perturb', 'params', params)
@@ -121,7 +120,7 @@ def shrink_and_perturb(
     like = _trees.Flat(weights, flat.treedef)
     t = optax.safe_increment(state.count)
     pairs = _noise.words(
-      state.key, state.count, _slices.axis_names(axis_name, like)
+      state.key, state.count, _trees.axis_names(axis_name, like)
     )
 
     def step(now: _numbers.Numbers, g: Any, w: Any, pair: Any) -> tuple[Any]:

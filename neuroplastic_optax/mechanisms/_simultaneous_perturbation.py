@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -148,7 +148,7 @@ def simultaneous_perturbation(
 
       mean = jax.lax.fori_loop(0, count_of_samples, add, zeros)
     leaves = [
-      g if _leaves.is_absent(g) else _dtypes.downcast(u, jnp.asarray(g))
+      g if _leaves.is_absent(g) else _arrays.downcast(u, jnp.asarray(g))
       for g, u in zip(flat.leaves, mean, strict=True)
     ]
     return flat.unflatten(leaves), SimultaneousPerturbationState(

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -119,14 +118,14 @@ def sleep(
   )
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> SleepState:
     flat = _leaves.flatten('sleep', 'params', params)
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     inside = _trees.mask('mask', mask, flat)
-    names = _slices.axis_names(axis_name, flat)
+    names = _trees.axis_names(axis_name, flat)
     sums = [
       _first_sums(*row)
       for row in zip(flat.leaves, inside, stacked, names, strict=True)
@@ -149,7 +148,7 @@ def sleep(
     flat = _leaves.flatten('sleep', 'updates', updates)
     weights = _leaves.params_of('sleep', flat, params)
     like = _trees.Flat(weights, flat.treedef)
-    names = _slices.axis_names(axis_name, like)
+    names = _trees.axis_names(axis_name, like)
     now = numbers.at(state.count)
     # That of the beginning of the period: it has one moment of falling asleep.
     begun = numbers.at(state.count - state.count % period)
@@ -169,7 +168,7 @@ def sleep(
       keeps=[_leaves.kept_per_leaf(flat, state.asleep)],
       extras=[
         _noise.words(state.key, state.count, names),
-        _slices.stacked(stacked_axes, like),
+        _trees.stacked(stacked_axes, like),
         names,
         [_leaves.shrink_floor(g) for g in flat.leaves],
       ],

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -129,8 +128,8 @@ def synergy(
       f'mechanisms, got {floor!r}.'
     )
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
   inner = {
     name: optax.with_extra_args_support(mechanisms[name]) for name in names
   }
@@ -145,7 +144,7 @@ def synergy(
       pairs = _noise.words(
         data,
         count,
-        [_noise.bound(x) for x in _slices.axis_names(axis_name, flat)],
+        [_noise.bound(x) for x in _trees.axis_names(axis_name, flat)],
       )
       owner = flat.unflatten(
         [
@@ -154,7 +153,7 @@ def synergy(
         ]
       )
     elif assignment == 'adaptive':
-      stacked = _slices.stacked(stacked_axes, flat)
+      stacked = _trees.stacked(stacked_axes, flat)
       zeros = [
         None if leaf is None else _no_weights(leaf, axes, len(names))
         for leaf, axes in zip(flat.leaves, stacked, strict=True)
@@ -182,8 +181,8 @@ def synergy(
       like = _trees.Flat(flat.align('params', params), flat.treedef)
     places = list(
       zip(
-        _slices.stacked(stacked_axes, like),
-        _slices.axis_names(axis_name, like),
+        _trees.stacked(stacked_axes, like),
+        _trees.axis_names(axis_name, like),
         strict=True,
       )
     )

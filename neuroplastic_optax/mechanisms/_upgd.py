@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _reductions
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -116,8 +115,8 @@ def scale_by_upgd(
   _numbers.check_switch('protect', protect)
   _numbers.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> ScaleByUpgdState:
     flat = _leaves.flatten('scale_by_upgd', 'params', params)
@@ -135,7 +134,7 @@ def scale_by_upgd(
     flat = _leaves.flatten('scale_by_upgd', 'updates', updates)
     weights = _leaves.params_of('scale_by_upgd', flat, params)
     like = _trees.Flat(weights, flat.treedef)
-    names = _slices.axis_names(axis_name, like)
+    names = _trees.axis_names(axis_name, like)
     now = numbers.at(state.count)
     t = optax.safe_increment(state.count)
     _, (utility,) = _leaves.advance(
@@ -176,7 +175,7 @@ def scale_by_upgd(
       reads=[utility],
       extras=[
         _noise.words(state.key, state.count, names),
-        _slices.stacked(stacked_axes, like),
+        _trees.stacked(stacked_axes, like),
         names,
       ],
     )
@@ -202,7 +201,7 @@ def _largest(
 ) -> jax.Array:
   """The largest element of U over all leaves, in the widest of their dtypes."""
   present = [
-    _reductions.Reductions(axes).max(each)
+    _arrays.Sums(axes).max(each)
     for g, each, axes in zip(updates, utility, names, strict=True)
     if not _leaves.is_absent(g)
   ]

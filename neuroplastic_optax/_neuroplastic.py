@@ -1,6 +1,6 @@
 """The transformation over the tree of params; `_leaf` updates each leaf."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 import dataclasses
 from typing import Any, Literal
 
@@ -8,16 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _homeostasis
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _leaf
 from neuroplastic_optax import _momentum
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _signals
-from neuroplastic_optax import _slices
+from neuroplastic_optax import _stages
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax import modulations
@@ -31,8 +27,8 @@ def neuroplastic(
   base: optax.GradientTransformation | None = None,
   *,
   modulation: modulations.Modulation = modulations.Direct(),
-  homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
-  controller: _controller.LearningRateController | None = None,
+  homeostasis: _stages.Homeostasis | Literal['auto'] | None = 'auto',
+  controller: _stages.LearningRateController | None = None,
   gradient_only: bool = False,
   activity_weight: _types.ArrayLike = 0.4,
   gradient_weight: _types.ArrayLike = 0.4,
@@ -202,15 +198,15 @@ def neuroplastic(
     _check_type(
       'controller',
       controller,
-      _controller.LearningRateController,
+      _stages.LearningRateController,
       'LearningRateController() or None',
     )
   _numbers.check_choice(
     'diagnostics', diagnostics, _diagnostics.MODES, optional=True
   )
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
   transformation = _Transformation(
     base=optax.with_extra_args_support(_check_base(base)),
     stages=_leaf.Stages(
@@ -224,7 +220,7 @@ def neuroplastic(
     weight_decay_mask=weight_decay_mask,
     stacked_axes=stacked_axes,
     axis_name=axis_name,
-    state_dtype=_dtypes.check_state_dtype(state_dtype),
+    state_dtype=_check_state_dtype(state_dtype),
     diagnostics=diagnostics,
   )
   return optax.GradientTransformationExtraArgs(
@@ -240,7 +236,7 @@ class _Transformation:
   base: optax.GradientTransformationExtraArgs
   stages: _leaf.Stages
   gradient_only: bool
-  controller: _controller.LearningRateController | None
+  controller: _stages.LearningRateController | None
   weight_decay_mask: Mask | None
   stacked_axes: Any
   axis_name: Any
@@ -250,25 +246,25 @@ class _Transformation:
   def init(self, params: _types.Params) -> NeuroplasticState:
     """The state before the first update."""
     flat = _trees.flatten(params)
-    _trees.check_inexact('params', flat)
+    _trees.check_floating('neuroplastic', 'params', flat, or_complex=True)
     plans = self._plan(flat)
     base_state = self.base.init(params)
-    self.stages.modulation.check_base(
-      base_state, flat, [plan.modulate for plan in plans]
-    )
-    moments: list[Any] = [None] * len(plans)
-    if not self.gradient_only:
-      moments = [
-        _leaf.zero_moments(leaf, self.state_dtype, self.stages.numbers)
-        for leaf in flat.leaves
-      ]
+    rule = self.stages.modulation
+    if rule.uses_momentum and rule.find_momentum(base_state) is None:
+      inside = [plan.modulate for plan in plans]
+      _momentum.check(type(rule).__name__, base_state, flat, inside)
+    moments = [
+      None
+      if self.gradient_only
+      else _leaf.zero_moments(leaf, self.state_dtype, self.stages.numbers)
+      for leaf in flat.leaves
+    ]
+    nothing = [None] * len(plans)
     return NeuroplasticState(
       count=jnp.zeros([], jnp.int32),
       **self._unflatten_moments(flat, moments),
       base=base_state,
-      diagnostics=_diagnostics.initial(
-        self.diagnostics, flat, [plan.stacked_axes for plan in plans]
-      ),
+      diagnostics=self._collect(flat, plans, nothing, nothing),
     )
 
   def update(
@@ -281,7 +277,7 @@ class _Transformation:
     """The updates and the state after one update."""
     self._check_params(params)
     flat = _trees.flatten(updates)
-    _trees.check_inexact('updates', flat)
+    _trees.check_floating('neuroplastic', 'updates', flat, or_complex=True)
     base_updates, base_state = self.base.update(
       updates, state.base, params, **extra_args
     )
@@ -291,44 +287,41 @@ class _Transformation:
     if params is not None:
       like = _trees.Flat(flat.align('params', params), flat.treedef)
     plans = self._plan(like)
-    step = _momentum.Step(self.base, state.base, base_state, flat, extra_args)
+    stages = self.stages.at(state.count)
     base_leaves = flat.align('the updates of the base', base_updates)
     columns = zip(
       flat.leaves,
       base_leaves,
       self._parameters(like, params),
-      self.stages.modulation.momenta(step),
+      self._momenta(base_state, flat),
       self._flatten_moments(flat, state),
       strict=True,
     )
-    stages = self.stages.at(state.count)
     old = [_leaf.Inputs(*row) for row in columns]
-    inputs = [_leaf.remember(each, stages) for each in old]
+    inputs = [_leaf.remember(leaf, stages) for leaf in old]
     proposals = [
-      _leaf.propose(each, plan, stages, measure=self.diagnostics is not None)
-      for each, plan in zip(inputs, plans, strict=True)
+      _leaf.propose(leaf, plan, stages, measure=self.diagnostics is not None)
+      for leaf, plan in zip(inputs, plans, strict=True)
     ]
-    multipliers = self._multipliers(proposals, plans)
+    multipliers: list[Any] = [None] * len(plans)
+    if self.controller is not None:
+      multipliers = self.controller.multipliers(
+        [proposal.log_ratio for proposal in proposals],
+        [plan.group for plan in plans],
+      )
     updates = [
       _leaf.finish(*row)
       for row in zip(proposals, multipliers, base_leaves, strict=True)
     ]
     moments = [
-      _leaf.stored(new.moments, each.moments)
-      for new, each in zip(inputs, old, strict=True)
+      _leaf.stored(new.moments, leaf.moments)
+      for new, leaf in zip(inputs, old, strict=True)
     ]
     # Without diagnostics, those that the state may hold are passed on.
     diagnostics = state.diagnostics
     if self.diagnostics is not None:
-      diagnostics = _diagnostics.collect(
-        self.diagnostics,
-        flat,
-        [plan.stacked_axes for plan in plans],
-        [
-          _diagnostics.complete(proposal.measured, multiplier)
-          for proposal, multiplier in zip(proposals, multipliers, strict=True)
-        ],
-      )
+      measured = [proposal.measured for proposal in proposals]
+      diagnostics = self._collect(flat, plans, measured, multipliers)
     return flat.unflatten(updates), NeuroplasticState(
       count=optax.safe_increment(state.count),
       **self._unflatten_moments(flat, moments),
@@ -339,24 +332,40 @@ class _Transformation:
   def _plan(self, flat: _trees.Flat) -> list[_leaf.Plan]:
     """What is to be done to each leaf; `flat` is of params, or like them."""
     count = len(flat.leaves)
+    modulation, homeostasis = self.stages.modulation, self.stages.homeostasis
     decay = [False] * count
     if self.stages.decays:
       decay = _trees.mask('weight_decay_mask', self.weight_decay_mask, flat)
     groups: list[Any] = [None] * count
     if self.controller is not None:
-      groups = self.controller.assign(flat)
-    scales: list[Any] = [None] * count
-    if self.stages.homeostasis is not None:
-      scales = self.stages.homeostasis.scales(flat)
+      groups = _groups(self.controller, flat)
+    scales: list[Any] = [1.0] * count
+    if homeostasis is not None and homeostasis.target_rms_scale is not None:
+      scales = _scales(homeostasis.target_rms_scale, flat)
     columns = (
-      self.stages.modulation.in_scope(flat),
+      _trees.mask(f'{type(modulation).__name__}.scope', modulation.scope, flat),
       decay,
       groups,
       scales,
-      _slices.stacked(self.stacked_axes, flat),
-      _slices.axis_names(self.axis_name, flat),
+      _trees.stacked(self.stacked_axes, flat),
+      _trees.axis_names(self.axis_name, flat),
     )
     return [_leaf.Plan(*row) for row in zip(*columns, strict=True)]
+
+  def _collect(
+    self,
+    flat: _trees.Flat,
+    plans: list[_leaf.Plan],
+    measured: list[Any],
+    multipliers: list[Any],
+  ) -> Any:
+    """The diagnostics for the state; None where they are off."""
+    if self.diagnostics is None:
+      return None
+    stacked_axes = [plan.stacked_axes for plan in plans]
+    return _diagnostics.collect(
+      self.diagnostics, flat, stacked_axes, measured, multipliers
+    )
 
   def _check_params(self, params: _types.Params | None) -> None:
     """Refuses to do without params where they are needed."""
@@ -381,45 +390,76 @@ class _Transformation:
       return [None] * len(like.leaves)
     return like.leaves
 
-  def _multipliers(
-    self, proposals: list[_leaf.Proposal], plans: list[_leaf.Plan]
-  ) -> list[jax.Array | None]:
-    """What the controller multiplies each leaf by; None for 1."""
-    if self.controller is None:
-      return [None] * len(plans)
-    return self.controller.multipliers(
-      [each.log_ratio for each in proposals], [plan.group for plan in plans]
-    )
+  def _momenta(
+    self, base_state: _types.OptState, flat: _trees.Flat
+  ) -> list[Any]:
+    """m̂ of each leaf; None where there is none, or the rule needs none."""
+    rule = self.stages.modulation
+    if not rule.uses_momentum:
+      return [None] * len(flat.leaves)
+    found = rule.find_momentum(base_state)
+    if found is None:
+      return _momentum.momenta(base_state, flat, rule.decay)
+    return flat.align('what find_momentum returned', found)
 
   def _flatten_moments(
     self, flat: _trees.Flat, state: NeuroplasticState
-  ) -> list[_signals.Moments | None]:
+  ) -> list[_leaf.Moments | None]:
     """The moments of each leaf; None in gradient-only mode."""
     if self.gradient_only:
       return [None] * len(flat.leaves)
     columns = [
       flat.align(f'state.{field}', getattr(state, field))
-      for field in _MOMENTS.values()
+      for field in _leaf.Moments._fields
     ]
-    return [
-      _signals.Moments(**dict(zip(_MOMENTS, row, strict=True)))
-      for row in zip(*columns, strict=True)
-    ]
+    return [_leaf.Moments(*row) for row in zip(*columns, strict=True)]
 
   def _unflatten_moments(
-    self, flat: _trees.Flat, moments: list[_signals.Moments | None]
+    self, flat: _trees.Flat, moments: list[_leaf.Moments | None]
   ) -> dict[str, Any]:
     """The fields of the state that hold these moments."""
-    if self.gradient_only:
-      return dict.fromkeys(_MOMENTS.values())
     return {
-      field: flat.unflatten([getattr(each, name) for each in moments])
-      for name, field in _MOMENTS.items()
+      field: None
+      if self.gradient_only
+      else flat.unflatten([getattr(leaf, field) for leaf in moments])
+      for field in _leaf.Moments._fields
     }
 
 
-# The moments of a leaf, and the fields of the state that hold their trees.
-_MOMENTS = {'activity': 'activity', 'mu': 'memory_mu', 'nu': 'memory_nu'}
+def _groups(
+  controller: _stages.LearningRateController, flat: _trees.Flat
+) -> list[Hashable]:
+  """The controller's group of each leaf; None outside its scope."""
+  name = 'LearningRateController'
+  inside = _trees.mask(f'{name}.scope', controller.scope, flat)
+  labels: list[Any] = [0] * len(flat.leaves)
+  if controller.groups is not None:
+    labels = _trees.broadcast(f'{name}.groups', controller.groups, flat)
+  for label in labels:
+    try:
+      hash(label)
+    except TypeError:
+      raise TypeError(
+        f'{name}.groups must be labels that can be hashed, such as strings or '
+        f'numbers, got {label!r}.'
+      ) from None
+  # A tuple, so that no label of the user's is taken for "outside".
+  return [
+    (label,) if take else None
+    for label, take in zip(labels, inside, strict=True)
+  ]
+
+
+def _scales(target_rms_scale: Any, flat: _trees.Flat) -> list[Any]:
+  """The target RMS scale c of each leaf."""
+  name = 'Homeostasis.target_rms_scale'
+  scales = _trees.broadcast(name, target_rms_scale, flat)
+  if _trees.is_callable_of_params(target_rms_scale):
+    # Those of a pytree were checked when it was given.
+    for i, (leaf, scale) in enumerate(zip(flat.leaves, scales, strict=True)):
+      if leaf is not None:
+        _numbers.POSITIVE.check(f'{name} of params{flat.path(i)}', scale)
+  return scales
 
 
 def _check_type(name: str, value: Any, kind: type, example: str) -> Any:
@@ -432,10 +472,10 @@ def _check_type(name: str, value: Any, kind: type, example: str) -> Any:
 
 def _resolve_homeostasis(
   homeostasis: Any, base: optax.GradientTransformation | None
-) -> _homeostasis.Homeostasis | None:
+) -> _stages.Homeostasis | None:
   if isinstance(homeostasis, str) and homeostasis == 'auto':
-    return _homeostasis.Homeostasis() if base is None else None
-  if homeostasis is None or isinstance(homeostasis, _homeostasis.Homeostasis):
+    return _stages.Homeostasis() if base is None else None
+  if homeostasis is None or isinstance(homeostasis, _stages.Homeostasis):
     return homeostasis
   raise TypeError(
     f'homeostasis must be a Homeostasis, None or "auto", got {homeostasis!r}.'
@@ -452,3 +492,27 @@ def _check_base(
       f'base must be an optax.GradientTransformation or None, got {base!r}.'
     )
   return base
+
+
+def _check_state_dtype(dtype: Any) -> Any:
+  """The floating dtype that `state_dtype` names; None for that of the params.
+
+  Raises:
+    TypeError: it names no dtype.
+    ValueError: the dtype is not floating, or needs 64-bit mode.
+  """
+  if dtype is None:
+    return None
+  message = f'state_dtype must be a floating dtype or None, got {dtype!r}.'
+  try:
+    known = jnp.dtype(dtype)
+  except TypeError:
+    raise TypeError(message) from None
+  if not jnp.issubdtype(known, jnp.floating):
+    raise ValueError(message)
+  if jax.dtypes.canonicalize_dtype(known) != known:
+    raise ValueError(
+      f'state_dtype={known.name} needs 64-bit mode: call '
+      "jax.config.update('jax_enable_x64', True) first."
+    )
+  return known
