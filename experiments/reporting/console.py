@@ -6,10 +6,7 @@ import contextlib
 from rich.console import Console
 
 from experiments import optimizers
-from experiments.reporting import alpha
-from experiments.reporting import curves
-from experiments.reporting import overview
-from experiments.reporting import streams
+from experiments.reporting import run_pictures
 from experiments.reporting import tensorboard
 from experiments.reporting import terminal
 from experiments.training import run as runs
@@ -70,9 +67,8 @@ class Reporter(runs.Observer):
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
-    drawn = ', '.join(_draw(run))
     if run.tasks:
-      table = streams.results_table(run.results(), run.title)
+      table = terminal.stream_table(run.results(), run.title)
     else:
       seconds = {
         label: run.compile_seconds[variant.arm]
@@ -81,7 +77,11 @@ class Reporter(runs.Observer):
       }
       table = terminal.results_table(run.results(), seconds, run.title)
     self._console.print(table)
-    self._say(f'metrics, results, {drawn} are in {run.workdir}')
+    drawn = run_pictures.draw(run)
+    for sentence in drawn.failures:
+      self._say(sentence)
+    written = ', '.join(['metrics', 'results', *drawn.names])
+    self._say(f'{written} are in {run.workdir}')
 
   def _say(self, text: str) -> None:
     self._console.print(text, soft_wrap=True)
@@ -112,53 +112,3 @@ def _names(run: runs.Run) -> list[str]:
     for numbers in run.config.combinations
     for seed in run.config.seed_list
   ]
-
-
-def _draw(run: runs.Run) -> list[str]:
-  """Draws all pictures of a run, and says which."""
-  variants = run.variants()
-  histories = {label: each.history for label, each in variants.items()}
-  if run.tasks:
-    drawn = streams.draw(histories, run.tasks.updates, run.workdir, run.title)
-    return [*drawn, *_draw_alpha(run)]
-  curves.draw(histories, run.workdir / 'curves.png', run.title)
-  drawn = _draw_alpha(run)
-  # Of the first arm that has an α.
-  for arm, history in run.histories.items():
-    if drawn and history.diagnostics.epochs:
-      drawn.insert(0, 'overview.png')
-      overview.draw(
-        run.histories,
-        arm,
-        _bounds(arm),
-        run.workdir / drawn[0],
-        run.title,
-      )
-      break
-  return ['curves.png', *drawn]
-
-
-def _draw_alpha(run: runs.Run) -> list[str]:
-  """Draws what α did in every arm that has one."""
-  # Of a grid, α has too many pictures to be looked at.
-  if len(run.config.combinations) > 1:
-    return []
-  drawn = []
-  for arm, history in run.histories.items():
-    if not optimizers.ARMS[arm].alpha_bounds or not history.diagnostics.epochs:
-      continue
-    drawn.append(f'diagnostics/{arm}.png')
-    alpha.draw(
-      history.diagnostics,
-      _bounds(arm),
-      run.workdir / drawn[-1],
-      f'{arm}: {run.title}',
-      run.config.unit,
-    )
-  return drawn
-
-
-def _bounds(arm: str) -> tuple[float, float]:
-  bounds = optimizers.ARMS[arm].alpha_bounds
-  assert bounds
-  return bounds

@@ -45,6 +45,7 @@ _WRITTEN = (
   'diagnostics.csv',
   'diagnostics.jsonl',
   'evaluations.csv',
+  'first_task.png',
   'forgetting.png',
   'metrics.csv',
   'metrics.jsonl',

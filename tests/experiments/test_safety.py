@@ -25,8 +25,6 @@ from experiments.studies import loading
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.studies.cells import Store
-from experiments.studies.declarations import Condition
-from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
 from experiments.training import checkpoints
 from experiments.training import provenance
@@ -86,7 +84,6 @@ CONTENTS = {
   'a formula': b'=cmd|calc,ruleset\n"__import__(\'os\')",1\n',
 }
 TASK = Task('digits', 'mlp')
-STUDY = Study('strange', ('full', 'adamw'), (Condition('here', TASK),), seeds=2)
 CELL = Cell(TASK, 'sgd', ({'learning_rate': 0.1},), (0, 1), tests=True)
 
 
@@ -122,7 +119,9 @@ READERS = {
   'checkpoints': (_save, _restore, ['metadata', '_METADATA', '*.ocdbt']),
   'cells': (_put, lambda folder: Store(folder).get(CELL), ['outcome.json']),
   'study': (
-    lambda folder: directories.write(folder / 'x', STUDY),
+    lambda folder: directories.write(
+      folder / 'x', arms=('full', 'adamw'), seeds=2
+    ),
     lambda folder: loading.load(folder / 'x'),
     ['study.json', 'results.csv'],
   ),

@@ -163,17 +163,18 @@ def test_the_rest_of_the_run_directory(finished):
   path, result = finished
   assert {p.name for p in path.iterdir()} == {
     *('.lock', 'config.json', 'checkpoints', 'evaluations.csv'),
-    *('forgetting.png', 'stream.png', 'metrics.csv', 'metrics.jsonl'),
+    *('first_task.png', 'forgetting.png', 'stream.png'),
+    *('metrics.csv', 'metrics.jsonl'),
     *('provenance.json', 'results.json'),
   }
-  for name in ('stream.png', 'forgetting.png'):
+  for name in ('stream.png', 'forgetting.png', 'first_task.png'):
     with Image.open(path / name) as picture:
       picture.verify()
   assert result.stdout.startswith(
     'split, synthetic:4x4x1:4:40:12, mlp_small: 2 tasks of 12 updates, batch 8'
   )
   assert 'adam: task 2/2, online loss' in result.stdout
-  assert 'metrics, results, stream.png, forgetting.png are in' in result.stdout
+  assert 'stream.png, forgetting.png, first_task.png are in' in result.stdout
 
 
 def test_a_finished_run_is_finished_again_at_once(finished):
@@ -241,6 +242,7 @@ def test_killed_at_some_moments_it_ends_as_if_never_killed(
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('stream', 'more'),
   [
