@@ -208,30 +208,19 @@ def test_signal_saves_and_the_same_command_resumes(
 
 
 KILLED = (
-  Moment('os.rename', 'sgd/13.orbax-checkpoint-tmp'),
-  Moment('open', '.metrics.csv.tmp', 2),
-  Moment('open', '.forgetting.png.tmp'),
-)
-ALL_KILLED = (
   Moment('open', '.config.json.tmp'),
   Moment('os.rename', '.results.json.tmp'),
   Moment('os.rename', 'state.orbax-checkpoint-tmp'),
-  *KILLED[:1],
   Moment('os.rename', '.evaluations.csv.tmp'),
-  *KILLED[1:2],
-  Moment('os.rename', 'adam/26.orbax-checkpoint-tmp'),
-  *KILLED[2:],
+  Moment('open', '.metrics.csv.tmp', 2),
+  Moment('open', '.forgetting.png.tmp'),
 )
 
 
-@pytest.mark.parametrize(
-  'moments', [KILLED, pytest.param(ALL_KILLED, marks=pytest.mark.slow)]
-)
-def test_killed_at_some_moments_it_ends_as_if_never_killed(
-  finished, folder, moments
-):
+@pytest.mark.slow
+def test_killed_at_some_moments_it_ends_as_if_never_killed(finished, folder):
   flags = (*TINY, WORKDIR)
-  for moment in moments:
+  for moment in KILLED:
     killed = program.run(folder, *flags, at=(moment, signal.SIGKILL))
     assert killed.code == -signal.SIGKILL, moment
   last = program.run(folder, *flags)
@@ -269,6 +258,7 @@ def test_streams_run_on_the_digits(folder, stream, more):
   assert (path / 'diagnostics' / f'{arm}.png').exists() == (arm == 'full')
 
 
+@pytest.mark.slow
 def test_a_grid_has_its_numbers_in_the_rows(folder):
   result = program.run(
     folder,
