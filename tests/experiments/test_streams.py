@@ -159,7 +159,7 @@ def test_the_results_sum_up_the_tasks(finished):
     assert set(OF_SPLITS) < set(result['measures'])
 
 
-def test_the_rest_of_the_run_directory(finished):
+def test_the_run_directory_has_tables_and_pictures(finished):
   path, result = finished
   assert {p.name for p in path.iterdir()} == {
     *('.lock', 'config.json', 'checkpoints', 'evaluations.csv'),
@@ -193,7 +193,7 @@ def test_a_finished_run_is_finished_again_at_once(finished):
     pytest.param(signal.SIGINT, 5, marks=pytest.mark.slow),
   ],
 )
-def test_signal_saves_and_the_same_command_resumes(
+def test_a_stopped_run_saves_and_resumes(
   finished, folder, number, count
 ):
   at = Moment('os.rename', '.results.json.tmp', count), number
@@ -286,7 +286,7 @@ def test_a_grid_has_its_numbers_in_the_rows(folder):
     ),
   ],
 )
-def test_what_cannot_be_is_refused_before_any_work(folder, flags, message):
+def test_wrong_fields_are_refused_before_any_work(folder, flags, message):
   result = program.run(folder, *TINY, WORKDIR, *flags)
   assert result.code == 1
   assert result.stderr.startswith(f'error: {message}')
