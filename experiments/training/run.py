@@ -173,7 +173,7 @@ class Run:
         variant.history,
         seeds,
         steps,
-        [variant.numbers] * len(seeds),
+        variant.numbers,
       )
       alphas += variant.history.diagnostics.rows(
         functools.partial(self._identity, variant)

@@ -300,7 +300,10 @@ def test_diverging_arm_does_not_change_the_others(finished, folder):
       r'mnist --data_dir=data` first',
     ),
     (['--workdir='], "--workdir must name a folder, got ''"),
-    (['--workdir=/dev/null/x'], '--workdir=/dev/null/x: /dev/null is not a dir'),
+    (
+      ['--workdir=/dev/null/x'],
+      '--workdir=/dev/null/x: /dev/null is not a',
+    ),
     (['--workdir=/proc/x'], '--workdir=/proc/x cannot be used: No such file'),
     (['--config.seeds=many'], '.*config.seeds'),
     (['--conf'], '.*conf'),
