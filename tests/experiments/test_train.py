@@ -680,7 +680,7 @@ def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
   # A directory that is refused ends both.
   first, second = _job(folder, *flags, '--config.seed=7')
   assert (first.code, second.code) == (1, 1)
-  assert 'other settings (seed: 0 there, 7 here)' in first.stderr
+  assert 'another run (seed: 0 there, 7 here)' in first.stderr
   assert 'the first process could not go on' in second.stderr
 
 
