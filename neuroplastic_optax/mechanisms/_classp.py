@@ -1,19 +1,14 @@
 """CLASSP: rarer and smaller updates for weights that have learned much."""
 
 from collections.abc import Callable
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -30,17 +25,6 @@ class ScaleByClasspState(NamedTuple):
   accumulator: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  threshold: Any = _fields.hyperparameter(schedule=True)
-  power: Any = _fields.hyperparameter(_hyperparameters.POSITIVE, schedule=True)
-  eps: Any = _fields.hyperparameter(_hyperparameters.POSITIVE, schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def scale_by_classp(
   threshold: _types.ScalarOrSchedule = 0.0,
   power: _types.ScalarOrSchedule = 1.0,
@@ -103,60 +87,41 @@ def scale_by_classp(
     Adjustment Suppression and Sparsity Promotion
     <https://arxiv.org/abs/2405.09637>`_, 2024
   """
-  numbers = _Numbers(threshold, power, eps)
-  _check_scaling(scaling)
+  numbers = _numbers.Numbers(
+    threshold=(threshold, _numbers.NON_NEGATIVE.scheduled),
+    power=(power, _numbers.POSITIVE.scheduled),
+    eps=(eps, _numbers.POSITIVE.scheduled),
+  )
+  if not callable(scaling):
+    _check_flag(scaling)
 
-  def init_fn(params: _types.Params) -> ScaleByClasspState:
-    flat = _leaves.flatten('scale_by_classp', 'params', params)
-    return ScaleByClasspState(jnp.zeros([], jnp.int32), _leaves.zeros(flat))
+  def init_fn(params):
+    leaves = _leaves.flatten('scale_by_classp', 'params', params)
+    return ScaleByClasspState(jnp.zeros([], jnp.int32), leaves.zeros())
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ScaleByClasspState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ScaleByClasspState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del params, extra_args
-    flat = _leaves.flatten('scale_by_classp', 'updates', updates)
-    on = scaling(state.count) if callable(scaling) else scaling
-    _check_flag(on)
+    leaves = _leaves.flatten('scale_by_classp', 'updates', updates)
+    scales = scaling(state.count) if callable(scaling) else scaling
+    _check_flag(scales)
 
-    def step(now: _Numbers, g: Any, total: Any) -> tuple[Any, Any]:
-      return _step(now, on, g, total)
+    def step(now, g, total):
+      zero = jnp.zeros_like(g)
+      active = g * g > now.threshold
+      if not isinstance(now.threshold, float) or now.threshold == 0.0:
+        # Squares that vanish are above 0 all the same.
+        active |= (g != 0) & (now.threshold == zero)
+      total += jnp.where(active, _power(jnp.abs(g), now.power), zero)
+      total = jnp.minimum(total, float(jnp.finfo(g.dtype).max))
+      scaled = g / _power(now.eps + total, 1 / now.power)
+      return jnp.where(active, jnp.where(scales, scaled, g), zero), total
 
-    leaves, (total,) = _leaves.advance(
-      step,
-      numbers.at(state.count),
-      flat.leaves,
-      keeps=[flat.align('state.accumulator', state.accumulator)],
+    updates, (total,) = leaves.map(
+      step, numbers.at(state.count), keeps=[state.accumulator]
     )
-    return flat.unflatten(leaves), ScaleByClasspState(
-      optax.safe_increment(state.count), flat.unflatten(total)
-    )
+    return updates, ScaleByClasspState(optax.safe_increment(state.count), total)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _step(
-  now: _Numbers, scaling: Any, g: jax.Array, total: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  zero = jnp.zeros_like(g)
-  active = g * g > now.threshold
-  if not isinstance(now.threshold, float) or now.threshold == 0.0:
-    # Squares that vanish are above 0 all the same.
-    active |= (g != 0) & (now.threshold == zero)
-  grown = total + jnp.where(active, _power(jnp.abs(g), now.power), zero)
-  total = jnp.minimum(grown, float(jnp.finfo(g.dtype).max))
-  scaled = g / _power(now.eps + total, _inverse(now.power))
-  if isinstance(scaling, bool | np.bool_):
-    scaled = scaled if scaling else g
-  else:
-    scaled = jnp.where(scaling, scaled, g)
-  return jnp.where(active, scaled, zero), total
-
-
-def _inverse(power: Any) -> Any:
-  return 1 / power
 
 
 def _power(x: jax.Array, power: Any) -> jax.Array:
@@ -171,13 +136,8 @@ def _power(x: jax.Array, power: Any) -> jax.Array:
   return jnp.power(x, jnp.asarray(power, x.dtype))
 
 
-def _check_scaling(scaling: Any) -> None:
-  if not callable(scaling):
-    _check_flag(scaling)
-
-
 def _check_flag(value: Any) -> None:
-  """Refuses what is no bool; under `inject_hyperparams` it is an array."""
+  """Refuses what is no bool; a schedule's is an array."""
   flag = isinstance(value, bool | np.bool_) or (
     isinstance(value, jax.Array) and value.dtype == jnp.bool_ and not value.ndim
   )

@@ -1,19 +1,13 @@
 """Elastic weight consolidation, with boundaries and active forgetting."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _boundary
 from neuroplastic_optax.mechanisms import _leaves
 
 
@@ -39,17 +33,6 @@ class ElasticWeightConsolidationState(NamedTuple):
   anchor: _types.Params
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-  decay: Any = _fields.hyperparameter(_hyperparameters.FRACTION)
-  forgetting: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def elastic_weight_consolidation(
   strength: _types.ScalarOrSchedule = 1.0,
   decay: _types.ArrayLike = 1.0,
@@ -120,66 +103,54 @@ def elastic_weight_consolidation(
     Learning in Artificial Intelligence <https://arxiv.org/abs/2308.14991>`_,
     2023 (active forgetting)
   """
-  numbers = _Numbers(strength, decay, forgetting)
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    decay=(decay, _numbers.FRACTION),
+    forgetting=(forgetting, _numbers.NON_NEGATIVE.scheduled),
+  )
   owner = 'elastic_weight_consolidation'
 
-  def init_fn(params: _types.Params) -> ElasticWeightConsolidationState:
-    flat = _leaves.flatten(owner, 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten(owner, 'params', params)
     return ElasticWeightConsolidationState(
       count=jnp.zeros([], jnp.int32),
       task_count=jnp.zeros([], jnp.int32),
       passed=jnp.zeros([], jnp.bool_),
-      squares=_leaves.zeros(flat),
-      importance=_leaves.zeros(flat),
-      anchor=_leaves.copies(flat),
+      squares=leaves.zeros(),
+      importance=leaves.zeros(),
+      anchor=leaves.copies(),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ElasticWeightConsolidationState,
-    params: _types.Params | None = None,
-    *,
-    new_task: Any = False,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ElasticWeightConsolidationState]:
+  def update_fn(updates, state, params=None, *, new_task=False, **extra_args):
     del extra_args
-    flat = _leaves.flatten(owner, 'updates', updates)
-    weights = _leaves.params_of(owner, flat, params)
-    boundary = _boundary.begins(owner, new_task, state.count)
+    leaves = _leaves.with_params(owner, updates, params)
+    boundary = _leaves.boundary(owner, new_task, state.count)
     passed = state.passed | boundary
-    zero = jnp.zeros([], jnp.int32)
-    n = _boundary.where(boundary, zero, state.task_count)
 
-    def step(
-      now: _Numbers, g: Any, w: Any, squares: Any, weight: Any, anchor: Any
-    ) -> tuple[Any, ...]:
-      n = jnp.maximum(state.task_count, 1).astype(g.dtype)
-      grown = _leaves.finite(now.decay * weight + squares / n)
-      weight = _boundary.where(boundary, grown, weight)
-      anchor = _boundary.where(boundary, w, anchor)
-      squares = _boundary.where(boundary, jnp.zeros_like(squares), squares)
+    def step(now, g, w, squares, weight, anchor):
+      if boundary is not False:
+        n = jnp.maximum(state.task_count, 1).astype(g.dtype)
+        grown = _leaves.finite(now.decay * weight + squares / n)
+        weight = jnp.where(boundary, grown, weight)
+        anchor = jnp.where(boundary, w, anchor)
+        squares = jnp.where(boundary, jnp.zeros_like(squares), squares)
       pull = _leaves.product(weight, w - anchor)
       u = _leaves.added(g, now.strength, pull)
-      if not _hyperparameters.is_zero(now.forgetting):
+      if not _numbers.is_zero(now.forgetting):
         u += now.forgetting * passed.astype(g.dtype) * w
       return u, squares + _leaves.product(g, g), weight, anchor
 
-    columns = [
-      flat.align(f'state.{name}', getattr(state, name))
-      for name in ('squares', 'importance', 'anchor')
-    ]
-    leaves, kept = _leaves.advance(
+    updates, kept = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      keeps=columns,
+      keeps=[state.squares, state.importance, state.anchor],
     )
-    return flat.unflatten(leaves), ElasticWeightConsolidationState(
+    n = jnp.where(boundary, jnp.zeros([], jnp.int32), state.task_count)
+    return updates, ElasticWeightConsolidationState(
       optax.safe_increment(state.count),
       optax.safe_increment(n),
       passed,
-      *map(flat.unflatten, kept),
+      *kept,
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

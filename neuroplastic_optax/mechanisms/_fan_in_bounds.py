@@ -7,15 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 
 
-@_keywords.suggests_names
 def fan_in_bounds(
   scale: _types.ArrayLike = 1.0, *, stacked_axes: Any = None
 ) -> Callable[[_types.Params], Any]:
@@ -53,7 +50,7 @@ def fan_in_bounds(
     Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
     Learning <https://arxiv.org/abs/2407.01704>`_, 2024
   """
-  _hyperparameters.check('scale', scale, _hyperparameters.POSITIVE)
+  _numbers.POSITIVE.check('scale', scale)
   _slices.check_stacked_axes(stacked_axes)
 
   def bounds(params: _types.Params) -> Any:
@@ -61,27 +58,23 @@ def fan_in_bounds(
     flat = _trees.flatten(params)
     stacked = _slices.stacked(stacked_axes, flat)
     parents = flat.map_with_path(lambda path, _: _parent(path))
-    of_kernels: dict[Any, list[Any]] = {}
     own: list[Any] = [None] * len(flat.leaves)
+    of_kernels: dict[Any, list[Any]] = {parent: [] for parent in parents}
     for i, leaf in enumerate(flat.leaves):
-      if leaf is not None and _kernels.rank(leaf, stacked[i]) > 1:
-        own[i] = _bound(scale, _kernels.fan_in(jnp.shape(leaf), stacked[i]))
-        of_kernels.setdefault(parents[i], []).append(own[i])
+      if leaf is not None and jnp.ndim(leaf) - stacked[i] > 1:
+        own[i] = _bound(scale, math.prod(jnp.shape(leaf)[stacked[i] : -1]))
+        of_kernels[parents[i]].append(own[i])
     for i, leaf in enumerate(flat.leaves):
       if leaf is not None and own[i] is None:
-        found = of_kernels.get(parents[i], [])
-        own[i] = found[0] if len(found) == 1 else math.inf
+        kernels = of_kernels[parents[i]]
+        own[i] = kernels[0] if len(kernels) == 1 else math.inf
     return flat.unflatten(own)
 
   return bounds
 
 
 def _refuse_count(params: Any) -> None:
-  """Refuses what `optax.inject_hyperparams` calls a schedule with.
-
-  Raises:
-    TypeError: `params` is a count of updates.
-  """
+  """Raises TypeError for a count, by which Optax calls a schedule."""
   count = isinstance(params, jax.Array | int) and not jnp.ndim(params)
   if count and jnp.issubdtype(jnp.result_type(params), jnp.integer):
     raise TypeError(
@@ -92,9 +85,11 @@ def _refuse_count(params: Any) -> None:
 
 
 def _bound(scale: Any, fan_in: int) -> Any:
-  if _hyperparameters.is_known(scale):
-    return float(scale) / math.sqrt(fan_in) if fan_in else math.inf
-  return scale / math.sqrt(fan_in) if fan_in else math.inf
+  if not fan_in:
+    return math.inf
+  if _numbers.is_known(scale):
+    scale = float(scale)
+  return scale / math.sqrt(fan_in)
 
 
 def _parent(path: tuple[Any, ...]) -> str:

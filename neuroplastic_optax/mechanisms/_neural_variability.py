@@ -1,20 +1,12 @@
 """Neural variability: training with params that are always a little noisy."""
 
-from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -40,24 +32,14 @@ class NeuralVariabilityState(NamedTuple):
   inner: _types.OptState
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  scale: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def neural_variability(
   inner: optax.GradientTransformation,
   scale: _types.ScalarOrSchedule = 0.01,
   distribution: Literal['normal', 'laplace', 'uniform'] = 'normal',
-  refresh: int = 1,
+  refresh: int | _types.ArrayLike = 1,
   mask: Any = None,
   *,
   key: Any = 0,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Trains at noisy params, and keeps the clean ones for evaluation.
 
@@ -86,12 +68,9 @@ def neural_variability(
       standard deviation if "normal", its scale if "laplace", its bound if
       "uniform".
     distribution: of the elements of ε, "normal", "laplace" or "uniform".
-    refresh: n ≥ 1, a Python integer: for how many updates noise is kept.
+    refresh: n ≥ 1, an integer: for how many updates noise is kept.
     mask: the leaves that get noise, as in `optax.masked`. None for all.
     key: an int seed or a JAX key.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`, so that all parts get noise
-      of their own.
 
   Returns:
     A gradient transformation, whose state is a `NeuralVariabilityState`. Its
@@ -119,67 +98,67 @@ def neural_variability(
     <https://arxiv.org/abs/2011.06220>`_, 2020
   """
   _leaves.check_transformation('inner', inner)
-  numbers = _Numbers(scale)
-  _fields.check_choice(
+  numbers = _numbers.Numbers(scale=(scale, _numbers.NON_NEGATIVE.scheduled))
+  _numbers.check_choice(
     'distribution', distribution, ('normal', 'laplace', 'uniform')
   )
-  refresh = _hyperparameters.check_integer('refresh', refresh)
+  refresh = _numbers.check_period('refresh', refresh)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_axis_name(axis_name)
   wrapped = optax.with_extra_args_support(inner)
   draw = _noise.DISTRIBUTIONS[distribution]
+  owner = 'neural_variability'
 
-  def noisy(flat: _trees.Flat) -> list[bool]:
-    """Which leaves get noise; none if its scale is known to be 0."""
-    if _hyperparameters.is_zero(scale):
-      return [False] * len(flat.leaves)
-    return _trees.mask('mask', mask, flat)
+  def init_fn(params):
+    leaves = _leaves.flatten(owner, 'params', params)
 
-  def init_fn(params: _types.Params) -> NeuralVariabilityState:
-    flat = _leaves.flatten('neural_variability', 'params', params)
-    noise = [
-      _first(leaf) if taken else optax.MaskedNode()
-      for leaf, taken in zip(flat.leaves, noisy(flat), strict=True)
-    ]
+    def first(leaf, inside):
+      if not inside or _numbers.is_zero(scale):
+        return optax.MaskedNode()
+      copy = _leaves.copied(leaf)
+      return copy if is_narrow(leaf) else jnp.zeros_like(copy)
+
     return NeuralVariabilityState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
-      flat.unflatten(noise),
+      leaves.tree(leaves.each(first, leaves.mask(mask))),
       wrapped.init(params),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: NeuralVariabilityState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, NeuralVariabilityState]:
-    _leaves.flatten('neural_variability', 'updates', updates)
-    if params is None:
-      _leaves.params_of('neural_variability', _trees.flatten(updates), params)
+  def update_fn(updates, state, params=None, **extra_args):
+    _leaves.with_params(owner, updates, params)
     updates, inner_state = wrapped.update(
       updates, state.inner, params, **extra_args
     )
-    flat = _leaves.flatten('neural_variability', 'updates', updates)
-    like = _trees.Flat(flat.align('params', params), flat.treedef)
-    old = flat.align('state.noise', state.noise)
-    now = numbers.at(state.count)
-    pairs = _noise.words(
-      state.key, state.count, _slices.axis_names(axis_name, like)
+    leaves = _leaves.with_params(owner, updates, params)
+
+    def anew(now, words, kept):
+      # A sum with what is replaced, so that both branches have one type also
+      # where devices hold parts of an array.
+      act = lambda: now.scale * draw(words, kept).astype(kept.dtype) + 0 * kept
+      return _leaves.now_and_then(refresh, state.count, act, kept)
+
+    def step(now, u, p, before, words, narrow):
+      if narrow:
+        after = before + u
+        return (after - p) + anew(now, words, p - before), after
+      after = anew(now, words, before)
+      return u + (after - before), after
+
+    updates, (noise,) = leaves.map(
+      step,
+      numbers.at(state.count),
+      keeps=[state.noise],
+      extras=[
+        _noise.words(state.key, state.count, len(leaves)),
+        leaves.each(is_narrow),
+      ],
+      inside=[
+        not isinstance(x, optax.MaskedNode) for x in leaves.align(state.noise)
+      ],
     )
-    leaves, noise = _moved(
-      flat.leaves,
-      like.leaves,
-      old,
-      pairs,
-      lambda pair, like: _drawn(now, draw, refresh, state.count, pair, like),
-    )
-    return flat.unflatten(leaves), NeuralVariabilityState(
-      optax.safe_increment(state.count),
-      state.key,
-      flat.unflatten(noise),
-      inner_state,
+    return updates, NeuralVariabilityState(
+      optax.safe_increment(state.count), state.key, noise, inner_state
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -188,63 +167,3 @@ def neural_variability(
 def is_narrow(leaf: Any) -> bool:
   """Whether the state holds θ of such params, not ε."""
   return bool(jnp.finfo(jnp.result_type(leaf)).bits < 32)
-
-
-def _first(leaf: Any) -> Any:
-  """What the state holds of a leaf at `init`."""
-  if leaf is None:
-    return None
-  if is_narrow(leaf):
-    return _leaves.copied(leaf)
-  return jnp.zeros_like(leaf, dtype=_leaves.wide_dtype(leaf))
-
-
-def _drawn(
-  now: _Numbers,
-  draw: _noise.Draw,
-  refresh: int,
-  count: jax.Array,
-  pair: jax.Array,
-  kept: jax.Array,
-) -> jax.Array:
-  """ε after this update, of the dtype of the ε before, `kept`."""
-
-  def anew() -> jax.Array:
-    scale = now.cast(kept.dtype).scale
-    # A sum with what is replaced, so that both branches have one type also
-    # where devices hold parts of an array.
-    return scale * draw(pair, kept).astype(kept.dtype) + 0 * kept
-
-  if refresh == 1:
-    return anew()
-  return jax.lax.cond(count % refresh == 0, anew, lambda: kept)
-
-
-def _moved(
-  updates: Sequence[Any],
-  params: Sequence[Any],
-  old: Sequence[Any],
-  pairs: Sequence[jax.Array],
-  anew: Any,
-) -> tuple[list[Any], list[Any]]:
-  """The updates with their noise, and what the state holds of it."""
-  leaves: list[Any] = []
-  kept: list[Any] = []
-  for u, p, before, pair in zip(updates, params, old, pairs, strict=True):
-    after = before
-    if not isinstance(before, optax.MaskedNode) and not _leaves.is_absent(u):
-      u, p = jnp.asarray(u), jnp.asarray(p)
-      dtype = _dtypes.compute_dtype((u, p, before))
-      step, at, held = _dtypes.upcast((u, p, before), dtype)
-      if is_narrow(p):
-        after = held + step
-        noise = anew(pair, at - held)
-        moved = (after - at) + noise
-      else:
-        after = anew(pair, held)
-        moved = step + (after - held)
-      u = _dtypes.downcast(_leaves.held(moved, step), u)
-      after = _dtypes.downcast(_leaves.finite(after), before)
-    leaves.append(u)
-    kept.append(after)
-  return leaves, kept

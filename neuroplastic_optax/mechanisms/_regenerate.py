@@ -1,16 +1,12 @@
 """L2 Init: weights are pulled back to where they began."""
 
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -27,15 +23,6 @@ class RegenerateState(NamedTuple):
   anchor: _types.Params
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def regenerate(
   strength: _types.ScalarOrSchedule = 1e-3,
   norm: Literal['l2', 'l1'] = 'l2',
@@ -80,36 +67,27 @@ def regenerate(
     Kumar et al., `Maintaining Plasticity in Continual Learning via Regenerative
     Regularization <https://arxiv.org/abs/2308.11958>`_, 2023
   """
-  numbers = _Numbers(strength)
-  _fields.check_choice('norm', norm, ('l2', 'l1'))
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled)
+  )
+  _numbers.check_choice('norm', norm, ('l2', 'l1'))
 
-  def init_fn(params: _types.Params) -> RegenerateState:
-    flat = _leaves.flatten('regenerate', 'params', params)
-    return RegenerateState(jnp.zeros([], jnp.int32), _leaves.copies(flat))
+  def init_fn(params):
+    leaves = _leaves.flatten('regenerate', 'params', params)
+    return RegenerateState(jnp.zeros([], jnp.int32), leaves.copies())
 
-  def update_fn(
-    updates: _types.Updates,
-    state: RegenerateState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, RegenerateState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('regenerate', 'updates', updates)
-    weights = _leaves.params_of('regenerate', flat, params)
+    leaves = _leaves.with_params('regenerate', updates, params)
 
-    def step(now: _Numbers, g: Any, w: Any, anchor: Any) -> tuple[Any]:
+    def step(now, g, w, anchor):
       # Subtracted as it is, then held: a difference may overflow.
       moved = w - anchor
       pull = jnp.sign(moved) if norm == 'l1' else _leaves.finite(moved)
-      return (_leaves.added(g, now.strength, pull),)
+      return _leaves.added(g, now.strength, pull)
 
-    leaves, _ = _leaves.advance(
-      step,
-      numbers.at(state.count),
-      flat.leaves,
-      reads=[weights, flat.align('state.anchor', state.anchor)],
-    )
-    return flat.unflatten(leaves), RegenerateState(
+    updates, _ = leaves.map(step, numbers.at(state.count), reads=[state.anchor])
+    return updates, RegenerateState(
       optax.safe_increment(state.count), state.anchor
     )
 
