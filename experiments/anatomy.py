@@ -19,12 +19,12 @@ from typing import Any
 from absl import flags
 
 from experiments import errors
+from experiments import files
 from experiments import program
 from experiments.configs.default import Config
 from experiments.reporting import anatomy as picture
 from experiments.training import anatomy
 from experiments.training import engine
-from experiments.training import files
 from experiments.training import mapping
 from experiments.training import provenance
 from experiments.training import run as runs

@@ -38,6 +38,7 @@ from typing import Any
 from absl import flags
 
 from experiments import errors
+from experiments import files
 from experiments import models
 from experiments import optimizers
 from experiments import program
@@ -47,7 +48,6 @@ from experiments.costs import streaming
 from experiments.costs import timing
 from experiments.data import streams
 from experiments.reporting import costs
-from experiments.training import files
 
 _OPTIMIZERS = (
   *('neuroplastic', 'gradient_only', 'bfloat16_moments', 'controlled'),

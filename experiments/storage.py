@@ -1,45 +1,13 @@
-"""What the disk refuses, told in one sentence that names the path."""
+"""What the disk refuses."""
 
-from collections.abc import Iterator
-import contextlib
 import errno
 import os
 from pathlib import Path
-
-from experiments import errors
 
 # What a checkpoint has besides its arrays, generously.
 _FILES, _MARGIN = 40, 2**18
 # Of the disk, not of a path that somebody named.
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-
-
-class WritingError(errors.StorageError):
-  """Something cannot be written; the message names it, and the reason."""
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-  """Around what writes a file or a folder.
-
-  Args:
-    path: what is written.
-
-  Yields:
-    Nothing.
-
-  Raises:
-    WritingError: the system refuses; any other error passes.
-  """
-  try:
-    yield
-  except errors.UserError:
-    raise
-  except Exception as e:
-    reason = refusal(e)
-    if reason is None:
-      raise
-    raise WritingError(f'cannot write {path}: {reason}') from e
 
 
 def no_folder(path: Path) -> str | None:
@@ -54,19 +22,6 @@ def no_folder(path: Path) -> str | None:
     if each.exists() and not each.is_dir():
       return f'{each} is not a directory'
   return None
-
-
-def make_below(root: Path, folder: Path) -> None:
-  """Makes a folder and its parents, but not the one that they are all in.
-
-  Args:
-    root: which must be there: what was removed under a run stays gone.
-    folder: below it.
-  """
-  path = root
-  for part in folder.relative_to(root).parts:
-    path /= part
-    path.mkdir(exist_ok=True)
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -29,7 +29,6 @@ import jax
 from experiments import errors
 from experiments import interrupts
 from experiments import program
-from experiments import storage
 from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.reporting.console import Reporter
@@ -99,10 +98,10 @@ def default_workdir(config: Config) -> Path:
 def _train(config: Config, workdir: Path, *args: Any, **kwargs: Any) -> None:
   try:
     run.train(config, workdir, *args, **kwargs)
-  except storage.WritingError as e:
+  except errors.StorageError as e:
     if not workdir.is_dir():
       raise
-    raise storage.WritingError(
+    raise errors.StorageError(
       f'{e}; once that is mended, the same command resumes the run.'
     ) from e
 

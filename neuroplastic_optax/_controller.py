@@ -17,17 +17,15 @@ import jax.numpy as jnp
 
 from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _reductions
-from neuroplastic_optax import _stage
 from neuroplastic_optax import _tensor
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
 
 @dataclasses.dataclass(frozen=True)
-class LearningRateController(_stage.Stage):
+class LearningRateController(_numbers.Stage):
   """Multiplies the update of each group of leaves by what its α says.
 
   The multiplier of a group is
@@ -64,24 +62,24 @@ class LearningRateController(_stage.Stage):
     >>> tx = optax.chain(neuroplastic(controller=controller), optax.scale(-0.1))
   """
 
-  gain: Any = _fields.hyperparameter(default=0.1)
-  low: Any = _fields.hyperparameter(default=0.8)
-  high: Any = _fields.hyperparameter(default=1.2)
+  gain: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.1)
+  low: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.8)
+  high: Any = _numbers.field(_numbers.NON_NEGATIVE, default=1.2)
   groups: Any | Callable[[_types.Params], Any] = None
   scope: Any | Callable[[_types.Params], Any] = None
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    _hyperparameters.check_order(
-      f'{self._owner}low', self.low, f'{self._owner}high', self.high
+    _numbers.check_order(
+      self._name_of('low'), self.low, self._name_of('high'), self.high
     )
 
   def assign(self, flat: _trees.Flat) -> list[Hashable]:
     """The group of each leaf of a flattened tree; None outside the scope."""
-    inside = _trees.mask(f'{self._owner}scope', self.scope, flat)
+    inside = _trees.mask(self._name_of('scope'), self.scope, flat)
     labels: Sequence[Any] = [0] * len(flat.leaves)
     if self.groups is not None:
-      labels = _trees.broadcast(f'{self._owner}groups', self.groups, flat)
+      labels = _trees.broadcast(self._name_of('groups'), self.groups, flat)
       for label in labels:
         self._check_label(label)
     # A tuple, so that no label of the user's is taken for "outside".
@@ -95,7 +93,7 @@ class LearningRateController(_stage.Stage):
       hash(label)
     except TypeError:
       raise TypeError(
-        f'{self._owner}groups must be labels that can be hashed, such as '
+        f'{self._name_of("groups")} must be labels that can be hashed, such as '
         f'strings or numbers, got {label!r}.'
       ) from None
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _reductions
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _tensor
@@ -82,8 +82,8 @@ def zeros(leaf: Any = 0.0, stacked_axes: int = 0) -> Statistics:
 
 def histogram(
   alpha: jax.Array,
-  low: _hyperparameters.Scalar,
-  high: _hyperparameters.Scalar,
+  low: _numbers.Scalar,
+  high: _numbers.Scalar,
   reductions: _reductions.Reductions,
 ) -> jax.Array:
   """Counts of α in `BINS` equal bins over [low, high], int32 [BINS].
@@ -166,8 +166,8 @@ class Sample:
   modulated: jax.Array
   raw_update: jax.Array
   factor: Any
-  low: _hyperparameters.Scalar
-  high: _hyperparameters.Scalar
+  low: _numbers.Scalar
+  high: _numbers.Scalar
 
   def detached(self) -> 'Sample':
     """The same without derivatives: a minimum over devices has none."""
@@ -200,7 +200,7 @@ class Sample:
     return self.tensor.norm(self.raw_update)
 
   @property
-  def near(self) -> _hyperparameters.Scalar:
+  def near(self) -> _numbers.Scalar:
     """The distance from a bound within which α counts as near it."""
     return 0.05 * (self.high - self.low)
 

@@ -18,15 +18,13 @@ import jax.numpy as jnp
 
 from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
 
 @dataclasses.dataclass(frozen=True)
-class Homeostasis(_stage.Stage):
+class Homeostasis(_numbers.Stage):
   """Bounds the norm of each tensor's update, and pulls its RMS to a target.
 
   It is the last stage of an update u, before the controller,
@@ -61,11 +59,15 @@ class Homeostasis(_stage.Stage):
     ... )
   """
 
-  max_update_norm: Any = _fields.hyperparameter(
-    _hyperparameters.POSITIVE, default=1.0, optional='no norm clip'
+  max_update_norm: Any = _numbers.field(
+    dataclasses.replace(_numbers.POSITIVE, optional='no norm clip'),
+    default=1.0,
   )
-  target_rms: Any = _fields.hyperparameter(default=0.02, optional='no RMS gain')
-  adaptation_rate: Any = _fields.hyperparameter(default=0.01)
+  target_rms: Any = _numbers.field(
+    dataclasses.replace(_numbers.NON_NEGATIVE, optional='no RMS gain'),
+    default=0.02,
+  )
+  adaptation_rate: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.01)
   target_rms_scale: Callable[[_types.Params], Any] | Any = None
 
   _trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
@@ -76,7 +78,7 @@ class Homeostasis(_stage.Stage):
     if not _trees.is_callable_of_params(scale):
       for path, leaf in jax.tree.leaves_with_path(scale):
         name = 'Homeostasis.target_rms_scale' + jax.tree_util.keystr(path)
-        _hyperparameters.check(name, leaf, _hyperparameters.POSITIVE)
+        _numbers.POSITIVE.check(name, leaf)
 
   def scales(self, flat: _trees.Flat) -> list[Any]:
     """The target RMS scale c of each leaf of a flattened tree."""
@@ -89,16 +91,14 @@ class Homeostasis(_stage.Stage):
       paths = flat.map_with_path(lambda path, _: jax.tree_util.keystr(path))
       for path, scale in zip(paths, scales, strict=True):
         if path is not None:
-          _hyperparameters.check(
-            f'{name} of params{path}', scale, _hyperparameters.POSITIVE
-          )
+          _numbers.POSITIVE.check(f'{name} of params{path}', scale)
     return scales
 
 
 def clip_divisor(
   norm: jax.Array,
-  max_norm: _hyperparameters.Scalar,
-  eps: _hyperparameters.Scalar,
+  max_norm: _numbers.Scalar,
+  eps: _numbers.Scalar,
 ) -> jax.Array:
   """(n + ε) / R where n > R, else 1: what the norm clip divides by."""
   return jnp.where(norm > max_norm, (norm + eps) / max_norm, 1.0)
@@ -107,9 +107,9 @@ def clip_divisor(
 def rms_gain(
   norm: jax.Array,
   size: float | jax.Array,
-  target: _hyperparameters.Scalar,
-  rate: _hyperparameters.Scalar,
-  eps: _hyperparameters.Scalar,
+  target: _numbers.Scalar,
+  rate: _numbers.Scalar,
+  eps: _numbers.Scalar,
 ) -> jax.Array:
   """clip(1 + k·(τ·c - √(n²/N + ε)), 0.5, 1.5)."""
   root = jnp.sqrt(size) if isinstance(size, jax.Array) else math.sqrt(size)
@@ -121,8 +121,8 @@ def factor(
   norm: jax.Array,
   size: float | jax.Array,
   homeostasis: Homeostasis,
-  target_scale: _hyperparameters.Scalar,
-  eps: _hyperparameters.Scalar,
+  target_scale: _numbers.Scalar,
+  eps: _numbers.Scalar,
 ) -> jax.Array:
   """What homeostasis multiplies an update of norm n and N elements by.
 

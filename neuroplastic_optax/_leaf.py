@@ -7,7 +7,7 @@ every leaf of a group, so that two functions do the rest: `propose` up to there,
 `finish` from there. What a tree is, only `_transform` knows.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 import functools
 from typing import Any, NamedTuple
 
@@ -19,9 +19,8 @@ from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _dtypes
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _reductions
-from neuroplastic_optax import _settings
 from neuroplastic_optax import _signals
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _tensor
@@ -60,15 +59,45 @@ class Proposal(NamedTuple):
   measured: _diagnostics.Statistics | None  # Where they are wanted.
 
 
+class Stages(NamedTuple):
+  """How every leaf is updated, but for the controller."""
+
+  numbers: _numbers.Numbers
+  modulation: modulations.Modulation
+  homeostasis: _homeostasis.Homeostasis | None
+  parameterwise: bool
+
+  @property
+  def decays(self) -> bool:
+    """Whether there is a coupled decay; not if it is known to be 0."""
+    return not _numbers.is_zero(self.numbers.weight_decay)
+
+  def at(self, count: jax.Array) -> 'Stages':
+    """These stages at update `count`, with the values of their schedules."""
+    return self._map(lambda stage: stage.at(count))
+
+  def cast(self, dtype: Any) -> 'Stages':
+    """These stages with numbers ready for arithmetic in `dtype`."""
+    return self._map(lambda stage: stage.cast(dtype))
+
+  def _map(self, function: Callable[[Any], Any]) -> 'Stages':
+    return Stages(
+      function(self.numbers),
+      function(self.modulation),
+      None if self.homeostasis is None else function(self.homeostasis),
+      self.parameterwise,
+    )
+
+
 def zero_moments(
-  leaf: Any, state_dtype: Any, settings: _settings.Settings
+  leaf: Any, state_dtype: Any, numbers: _numbers.Numbers
 ) -> _signals.Moments:
   """The moments of one leaf before the first update.
 
   Args:
     leaf: the param; None for None.
     state_dtype: the dtype asked for; None for that of the param.
-    settings: the decays, of which the dtype of a moment may depend.
+    numbers: the decays, of which the dtype of a moment may depend.
 
   Returns:
     Zeros of the leaf's shape and sharding.
@@ -80,30 +109,30 @@ def zero_moments(
     dtype = jnp.result_type(leaf)
     if real:
       dtype = _dtypes.real_dtype(dtype)
-    known = float(decay) if _hyperparameters.is_known(decay) else None
+    known = float(decay) if _numbers.is_known(decay) else None
     kept = _dtypes.accumulator_dtype(state_dtype, known)
     # The dtype is given so that no state is weakly typed.
     return jnp.zeros_like(leaf, dtype=_dtypes.moment_dtype(dtype, kept))
 
   return _signals.Moments(
-    activity=zeros(settings.activity_decay, real=True),
-    mu=zeros(settings.memory_b1, real=False),
-    nu=zeros(settings.memory_b2, real=True),
+    activity=zeros(numbers.activity_decay, real=True),
+    mu=zeros(numbers.memory_b1, real=False),
+    nu=zeros(numbers.memory_b2, real=True),
   )
 
 
-def remember(inputs: Inputs, stages: _settings.Stages) -> Inputs:
+def remember(inputs: Inputs, stages: Stages) -> Inputs:
   """The leaf with its moments after this update, in at least float32."""
   if _is_absent(inputs.gradient) or inputs.moments is None:
     return inputs
   dtype = _compute_dtype(inputs)
-  settings, _, _ = stages.cast(dtype)
+  numbers = stages.numbers.cast(dtype)
   moments = _signals.update_moments(
     _dtypes.upcast(jnp.asarray(inputs.gradient), dtype),
     _dtypes.upcast(inputs.moments, dtype),
-    settings.activity_decay,
-    settings.memory_b1,
-    settings.memory_b2,
+    numbers.activity_decay,
+    numbers.memory_b1,
+    numbers.memory_b2,
   )
   return inputs._replace(moments=moments)
 
@@ -116,7 +145,7 @@ def stored(
 
 
 def propose(
-  inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
+  inputs: Inputs, plan: Plan, stages: Stages, *, measure: bool
 ) -> Proposal:
   """The update of one leaf, up to the controller.
 
@@ -161,16 +190,21 @@ def finish(proposal: Proposal, multiplier: jax.Array | None, like: Any) -> Any:
 
 
 def _propose_slice(
-  inputs: Inputs, plan: Plan, stages: _settings.Stages, *, measure: bool
+  inputs: Inputs, plan: Plan, stages: Stages, *, measure: bool
 ) -> Proposal:
   """The proposal of one tensor that has at least one element."""
   dtype = _compute_dtype(inputs)
-  settings, modulation, homeostasis = stages.cast(dtype)
+  numbers, modulation, homeostasis, parameterwise = stages.cast(dtype)
   wide = _dtypes.upcast(inputs, dtype)
-  tensor = _seen(wide, settings, _reductions.Reductions(plan.axis_name))
+  tensor = _seen(
+    wide,
+    numbers,
+    _reductions.Reductions(plan.axis_name),
+    parameterwise=parameterwise,
+  )
   u = modulated = _modulated(modulation, tensor, plan.modulate)
   if plan.decay:
-    u = u + _dtypes.times(settings.weight_decay, wide.parameter)
+    u = u + _dtypes.times(numbers.weight_decay, wide.parameter)
   raw_update = u
   factor: Any = 1.0
   if homeostasis is not None:
@@ -178,8 +212,8 @@ def _propose_slice(
       tensor.norm(u),
       tensor.reductions.size(u),
       homeostasis,
-      _hyperparameters.cast(plan.target_rms_scale, dtype),
-      settings.eps,
+      _numbers.POSITIVE.cast(plan.target_rms_scale, dtype),
+      numbers.eps,
     )
     u = _homeostasis.scaled(u, factor)
   log_ratio = measured = None
@@ -192,8 +226,8 @@ def _propose_slice(
         modulated,
         raw_update,
         factor,
-        settings.min_alpha,
-        settings.max_alpha,
+        numbers.min_alpha,
+        numbers.max_alpha,
       )
     )
   return Proposal(u, log_ratio, measured)
@@ -234,12 +268,18 @@ def _modulated(
 
 def _seen(
   wide: Inputs,
-  settings: _settings.Settings,
+  numbers: _numbers.Numbers,
   reductions: _reductions.Reductions,
+  *,
+  parameterwise: bool,
 ) -> _tensor.Tensor:
   """What the rule sees of a tensor, given its moments after this update."""
   alpha, alpha_gradient, mean_magnitude = _coefficient.coefficients(
-    wide.gradient, wide.moments, settings, reductions
+    wide.gradient,
+    wide.moments,
+    numbers,
+    reductions,
+    parameterwise=parameterwise,
   )
   return _tensor.Tensor(
     base_update=wide.base_update,
@@ -248,7 +288,7 @@ def _seen(
     alpha_gradient=alpha_gradient,
     parameter=wide.parameter,
     momentum=wide.momentum,
-    eps=settings.eps,
+    eps=numbers.eps,
     reductions=reductions,
     norm_scale=_reductions.norm_scale(mean_magnitude),
   )

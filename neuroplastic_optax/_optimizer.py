@@ -9,11 +9,9 @@ import optax
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _descent
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
 from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _transform
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -48,6 +46,13 @@ def _keep_dtypes(
   return optax.GradientTransformation(inner.init, update_fn)
 
 
+def _checked(name: str, value: Any) -> Any:
+  """A number as it is; of a schedule, what it returns is checked."""
+  if not callable(value):
+    return value
+  return lambda count: _numbers.value_at(name, value, count)
+
+
 def _checked_mask(mask: Any) -> Callable[[_types.Params], Any] | None:
   """The mask, but that its leaves are checked: Optax takes what is truthy."""
   if mask is None:
@@ -60,7 +65,6 @@ def _checked_mask(mask: Any) -> Callable[[_types.Params], Any] | None:
   return checked
 
 
-@_injection.guards_functions
 @_keywords.suggests_names
 def neuroplastic_optimizer(
   learning_rate: _types.ScalarOrSchedule,
@@ -87,7 +91,6 @@ def neuroplastic_optimizer(
   axis_name: Any = None,
   state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
-  diagnostics_every: int = 1,
   eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """The NeuroPlastic optimizer, complete with learning rate and sign.
@@ -134,8 +137,6 @@ def neuroplastic_optimizer(
     state_dtype: the floating dtype of the moments; None for that of the params.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`.
-    diagnostics_every: n ≥ 1, a Python integer. The statistics are those of
-      updates n, 2n, 3n and so on, and are kept in between.
     eps: ε > 0.
 
   Returns:
@@ -171,10 +172,8 @@ def neuroplastic_optimizer(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  _hyperparameters.check(
-    'learning_rate', learning_rate, _hyperparameters.REAL, schedule=True
-  )
-  _fields.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  _numbers.REAL.scheduled.check('learning_rate', learning_rate)
+  _numbers.check_switch('decoupled_weight_decay', decoupled_weight_decay)
   direction = _transform.neuroplastic(
     base,
     modulation=modulation,
@@ -197,21 +196,16 @@ def neuroplastic_optimizer(
     axis_name=axis_name,
     state_dtype=state_dtype,
     diagnostics=diagnostics,
-    diagnostics_every=diagnostics_every,
     eps=eps,
   )
   steps = [
-    optax.scale_by_learning_rate(
-      _hyperparameters.checked('learning_rate', learning_rate)
-    )
+    optax.scale_by_learning_rate(_checked('learning_rate', learning_rate))
   ]
   if decoupled_weight_decay:
-    _hyperparameters.check(
-      'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
-    )
+    _numbers.NON_NEGATIVE.scheduled.check('weight_decay', weight_decay)
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
     decay = optax.add_decayed_weights(
-      _hyperparameters.checked('weight_decay', weight_decay),
+      _checked('weight_decay', weight_decay),
       _checked_mask(weight_decay_mask),
     )
     steps = [decay, *steps]

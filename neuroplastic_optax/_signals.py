@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _numbers
 
 
 class Moments(NamedTuple):
@@ -22,7 +22,7 @@ class Moments(NamedTuple):
 
 
 def average(
-  old: jax.Array, new: jax.Array, decay: _hyperparameters.Scalar
+  old: jax.Array, new: jax.Array, decay: _numbers.Scalar
 ) -> jax.Array:
   """decay·old + (1 - decay)·new."""
   return _dtypes.times(decay, old) + _dtypes.times(1 - decay, new)
@@ -41,9 +41,9 @@ def square(x: jax.Array) -> jax.Array:
 def update_moments(
   gradient: jax.Array,
   moments: Moments,
-  activity_decay: _hyperparameters.Scalar,
-  memory_b1: _hyperparameters.Scalar,
-  memory_b2: _hyperparameters.Scalar,
+  activity_decay: _numbers.Scalar,
+  memory_b1: _numbers.Scalar,
+  memory_b2: _numbers.Scalar,
 ) -> Moments:
   """a ← ρa + (1-ρ)|g|; m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)|g|²."""
   return Moments(
@@ -53,9 +53,7 @@ def update_moments(
   )
 
 
-def memory(
-  mu: jax.Array, nu: jax.Array, eps: _hyperparameters.Scalar
-) -> jax.Array:
+def memory(mu: jax.Array, nu: jax.Array, eps: _numbers.Scalar) -> jax.Array:
   """The memory signal |m| / (√v + ε), real.
 
   It is held below 2¹⁰⁰, where its mean could overflow: that far it gets only

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 
 
@@ -34,10 +35,7 @@ def _check_axes(value: Any) -> None:
   )
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
     if isinstance(value, jax.Array):
-      message += (
-        ' It must be a Python integer: under optax.inject_hyperparams, pass '
-        "static_args='stacked_axes'."
-      )
+      message += _numbers.STATIC.format('stacked_axes')
     raise TypeError(message)
   if value < 0:
     raise ValueError(message)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _reductions
 
 
@@ -41,7 +41,7 @@ class Tensor:
   alpha_gradient: jax.Array
   parameter: Any
   momentum: Any
-  eps: _hyperparameters.Scalar
+  eps: _numbers.Scalar
   reductions: _reductions.Reductions
   norm_scale: jax.Array
 

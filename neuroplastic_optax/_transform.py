@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import functools
 from typing import Any, Literal
 
 import jax
@@ -12,14 +11,11 @@ import optax
 from neuroplastic_optax import _controller
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
 from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
 from neuroplastic_optax import _keywords
 from neuroplastic_optax import _leaf
 from neuroplastic_optax import _momentum
-from neuroplastic_optax import _settings
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _signals
 from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
@@ -29,11 +25,7 @@ from neuroplastic_optax._state import NeuroplasticState
 
 Mask = Any | Callable[[_types.Params], Any]
 
-# What a leaf proposes, and what the controller multiplies it by; None for 1.
-_Answer = tuple[_leaf.Proposal, jax.Array | None]
 
-
-@_injection.guards_functions
 @_keywords.suggests_names
 def neuroplastic(
   base: optax.GradientTransformation | None = None,
@@ -58,7 +50,6 @@ def neuroplastic(
   axis_name: Any = None,
   state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
-  diagnostics_every: int = 1,
   eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """Modulates a base update by the plasticity of each parameter.
@@ -141,12 +132,6 @@ def neuroplastic(
       such decays and for params in low precision.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`. None keeps none and costs nothing.
-    diagnostics_every: n ≥ 1, a Python integer. The statistics are those of
-      updates n, 2n, 3n and so on, and are kept in between. With n > 1, an
-      update that is due costs about as much as two and the statistics; the
-      others cost what they cost without diagnostics. Under `vmap`, where a
-      conditional computes both of its branches, every update costs as much as
-      one that is due.
     eps: ε > 0.
 
   Returns:
@@ -185,21 +170,28 @@ def neuroplastic(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  settings = _settings.Settings(
-    gradient_only=gradient_only,
-    parameterwise=parameterwise,
-    activity_weight=activity_weight,
-    gradient_weight=gradient_weight,
-    memory_weight=memory_weight,
-    activity_decay=activity_decay,
-    memory_b1=memory_b1,
-    memory_b2=memory_b2,
-    min_alpha=min_alpha,
-    max_alpha=max_alpha,
-    plasticity_scale=plasticity_scale,
-    weight_decay=weight_decay,
-    eps=eps,
+  numbers = _numbers.Numbers(
+    activity_weight=(activity_weight, _numbers.NON_NEGATIVE),
+    gradient_weight=(gradient_weight, _numbers.NON_NEGATIVE),
+    memory_weight=(memory_weight, _numbers.NON_NEGATIVE),
+    activity_decay=(activity_decay, _numbers.DECAY),
+    memory_b1=(memory_b1, _numbers.DECAY),
+    memory_b2=(memory_b2, _numbers.DECAY),
+    min_alpha=(min_alpha, _numbers.NON_NEGATIVE),
+    max_alpha=(max_alpha, _numbers.NON_NEGATIVE),
+    plasticity_scale=(plasticity_scale, _numbers.NON_NEGATIVE.scheduled),
+    weight_decay=(weight_decay, _numbers.NON_NEGATIVE.scheduled),
+    eps=(eps, _numbers.POSITIVE),
   )
+  weights = activity_weight, gradient_weight, memory_weight
+  if all(map(_numbers.is_zero, weights)):
+    raise ValueError(
+      'activity_weight, gradient_weight and memory_weight must not all be 0, '
+      f'got {weights!r}.'
+    )
+  _numbers.check_order('min_alpha', min_alpha, 'max_alpha', max_alpha)
+  _numbers.check_switch('gradient_only', gradient_only)
+  _numbers.check_switch('parameterwise', parameterwise)
   _check_type('modulation', modulation, modulations.Modulation, 'Direct()')
   if not dataclasses.is_dataclass(modulation):
     raise TypeError(
@@ -213,7 +205,7 @@ def neuroplastic(
       _controller.LearningRateController,
       'LearningRateController() or None',
     )
-  _fields.check_choice(
+  _numbers.check_choice(
     'diagnostics', diagnostics, _diagnostics.MODES, optional=True
   )
   _trees.check_mask('weight_decay_mask', weight_decay_mask)
@@ -221,18 +213,19 @@ def neuroplastic(
   _slices.check_axis_name(axis_name)
   transformation = _Transformation(
     base=optax.with_extra_args_support(_check_base(base)),
-    stages=_settings.Stages(
-      settings, modulation, _resolve_homeostasis(homeostasis, base)
+    stages=_leaf.Stages(
+      numbers,
+      modulation,
+      _resolve_homeostasis(homeostasis, base),
+      parameterwise,
     ),
+    gradient_only=gradient_only,
     controller=controller,
     weight_decay_mask=weight_decay_mask,
     stacked_axes=stacked_axes,
     axis_name=axis_name,
     state_dtype=_dtypes.check_state_dtype(state_dtype),
     diagnostics=diagnostics,
-    diagnostics_every=_hyperparameters.check_integer(
-      'diagnostics_every', diagnostics_every
-    ),
   )
   return optax.GradientTransformationExtraArgs(
     transformation.init, transformation.update
@@ -245,14 +238,14 @@ class _Transformation:
   """`neuroplastic` with its arguments checked."""
 
   base: optax.GradientTransformationExtraArgs
-  stages: _settings.Stages
+  stages: _leaf.Stages
+  gradient_only: bool
   controller: _controller.LearningRateController | None
   weight_decay_mask: Mask | None
   stacked_axes: Any
   axis_name: Any
   state_dtype: Any
   diagnostics: _diagnostics.Mode | None
-  diagnostics_every: int
 
   def init(self, params: _types.Params) -> NeuroplasticState:
     """The state before the first update."""
@@ -263,11 +256,10 @@ class _Transformation:
     self.stages.modulation.check_base(
       base_state, flat, [plan.modulate for plan in plans]
     )
-    settings = self.stages.settings
     moments: list[Any] = [None] * len(plans)
-    if not settings.gradient_only:
+    if not self.gradient_only:
       moments = [
-        _leaf.zero_moments(leaf, self.state_dtype, settings)
+        _leaf.zero_moments(leaf, self.state_dtype, self.stages.numbers)
         for leaf in flat.leaves
       ]
     return NeuroplasticState(
@@ -312,80 +304,36 @@ class _Transformation:
     stages = self.stages.at(state.count)
     old = [_leaf.Inputs(*row) for row in columns]
     inputs = [_leaf.remember(each, stages) for each in old]
-    propose = functools.partial(self._propose, inputs, plans, stages)
-    always = self.diagnostics is not None and self.diagnostics_every == 1
-    proposals = propose(measure=always)
+    proposals = [
+      _leaf.propose(each, plan, stages, measure=self.diagnostics is not None)
+      for each, plan in zip(inputs, plans, strict=True)
+    ]
+    multipliers = self._multipliers(proposals, plans)
     updates = [
-      _leaf.finish(proposal, multiplier, like)
-      for (proposal, multiplier), like in zip(
-        proposals, base_leaves, strict=True
-      )
+      _leaf.finish(*row)
+      for row in zip(proposals, multipliers, base_leaves, strict=True)
     ]
     moments = [
       _leaf.stored(new.moments, each.moments)
       for new, each in zip(inputs, old, strict=True)
     ]
+    # Without diagnostics, those that the state may hold are passed on.
+    diagnostics = state.diagnostics
+    if self.diagnostics is not None:
+      diagnostics = _diagnostics.collect(
+        self.diagnostics,
+        flat,
+        [plan.stacked_axes for plan in plans],
+        [
+          _diagnostics.complete(proposal.measured, multiplier)
+          for proposal, multiplier in zip(proposals, multipliers, strict=True)
+        ],
+      )
     return flat.unflatten(updates), NeuroplasticState(
       count=optax.safe_increment(state.count),
       **self._unflatten_moments(flat, moments),
       base=base_state,
-      diagnostics=self._diagnose(state, flat, plans, proposals, propose),
-    )
-
-  def _propose(
-    self,
-    inputs: list[_leaf.Inputs],
-    plans: list[_leaf.Plan],
-    stages: _settings.Stages,
-    *,
-    measure: bool,
-  ) -> list[_Answer]:
-    """What each leaf proposes, and what the controller multiplies it by."""
-    proposals = [
-      _leaf.propose(each, plan, stages, measure=measure)
-      for each, plan in zip(inputs, plans, strict=True)
-    ]
-    multipliers = self._multipliers(proposals, plans)
-    return list(zip(proposals, multipliers, strict=True))
-
-  def _diagnose(
-    self,
-    state: NeuroplasticState,
-    flat: _trees.Flat,
-    plans: list[_leaf.Plan],
-    proposals: list[_Answer],
-    propose: Callable[..., list[_Answer]],
-  ) -> Any:
-    """The diagnostics after an update; as they were if it is not measured.
-
-    Args:
-      state: before the update.
-      flat: the updates.
-      plans: of each leaf.
-      proposals: of each leaf, measured if every update is.
-      propose: makes them once more, and measures them.
-    """
-    mode = self.diagnostics
-    if mode is None:
-      return state.diagnostics
-
-    def collected(proposals: list[_Answer]) -> Any:
-      return _diagnostics.collect(
-        mode,
-        flat,
-        [plan.stacked_axes for plan in plans],
-        [_diagnostics.complete(each.measured, by) for each, by in proposals],
-      )
-
-    if self.diagnostics_every == 1:
-      return collected(proposals)
-    # All but the moments is computed once more. What is measured would
-    # otherwise be written to memory at every update, for the conditional to
-    # read; given the old moments, which are overwritten, it would copy them.
-    return jax.lax.cond(
-      (state.count + 1) % self.diagnostics_every == 0,
-      lambda: collected(propose(measure=True)),
-      lambda: state.diagnostics,
+      diagnostics=diagnostics,
     )
 
   def _plan(self, flat: _trees.Flat) -> list[_leaf.Plan]:
@@ -447,7 +395,7 @@ class _Transformation:
     self, flat: _trees.Flat, state: NeuroplasticState
   ) -> list[_signals.Moments | None]:
     """The moments of each leaf; None in gradient-only mode."""
-    if self.stages.settings.gradient_only:
+    if self.gradient_only:
       return [None] * len(flat.leaves)
     columns = [
       flat.align(f'state.{field}', getattr(state, field))
@@ -462,7 +410,7 @@ class _Transformation:
     self, flat: _trees.Flat, moments: list[_signals.Moments | None]
   ) -> dict[str, Any]:
     """The fields of the state that hold these moments."""
-    if self.stages.settings.gradient_only:
+    if self.gradient_only:
       return dict.fromkeys(_MOMENTS.values())
     return {
       field: flat.unflatten([getattr(each, name) for each in moments])

@@ -62,13 +62,12 @@ import jax.numpy as jnp
 
 from neuroplastic_optax import _derivatives
 from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
 from neuroplastic_optax import _momentum
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax._fields import number
-from neuroplastic_optax._fields import switch
+from neuroplastic_optax._numbers import number
+from neuroplastic_optax._numbers import switch
 from neuroplastic_optax._tensor import Tensor
 
 # In the order of the API reference.
@@ -91,7 +90,7 @@ Scope = Any | Callable[[_types.Params], Any]
 _TINY = 1e-12  # What the published program adds to the norms it divides by.
 
 
-class Modulation(_stage.Stage, abc.ABC):
+class Modulation(_numbers.Stage, abc.ABC):
   """The base class of rules: the update of one tensor, given b and α.
 
   A subclass is a frozen dataclass and defines `modulate`. Its fields made by
@@ -129,7 +128,7 @@ class Modulation(_stage.Stage, abc.ABC):
 
   def in_scope(self, flat: _trees.Flat) -> list[bool]:
     """Returns which leaves the rule acts on. The library calls this."""
-    return _trees.mask(f'{self._owner}scope', self.scope, flat)
+    return _trees.mask(self._name_of('scope'), self.scope, flat)
 
   def check_base(
     self, base_state: _types.OptState, params: _trees.Flat, inside: list[bool]
@@ -249,11 +248,11 @@ class Residual(Modulation):
   def modulate(self, tensor: Tensor) -> jax.Array:
     """Returns b + δ, or b itself where the strength is 0."""
     b, strength = tensor.base_update, self.strength
-    if _hyperparameters.is_zero(strength):
+    if _numbers.is_zero(strength):
       return b
     u = b + self.residual(tensor)
     # Not even the sign of a zero may change; nor may 0·∞ get in.
-    if _hyperparameters.is_known(strength):
+    if _numbers.is_known(strength):
       return u
     return _derivatives.unless_zero(strength, u, b)
 

@@ -18,6 +18,7 @@ from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs import fields
+from experiments.configs.training import Training
 from experiments.data import streams
 from experiments.optimizers import schedules
 
@@ -110,7 +111,7 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Training):
   """A run; the dataclass holds every field checked and filled in."""
 
   # digits, mnist, fashion_mnist, cifar10, or synthetic[:HxWxC[:CLASSES…]].
@@ -240,23 +241,10 @@ class Config:
       Whether the run, resumed, ends as one that had this setting all along.
     """
     longer = 'tasks' if self.stream else 'epochs'
-    splits = self.stream and streams.STREAMS[self.stream].splits
     constant = self.schedule == schedules.CONSTANT
-    if name == longer and constant and not splits:
+    if name == longer and constant and not self.splits:
       return isinstance(there, int) and there < self.length
     return fields.is_free(type(self), name)
-
-  @property
-  def length(self) -> int:
-    """How many epochs, or tasks of a stream, it has."""
-    length = self.tasks if self.stream else self.epochs
-    assert length is not None
-    return length
-
-  @property
-  def unit(self) -> str:
-    """What it counts."""
-    return 'task' if self.stream else 'epoch'
 
   @property
   def seed_list(self) -> list[int]:

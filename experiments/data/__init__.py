@@ -1,11 +1,13 @@
 """The data of the experiments: whole data sets in memory, by name.
 
 A new data set of TFDS is an entry of `published.PUBLISHED`; another kind is a
-new module here that puts a `Source` into `SOURCES`.
+module that puts a `Source` into `SOURCES`, and is imported here.
 """
 
-from experiments import discovery
 from experiments import errors
+from experiments.data import digits
+from experiments.data import published
+from experiments.data import synthetic
 from experiments.data.dataset import Dataset
 from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import ImageShape
@@ -21,12 +23,13 @@ __all__ = [
   'ImageShape',
   'Source',
   'Spec',
+  'digits',
   'load',
+  'published',
   'spec',
+  'synthetic',
   'validation',
 ]
-
-discovery.import_all(__name__, __path__)
 
 NAMES = tuple(SOURCES)
 

@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 
-from experiments import discovery
 from experiments import errors
 
 ImageShape = tuple[int, int, int]  # Height, width, channels.
@@ -89,4 +88,4 @@ class Source:
 
 # By the part of the name that comes before the first colon, in the order in
 # which people are told of them.
-SOURCES: discovery.Registry[Source] = discovery.Registry()
+SOURCES: dict[str, Source] = {}

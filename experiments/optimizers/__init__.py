@@ -1,11 +1,18 @@
 """The one registry of optimizers: what trains, is measured and is compiled.
 
-A new one is a decorated function in a module here; see `arm.register`.
+A new one is a decorated function, see `arm.register`, in a module that is
+imported here.
 """
 
-from experiments import discovery
+from experiments.optimizers import ablations
+from experiments.optimizers import controls
+from experiments.optimizers import hybrids
+from experiments.optimizers import mechanisms
+from experiments.optimizers import plastic
+from experiments.optimizers import rivals
 from experiments.optimizers.arm import Arm
 from experiments.optimizers.arm import ARMS
+from experiments.optimizers.arm import FAMILIES
 from experiments.optimizers.arm import Knob
 from experiments.optimizers.arm import LEARNING_RATE
 from experiments.optimizers.arm import Numbers
@@ -15,6 +22,7 @@ from experiments.optimizers.arm import Setting
 
 __all__ = [
   'ARMS',
+  'FAMILIES',
   'LEARNING_RATE',
   'PLASTICITY_SCALE',
   'PUBLISHED',
@@ -22,6 +30,10 @@ __all__ = [
   'Knob',
   'Numbers',
   'Setting',
+  'ablations',
+  'controls',
+  'hybrids',
+  'mechanisms',
+  'plastic',
+  'rivals',
 ]
-
-discovery.import_all(__name__, __path__)

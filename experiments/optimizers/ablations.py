@@ -30,7 +30,6 @@ from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
 
 _WEIGHTS = {'activity': 0.4, 'gradient': 0.4, 'memory': 0.2}
-_FULL = {**plastic.CLASSIC, **plastic.KAPPA}
 
 
 def signal_weights() -> dict[str, dict[str, float]]:
@@ -57,9 +56,10 @@ def _add_signals(name: str, weights: dict[str, float]) -> None:
   kept = name.replace('signal_', '').replace('_', ' and ')
   plastic.add(
     name,
+    arm.SIGNALS,
     f'The full arm with no signal but {kept} in α.',
     # κ scales what α is above that of the gradient's signal alone.
-    plastic.CLASSIC if name == 'signal_gradient' else _FULL,
+    plastic.CLASSIC if name == 'signal_gradient' else plastic.FULL,
     lambda numbers, setting: dict(weights),
   )
 
@@ -68,8 +68,9 @@ def _add_unit_rms(signal: str) -> None:
   weights = signal_weights()[f'signal_{signal}']
   plastic.add(
     f'unit_rms_{signal}_no_clip',
+    arm.SIGNALS,
     f'The arm unit_rms_no_clip with no signal but {signal} in α.',
-    plastic.CLASSIC if signal == 'gradient' else _FULL,
+    plastic.CLASSIC if signal == 'gradient' else plastic.FULL,
     lambda numbers, setting: {
       **weights,
       **plastic.NO_CLIP,
@@ -85,6 +86,7 @@ def _add_gain(
 ) -> None:
   plastic.add(
     f'gain_adam_{name}',
+    arm.HYBRIDS,
     f'A gain over Adam in {place}.',
     hybrids.knobs('gain', 'adam', homeostasis=False),
     lambda numbers, setting: dict(
@@ -119,8 +121,9 @@ for _name, _weights in signal_weights().items():
   _add_signals(_name, _weights)
 plastic.add(
   'memory_only_no_clip',
+  arm.NEUROPLASTIC,
   'The arm signal_memory without the norm clip of homeostasis.',
-  _FULL,
+  plastic.FULL,
   lambda numbers, setting: signal_weights()['signal_memory'] | plastic.NO_CLIP,
 )
 for _name in _WEIGHTS:
@@ -133,15 +136,16 @@ _add_scope(scopes.early_blocks, 'the first half of the other layers')
 _add_scope(scopes.late_blocks, 'the second half of the other layers')
 plastic.add(
   'controlled_classifier',
+  arm.NEUROPLASTIC,
   'The full arm with a learning-rate controller of the last layer.',
-  _FULL,
+  plastic.FULL,
   lambda numbers, setting: dict(
     controller=LearningRateController(scope=scopes.classifier(setting.order))
   ),
 )
 
 
-@plastic.variant(**_FULL)
+@plastic.variant(arm.NEUROPLASTIC, plastic.FULL)
 def controlled_layer() -> dict[str, Any]:
   """The full arm with a learning-rate controller of each layer."""
   return dict(controller=LearningRateController(groups=layers))

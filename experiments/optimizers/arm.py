@@ -12,7 +12,14 @@ from typing import Any, Literal
 
 import optax
 
-from experiments import discovery
+# Families of arms, in the order in which reports show them.
+NEUROPLASTIC = 'NeuroPlastic'
+CONTROLS = 'controls'
+SIGNALS = 'signals of α'
+HYBRIDS = 'α over another optimizer'
+MECHANISMS = 'mechanisms of plasticity'
+OTHERS = 'other optimizers'
+FAMILIES = (NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, MECHANISMS, OTHERS)
 
 LEARNING_RATE = 'learning_rate'
 PLASTICITY_SCALE = 'plasticity_scale'
@@ -73,6 +80,7 @@ class Arm:
 
   Attributes:
     name: what it is called on the command line.
+    family: one of `FAMILIES`, by which reports group arms.
     description: what it is, in a sentence.
     knobs: its numbers, the learning rate first.
     build: the transformation, from a value of each knob and the run's setting.
@@ -82,6 +90,7 @@ class Arm:
   """
 
   name: str
+  family: str
   description: str
   knobs: Mapping[str, Knob]
   build: Build
@@ -100,20 +109,28 @@ class Arm:
     }
 
 
-# In the order in which people are told of them.
-ARMS: discovery.Registry[Arm] = discovery.Registry()
+# By name, in the order in which programs list them.
+ARMS: dict[str, Arm] = {}
+
+
+def add(arm: Arm) -> None:
+  """Registers an arm; raises a ValueError if another has its name."""
+  if arm.name in ARMS:
+    raise ValueError(f'two arms are called {arm.name!r}')
+  ARMS[arm.name] = arm
 
 
 def register(
-  knobs: Mapping[str, Knob], *, eval_params: EvalParams | None = None
+  family: str,
+  knobs: Mapping[str, Knob],
+  *,
+  eval_params: EvalParams | None = None,
 ) -> Callable[[Build], Build]:
   """Registers the decorated function as the `build` of an arm of its name."""
 
   def decorate(build: Build) -> Build:
-    name = build.__name__
-    ARMS[name] = Arm(
-      name, describe(build), knobs, build, eval_params=eval_params
-    )
+    name, sentence = build.__name__, describe(build)
+    add(Arm(name, family, sentence, knobs, build, eval_params=eval_params))
     return build
 
   return decorate

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.optimizers import arm
 from experiments.optimizers import plastic
 from neuroplastic_optax import modulations
 
@@ -171,31 +172,31 @@ def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   return x.ravel()[row * columns + column].reshape(x.shape)
 
 
-@plastic.variant(**plastic.CLASSIC)
+@plastic.variant(arm.CONTROLS, plastic.CLASSIC)
 def gradient_only_same_range() -> dict[str, Any]:
   """The ablation with the full arm's clip range, [0.2, 2]."""
   return dict(gradient_only=True)
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_mean() -> dict[str, Any]:
   """The full arm with α divided by its mean over the tensor."""
   return dict(modulation=modulations.Direct(unit_mean=True))
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def mean_of_gradient_only() -> dict[str, Any]:
   """The full arm with α rescaled to the mean of the published ablation's."""
   return dict(modulation=MeanOfGradientOnly())
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_rms() -> dict[str, Any]:
   """The full arm with its step scaled to the norm of the gradient."""
   return dict(modulation=UnitRms())
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def shuffled() -> dict[str, Any]:
   """The full arm with α permuted at random within each tensor."""
   return dict(modulation=Shuffled())
@@ -206,8 +207,9 @@ def _add_without_clip(
 ) -> None:
   plastic.add(
     f'{name}_no_clip',
+    arm.CONTROLS,
     description or f'The arm {name} without the norm clip of homeostasis.',
-    {**plastic.CLASSIC, **plastic.KAPPA},
+    plastic.FULL,
     lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
   )
 

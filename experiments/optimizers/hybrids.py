@@ -143,6 +143,7 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   )
   plastic.add(
     rule_name + '_' + base_name + suffix,
+    arm.HYBRIDS,
     f'{rule.title} {base.title}, {how}.',
     knobs(rule_name, base_name, homeostasis=homeostasis is not None),
     options,

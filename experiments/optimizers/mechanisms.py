@@ -9,6 +9,7 @@ sizes of the gradient, go with SGD; the others go with Adam.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -25,6 +26,8 @@ from neuroplastic_optax import neuroplastic
 
 _SGD_RATE = {LEARNING_RATE: Knob(0.1, 0.01, 1.0)}
 _ADAM_RATE = {LEARNING_RATE: Knob(1e-3, 1e-4, 1e-2)}
+
+_register = functools.partial(arm.register, arm.MECHANISMS)
 
 
 def _kernels(setting: Setting) -> Callable[[Any], Any]:
@@ -44,13 +47,13 @@ def _down(
   )
 
 
-@arm.register({**_SGD_RATE, 'power': Knob(1.0, 0.5, 2.0)})
+@_register({**_SGD_RATE, 'power': Knob(1.0, 0.5, 2.0)})
 def classp(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """CLASSP: weights that have learned much learn less."""
   return _down(numbers, mechanisms.scale_by_classp(power=numbers['power']))
 
 
-@arm.register({**_SGD_RATE, 'fraction': Knob(0.1, 0.0, 0.6, log=False)})
+@_register({**_SGD_RATE, 'fraction': Knob(0.1, 0.0, 0.6, log=False)})
 def curl_descent(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -61,7 +64,7 @@ def curl_descent(
   return _down(numbers, flips)
 
 
-@arm.register(
+@_register(
   {
     LEARNING_RATE: Knob(0.1, 0.01, 1.0),
     'noise': Knob(1e-3, 1e-4, 0.1),
@@ -75,7 +78,7 @@ def upgd(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(0.01, 1e-3, 10.0)})
+@_register({**_ADAM_RATE, 'strength': Knob(0.01, 1e-3, 10.0)})
 def consolidation(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Task-free EWC before Adam: important weights are pulled to their mean."""
   return _down(
@@ -85,7 +88,7 @@ def consolidation(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(0.01, 1e-3, 10.0)})
+@_register({**_ADAM_RATE, 'strength': Knob(0.01, 1e-3, 10.0)})
 def memory_aware(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Task-free MAS before Adam: as `consolidation`, by |g| and not by g²."""
   return _down(
@@ -95,7 +98,7 @@ def memory_aware(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(100.0, 1.0, 1e4)})
+@_register({**_ADAM_RATE, 'strength': Knob(100.0, 1.0, 1e4)})
 def ewc(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Online EWC before Adam: what earlier tasks need is kept."""
   return _down(
@@ -105,7 +108,7 @@ def ewc(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(1.0, 0.01, 100.0)})
+@_register({**_ADAM_RATE, 'strength': Knob(1.0, 0.01, 100.0)})
 def synaptic_intelligence(
   numbers: Numbers, _: Setting
 ) -> optax.GradientTransformation:
@@ -117,7 +120,7 @@ def synaptic_intelligence(
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(1e-3, 1e-5, 0.1)})
+@_register({**_ADAM_RATE, 'strength': Knob(1e-3, 1e-5, 0.1)})
 def l2_init(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """L2 Init before Adam: weights are pulled to where they began."""
   return _down(
@@ -125,7 +128,7 @@ def l2_init(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, 'strength': Knob(1.0, 0.1, 10.0)})
+@_register({**_ADAM_RATE, 'strength': Knob(1.0, 0.1, 10.0)})
 def metaplasticity(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -134,7 +137,7 @@ def metaplasticity(
   return _down(numbers, optax.scale_by_adam(), resists)
 
 
-@arm.register(_SGD_RATE)
+@_register(_SGD_RATE)
 def exponentiated_gradient(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -142,7 +145,7 @@ def exponentiated_gradient(
   return optax.chain(_down(numbers), mechanisms.exponentiate(_kernels(setting)))
 
 
-@arm.register(_ADAM_RATE)
+@_register(_ADAM_RATE)
 def kept_signs(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -153,7 +156,7 @@ def kept_signs(
   )
 
 
-@arm.register(
+@_register(
   {
     **_ADAM_RATE,
     'shrink': Knob(1e-4, 1e-6, 1e-2),
@@ -170,7 +173,7 @@ def shrink_and_perturb(
   )
 
 
-@arm.register({**_ADAM_RATE, 'bound': Knob(2.0, 0.5, 10.0)})
+@_register({**_ADAM_RATE, 'bound': Knob(2.0, 0.5, 10.0)})
 def weight_clipping(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -183,7 +186,7 @@ def weight_clipping(
   )
 
 
-@arm.register({**_ADAM_RATE, 'fraction': Knob(0.1, 0.02, 0.5)})
+@_register({**_ADAM_RATE, 'fraction': Knob(0.1, 0.02, 0.5)})
 def sleep(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
   """Adam that sleeps at the end of each epoch, where grown weights shrink."""
   sleeps = mechanisms.sleep(
@@ -194,7 +197,7 @@ def sleep(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
   return optax.chain(_down(numbers, optax.scale_by_adam()), sleeps)
 
 
-@arm.register(
+@_register(
   {**_ADAM_RATE, 'decay': Knob(0.99, 0.9, 0.999)},
   eval_params=mechanisms.eval_params,
 )
@@ -208,7 +211,7 @@ def hare_and_tortoise(
   return optax.chain(_down(numbers, optax.scale_by_adam()), returns)
 
 
-@arm.register(_ADAM_RATE)
+@_register(_ADAM_RATE)
 def normalize_and_project(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -219,7 +222,7 @@ def normalize_and_project(
   )
 
 
-@arm.register(
+@_register(
   {**_ADAM_RATE, 'scale': Knob(0.01, 1e-3, 0.1)},
   eval_params=mechanisms.eval_params,
 )
@@ -231,7 +234,7 @@ def neural_variability(
   return mechanisms.neural_variability(inner, numbers['scale'])
 
 
-@arm.register(
+@_register(
   {LEARNING_RATE: Knob(2e-3, 1e-4, 1e-2), 'rate': Knob(1.0, 0.1, 10.0)}
 )
 def synergy(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
@@ -249,7 +252,7 @@ def synergy(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register(
+@_register(
   {LEARNING_RATE: Knob(1e-3, 1e-5, 0.1), 'epsilon': Knob(0.01, 1e-3, 0.1)}
 )
 def spsa(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
@@ -259,7 +262,7 @@ def spsa(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register(_ADAM_RATE)
+@_register(_ADAM_RATE)
 def adam_reset(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:

@@ -25,6 +25,7 @@ CLASSIC = {
   'weight_decay': Knob(0.0, 1e-6, 1e-2),
 }
 KAPPA = {arm.PLASTICITY_SCALE: Knob(2.0, 0.5, 4.0)}
+FULL = {**CLASSIC, **KAPPA}
 NO_CLIP = {'homeostasis': Homeostasis(max_update_norm=None)}
 
 _DEFAULTS = inspect.signature(neuroplastic_optimizer).parameters
@@ -32,6 +33,7 @@ _DEFAULTS = inspect.signature(neuroplastic_optimizer).parameters
 
 def add(
   name: str,
+  family: str,
   description: str,
   knobs: Mapping[str, Knob],
   options: Callable[[arm.Numbers, arm.Setting], dict[str, Any]],
@@ -40,6 +42,7 @@ def add(
 
   Args:
     name: what it is called.
+    family: of `arm.FAMILIES`.
     description: what it is, in a sentence.
     knobs: its numbers, the learning rate among them. The weight decay is 0, and
       κ the library's, where the arm has no such knob; else κ is warmed up over
@@ -73,19 +76,20 @@ def add(
     chosen.get(bound, _DEFAULTS[bound].default)
     for bound in ('min_alpha', 'max_alpha')
   )
-  arm.ARMS[name] = arm.Arm(
-    name, description, knobs, build, alpha_bounds=(low, high)
+  arm.add(
+    arm.Arm(name, family, description, knobs, build, alpha_bounds=(low, high))
   )
 
 
 def variant(
-  **knobs: Knob,
+  family: str, knobs: Mapping[str, Knob]
 ) -> Callable[[Callable[[], dict[str, Any]]], Callable[[], dict[str, Any]]]:
   """Registers the decorated function as an arm of its name; see `add`."""
 
   def decorate(options: Callable[[], dict[str, Any]]) -> Any:
     add(
       options.__name__,
+      family,
       arm.describe(options),
       knobs,
       lambda numbers, setting: options(),
@@ -95,55 +99,55 @@ def variant(
   return decorate
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def full() -> dict[str, Any]:
   """NeuroPlastic as published: α in [0.2, 2], κ = 2 after a warm-up."""
   return {}
 
 
-@variant(**CLASSIC)
+@variant(arm.NEUROPLASTIC, CLASSIC)
 def gradient_only() -> dict[str, Any]:
   """The published ablation, with the clip range it was published with."""
   return dict(gradient_only=True, min_alpha=0.5, max_alpha=1.5)
 
 
-@variant(**CLASSIC)
+@variant(arm.NEUROPLASTIC, CLASSIC)
 def neuroplastic() -> dict[str, Any]:
   """NeuroPlastic with the library's defaults: κ = 1 from the start."""
   return {}
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def full_no_clip() -> dict[str, Any]:
   """The full arm without the norm clip of homeostasis."""
   return dict(NO_CLIP)
 
 
-@variant(**CLASSIC)
+@variant(arm.NEUROPLASTIC, CLASSIC)
 def gradient_only_no_clip() -> dict[str, Any]:
   """The published ablation without the norm clip of homeostasis."""
   return dict(gradient_only=True, min_alpha=0.5, max_alpha=1.5, **NO_CLIP)
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def bfloat16_moments() -> dict[str, Any]:
   """The full arm with its moments in half the bytes."""
   return dict(state_dtype='bfloat16')
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def controlled() -> dict[str, Any]:
   """The full arm with the learning-rate controller over all leaves."""
   return dict(controller=LearningRateController())
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def bounded() -> dict[str, Any]:
   """The bounded residual."""
   return dict(modulation=modulations.Gain(strength=1.0, max_ratio=0.5))
 
 
-@variant(**CLASSIC, **KAPPA)
+@variant(arm.NEUROPLASTIC, FULL)
 def orthogonal() -> dict[str, Any]:
   """The orthogonal residual."""
   return dict(modulation=modulations.Orthogonal())

@@ -25,6 +25,8 @@ _ADAM_RATE = {LEARNING_RATE: Knob(1e-3, 1e-4, 1e-2)}
 _ADAMW_DECAY = {'weight_decay': Knob(0.01, 1e-4, 1.0)}
 _DECOUPLED = {'weight_decay': Knob(0.0, 1e-4, 1.0)}
 
+_register = functools.partial(arm.register, arm.OTHERS)
+
 
 def _decayed(
   numbers: Numbers, optimizer: optax.GradientTransformation
@@ -46,25 +48,25 @@ def _descent(
   )
 
 
-@arm.register({LEARNING_RATE: Knob(0.1, 0.01, 1.0), **_L2})
+@_register({LEARNING_RATE: Knob(0.1, 0.01, 1.0), **_L2})
 def sgd(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Plain stochastic gradient descent."""
   return _decayed(numbers, optax.sgd(numbers[LEARNING_RATE]))
 
 
-@arm.register({LEARNING_RATE: Knob(0.01, 1e-3, 1.0), **_L2})
+@_register({LEARNING_RATE: Knob(0.01, 1e-3, 1.0), **_L2})
 def sgdm(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """SGD with momentum 0.9."""
   return _decayed(numbers, optax.sgd(numbers[LEARNING_RATE], momentum=0.9))
 
 
-@arm.register({**_ADAM_RATE, **_L2})
+@_register({**_ADAM_RATE, **_L2})
 def adam(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Adam, β = (0.9, 0.999)."""
   return _decayed(numbers, optax.adam(numbers[LEARNING_RATE]))
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
 def adamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """AdamW: Adam with a decoupled weight decay, 0.01 by default."""
   return optax.adamw(
@@ -72,7 +74,7 @@ def adamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
 def nadamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """AdamW with Nesterov's momentum."""
   return optax.nadamw(
@@ -80,13 +82,13 @@ def nadamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register({**_ADAM_RATE, **_DECOUPLED})
+@_register({**_ADAM_RATE, **_DECOUPLED})
 def adabelief(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """AdaBelief: Adam that divides by how far the gradient is off its mean."""
   return _descent(numbers, optax.scale_by_belief())
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
 def cautious_adamw(
   numbers: Numbers, setting: Setting
 ) -> optax.GradientTransformation:
@@ -96,13 +98,13 @@ def cautious_adamw(
   )
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
 def grams(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """Grams: Adam's step with the signs of the gradient."""
   return _descent(numbers, grams_rule.grams(optax.scale_by_adam()))
 
 
-@arm.register({**_ADAM_RATE, **_DECOUPLED})
+@_register({**_ADAM_RATE, **_DECOUPLED})
 def mgup(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
   """MGUP-AdamW: longer steps where momentum and gradient agree most."""
   return _descent(
@@ -112,7 +114,7 @@ def mgup(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
 
 
 # An average of gradients is a tenth of the buffer of SGD momentum.
-@arm.register({LEARNING_RATE: Knob(0.1, 0.01, 10.0), **_L2})
+@_register({LEARNING_RATE: Knob(0.1, 0.01, 10.0), **_L2})
 def m_svag(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   """M-SVAG: momentum, damped where the gradient's variance is large."""
   return _decayed(
@@ -124,7 +126,7 @@ def m_svag(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register(
+@_register(
   {
     LEARNING_RATE: Knob(1e-4, 1e-5, 1e-2),
     'weight_decay': Knob(1e-3, 1e-4, 1.0),
@@ -137,7 +139,7 @@ def lion(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register(
+@_register(
   {
     LEARNING_RATE: muon_direction.LEARNING_RATE,
     'weight_decay': Knob(0.0, 1e-4, 1.0),
@@ -164,7 +166,7 @@ def _times(factor: float, rate: Any) -> Any:
   return factor * rate
 
 
-@arm.register(
+@_register(
   {LEARNING_RATE: Knob(1.0, 0.1, 10.0), 'weight_decay': Knob(0.0, 1e-4, 1.0)}
 )
 def prodigy(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
@@ -174,7 +176,7 @@ def prodigy(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
   )
 
 
-@arm.register(
+@_register(
   {
     LEARNING_RATE: Knob(2.5e-3, 1e-4, 0.05),
     'weight_decay': Knob(0.0, 1e-4, 1.0),

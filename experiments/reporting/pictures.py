@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.training import files
+from experiments import files
 
 # Okabe and Ito's palette, told apart by the colour-blind too; the line styles
 # tell arms apart in black and white.

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import storage
+from experiments import errors
+from experiments import files
 from experiments.reporting import figures
 from experiments.reporting import tables
 from experiments.reporting.figures import Kind
@@ -14,7 +15,6 @@ from experiments.reporting.page import page
 from experiments.reporting.plots import style
 from experiments.reporting.plots import svg
 from experiments.studies.reading import Published
-from experiments.training import files
 
 PAGE, FIGURES, TABLES = 'report.html', 'figures', 'tables'
 
@@ -79,15 +79,13 @@ def check_writable(path: Path) -> None:
     if not folder.exists() and folder is not path:
       continue
     if not folder.is_dir():
-      raise storage.WritingError(
+      raise errors.StorageError(
         f'cannot write {folder}: it is not a directory.'
       )
     if not os.access(folder, os.W_OK | os.X_OK):
-      raise storage.WritingError(f'cannot write {folder}: permission denied.')
+      raise errors.StorageError(f'cannot write {folder}: permission denied.')
   if (path / PAGE).is_dir():
-    raise storage.WritingError(
-      f'cannot write {path / PAGE}: it is a directory.'
-    )
+    raise errors.StorageError(f'cannot write {path / PAGE}: it is a directory.')
 
 
 def write(report: Report, path: Path) -> None:
@@ -102,7 +100,7 @@ def write(report: Report, path: Path) -> None:
   """
   for name, content in report.files.items():
     target = path / name
-    with storage.writing(target):
+    with files.writing(target):
       target.parent.mkdir(exist_ok=True)
     if isinstance(content, bytes):
       files.write_bytes(target, content)

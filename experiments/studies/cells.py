@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from experiments import checksums
+from experiments import files
 from experiments import optimizers
 from experiments import parsing
-from experiments import storage
 from experiments.studies import versions
 from experiments.studies.declarations import Task
 from experiments.studies.tuner import Numbers
-from experiments.training import files
 
 _CELL, _OUTCOME = 'cell.json', 'outcome.json'
 # What file systems without locks say.
@@ -172,7 +171,7 @@ class Store:
       process dies, however it dies. On file systems without locks everything
       is ours: a cell may then be computed twice, but the first one stays.
     """
-    with storage.writing(self._folder):
+    with files.writing(self._folder):
       self._folder.mkdir(exist_ok=True)
       path = self._folder / f'.{cell.digest}.lock'
       file = path.open('a')
@@ -199,7 +198,7 @@ class Store:
   def _put(self, cell: Cell, outcome: Outcome) -> None:
     path = self._folder / cell.digest
     temporary = files.temporary_of(path)
-    with storage.writing(path):
+    with files.writing(path):
       self._folder.mkdir(exist_ok=True)
       shutil.rmtree(temporary, ignore_errors=True)
       temporary.mkdir()

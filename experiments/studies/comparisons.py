@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from experiments.studies import frames
 from experiments.studies import results
 from experiments.studies import statistics
 
@@ -14,6 +17,50 @@ COLUMNS = (
 REFERENCES: tuple[str, ...] = ('adamw', 'gradient_only')
 # On streams plain SGD is what many a rule has to beat.
 STREAM_REFERENCES = (*REFERENCES, 'sgd')
+
+
+def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
+  """Compares every arm with the references, seed by seed.
+
+  Pairs are the seeds that both arms have. p-values are adjusted by Holm's
+  procedure over the arms of a condition and ruleset, for each reference.
+
+  Args:
+    table: rows of `results.csv` with the column `accuracy` (see
+      `loading.with_accuracy`), NaN for seeds that are missing.
+    references: the arms to compare with. Where one is not among the arms of a
+      condition and ruleset, nothing is compared with it there.
+
+  Returns:
+    `comparisons.csv`, sorted by condition, ruleset, reference (in the order
+    given), and arm. Differences are those of accuracies as fractions. An arm
+    without pairs has n = 0 and NaN everywhere else; one with a single pair has
+    a difference and no interval, which again are NaN.
+  """
+  found: list[dict[str, Any]] = []
+  for (condition, ruleset), group in table.groupby(['condition', 'ruleset']):
+    by_seed = group.pivot(index='seed', columns='arm', values='accuracy')
+    for reference in references:
+      if reference not in by_seed:
+        continue
+      others = by_seed.columns.drop(reference)
+      pairs = by_seed[others].sub(by_seed[reference], axis=0)
+      compared = [
+        statistics.compare(pairs[arm].dropna().to_numpy()) for arm in others
+      ]
+      adjusted = statistics.holm([each.p for each in compared])
+      found += [
+        {
+          'condition': condition,
+          'ruleset': ruleset,
+          'arm': arm,
+          'reference': reference,
+          'p_holm': p_holm,
+          **each._asdict(),
+        }
+        for arm, each, p_holm in zip(others, compared, adjusted, strict=True)
+      ]
+  return frames.make('comparisons', found)
 
 
 def rows(

@@ -11,17 +11,12 @@ import jax
 import numpy as np
 
 from experiments import data
-from experiments import models
-from experiments import optimizers
-from experiments.data import streams
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import stream_engine
 from experiments.training import stream_records
-from experiments.training import tasks
-from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
 
@@ -130,45 +125,10 @@ def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
 
 def make_session(cell: Cell, part: data.Dataset) -> Session:
   """The training of a cell, before its first update."""
-  task = cell.task
-  feed = None
-  if task.stream:
-    feed = tasks.make_tasks(
-      streams.STREAMS[task.stream],
-      part,
-      count=task.tasks,
-      updates=task.updates,
-      batch_size=task.batch_size,
-    )
-  by_seed = trials.make_trials(
-    part,
-    cell.seeds,
-    fraction=task.fraction,
-    label_noise=task.label_noise,
-    images=feed.images if feed else None,
-  )
-  examples = by_seed.labels.shape[1]
-  steps = math.ceil(examples / min(examples, task.batch_size))
-  setting = optimizers.Setting(
-    steps_per_epoch=feed.updates if feed else steps,
-    epochs=task.length,
-    warmup_epochs=task.warmup_epochs,
-  )
-  model = models.MODELS[task.model]
-  trainer = wiring.trainer(
-    optimizers.ARMS[cell.arm],
-    setting,
-    spec=part.spec,
-    make_model=model.make,
-    batch_size=task.batch_size,
-    schedule=task.schedule,
-    diagnosed=cell.tests,
-    lanes=model.lanes,
-    tasks=feed,
-    restart=task.restart,
-  )
+  found = wiring.set_up(cell.task, part, cell.seeds)
+  trainer = found.trainer(cell.arm, diagnosed=cell.tests)
   pixels = mapping.share(engine.to_device(part), cell.size)
-  return Session(trainer, by_seed.combined(cell.trials), pixels)
+  return Session(trainer, found.trials.combined(cell.trials), pixels)
 
 
 def _finite(values: np.ndarray) -> list[list[float | None]]:

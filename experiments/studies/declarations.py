@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments import data
 from experiments import optimizers
+from experiments.configs.training import Training
 from experiments.data import streams
 from experiments.studies.tuner import Budget
 
@@ -25,56 +26,23 @@ _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """What is learned, and for how long; the same for all arms.
+class Task(Training):
+  """The training of a condition, and what of its data is held out.
+
+  Of a stream no validation part is held out in reported runs, and what is tuned
+  and compared is the online accuracy of all tasks or, where classes are split,
+  the average accuracy after the last task.
 
   Attributes:
-    dataset: its name.
-    model: its name.
-    fraction: how much of the training part is kept, in (0, 1].
-    label_noise: the share of wrong training labels, in [0, 1).
-    epochs: how many.
-    batch_size: examples an update.
-    warmup_epochs: how long κ is warmed up.
-    schedule: of the learning rate.
     held_out: whether reported runs, too, leave out the validation part, on
       which their curves are measured. If not, they train on all of the training
       part, as published runs do, and have no curve. Tuning always leaves it
       out.
     quick: whether the compiler hurries, for code that hardly runs.
-    stream: the name of a stream; '' for ordinary training. Then no validation
-      part is left out of reported runs, and what is tuned and compared is the
-      online accuracy of all tasks or, where classes are split, the average
-      accuracy after the last task.
-    tasks: how many it has, instead of epochs.
-    updates: of each of them; None for what the stream says.
-    restart: whether every task begins with a new network.
   """
 
-  dataset: str
-  model: str
-  fraction: float = 1.0
-  label_noise: float = 0.0
-  epochs: int = 10
-  batch_size: int = 128
-  warmup_epochs: int = 2
-  schedule: str = 'constant'
   held_out: bool = True
   quick: bool = False
-  stream: str = ''
-  tasks: int = 0
-  updates: int | None = None
-  restart: bool = False
-
-  @property
-  def length(self) -> int:
-    """How many epochs, or tasks of a stream, it has."""
-    return self.tasks if self.stream else self.epochs
-
-  @property
-  def splits(self) -> bool:
-    """Whether it is a stream that shares out the classes."""
-    return bool(self.stream) and streams.STREAMS[self.stream].splits
 
 
 def on_stream(
@@ -137,7 +105,7 @@ class Condition:
     """The accuracy of guessing, a fraction."""
     classes = data.spec(self.task.dataset).num_classes
     if self.task.stream and streams.STREAMS[self.task.stream].heads:
-      classes //= self.task.tasks
+      classes //= self.task.length
     return 1 / classes
 
   def defaults(self, arm: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from experiments import errors
+from experiments import files
 from experiments import parsing
 from experiments import storage
 from experiments.studies import speeds
@@ -21,10 +22,12 @@ from experiments.studies import versions
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
-from experiments.training import files
 from experiments.training import provenance
 
 FILE, CELLS = 'study.json', 'cells'
+# Raised when what is read of the directory changes its meaning. A new column
+# of a table or a new entry does not: it is absent where the study is older.
+FORMAT = 1
 _LOCK = '.lock'
 # Others may have a `study.json`, too.
 _PROGRAM = 'neuroplastic_optax/experiments.study'
@@ -104,6 +107,7 @@ class StudyDirectory:
           self.path / FILE,
           {
             'program': _PROGRAM,
+            'format': FORMAT,
             'definition': self._definition,
             'arms': list(self.arms),
             'code': versions.code(),
@@ -117,7 +121,7 @@ class StudyDirectory:
         )
     except OSError as e:
       if e.errno in storage.REFUSALS:
-        raise storage.WritingError(
+        raise errors.StorageError(
           f'cannot write {self.path}: {e.strerror}.'
         ) from e
       raise StudyDirectoryError(
@@ -165,6 +169,32 @@ class StudyDirectory:
       with contextlib.suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX)
       yield
+
+
+def load(path: Path) -> dict[str, Any]:
+  """What `study.json` says of the study in a directory.
+
+  Raises:
+    StorageError: there is none, or it cannot be read.
+  """
+  if not path.is_dir():
+    raise errors.StorageError(f'{path} is not a directory.')
+  found = read(path)
+  if found is None:
+    raise errors.StorageError(
+      f'{path} is no study directory: it has no whole {FILE} that '
+      '`python -m experiments.study` wrote.'
+    )
+  if found.get('format', 1) > FORMAT:
+    raise errors.StorageError(
+      f'cannot read {path / FILE}: its format is {found["format"]}, and this '
+      f'version of the programs reads up to {FORMAT}.'
+    )
+  if not is_whole(found):
+    raise errors.StorageError(
+      f'{path / FILE} is damaged: it does not define a study.'
+    )
+  return found
 
 
 def read(path: Path) -> dict[str, Any] | None:

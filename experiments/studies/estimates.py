@@ -1,15 +1,13 @@
 """How long cells take: guessed from a measured step, then from cells."""
 
 from collections.abc import Callable, Iterable
-import math
 
 from experiments import data
-from experiments.data import streams
 from experiments.studies import computing
 from experiments.studies.cells import Cell
 from experiments.studies.declarations import Task
 from experiments.studies.plan import Item
-from experiments.training import tasks
+from experiments.training import wiring
 
 # With an α it is among the arms whose updates take longest.
 _MEASURED = 'full'
@@ -34,6 +32,7 @@ class Estimate:
     self._load, self._jobs = load, jobs
     # By data set, model and batch size: of an update, and of compiling.
     self._measured: dict[tuple[str, str, int], tuple[float, float]] = {}
+    self._updates: dict[Task, int] = {}
     self._guessed = self._taken = 0.0
 
   def measure(self, task: Task) -> None:
@@ -81,15 +80,7 @@ class Estimate:
 
   def _steps(self, task: Task) -> int:
     """The updates of an epoch, or of a task of a stream."""
-    dataset = self._load(task.dataset)
-    if task.stream:
-      stream = streams.STREAMS[task.stream]
-      return tasks.make_tasks(
-        stream,
-        dataset,
-        count=task.tasks,
-        updates=task.updates,
-        batch_size=task.batch_size,
-      ).updates
-    images = task.fraction * len(dataset.train_labels)
-    return math.ceil(images / task.batch_size)
+    if task not in self._updates:
+      found = wiring.set_up(task, self._load(task.dataset), [0])
+      self._updates[task] = found.setting.steps_per_epoch
+    return self._updates[task]

@@ -54,7 +54,7 @@ def summary_rows(plan: Plan) -> Iterator[dict[str, Any]]:
       _online(outcome),
       np.array(
         [
-          reference.get(seed, np.full(final.condition.task.tasks, np.nan))
+          reference.get(seed, np.full(final.condition.task.length, np.nan))
           for seed in final.seeds
         ]
       ),

@@ -12,8 +12,12 @@ import json
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+
 from experiments import optimizers
 from experiments.studies import declarations
+from experiments.studies import frames
 from experiments.studies import results
 
 TOLERANCE = 0.002  # 0.2 points of accuracy.
@@ -36,6 +40,48 @@ class Value(NamedTuple):
   accuracy: float
   regret: float
   stable: bool
+
+
+def keep(trials: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
+  """For every arm, the value to keep.
+
+  Args:
+    trials: `trials.csv`. The trials of the first tuning seed count, which all
+      of them have; one that diverged is worse than any other.
+    tolerance: how far from the best a stable value may be, a fraction.
+
+  Returns:
+    A row for each arm with the columns arm, hyperparameters (JSON with sorted
+    keys), accuracy (the mean over the tuning conditions of its validation
+    accuracy), regret (the largest shortfall from the arm's best, over the
+    conditions) and stable (whether that is within the tolerance). The value
+    has the smallest regret; of equals the highest accuracy. It need not be
+    stable. An arm that has no value that finished under every condition is
+    left out.
+  """
+  first = trials[trials['seed'] == declarations.FIRST_TUNING_SEED]
+  diverged = first['status'] == frames.DIVERGED
+  first = first.assign(
+    accuracy=first['validation_accuracy'].mask(diverged, -math.inf),
+    hyperparameters=[
+      json.dumps(json.loads(x), sort_keys=True)
+      for x in first['hyperparameters']
+    ],
+  ).drop_duplicates(['condition', 'arm', 'hyperparameters'], keep='last')
+  conditions = first['condition'].unique()
+  found = []
+  for arm, own in first.groupby('arm', sort=False):
+    tried = own.pivot(
+      index='hyperparameters', columns='condition', values='accuracy'
+    ).reindex(columns=conditions)
+    common = tried[np.isfinite(tried).all(axis=1)]
+    accuracy = common.to_numpy().mean(axis=1)
+    regret = (tried.max() - common).max(axis=1).to_numpy()
+    for i in np.lexsort((-accuracy, regret))[:1]:
+      # Accuracies are fractions of thousands of images; differences round.
+      near = bool(regret[i] <= tolerance + 1e-9)
+      found.append((arm, common.index[i], accuracy[i], regret[i], near))
+  return pd.DataFrame(found, columns=[*Value._fields])
 
 
 def values(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import files
 from experiments import optimizers
 from experiments.studies import comparisons
 from experiments.studies import learned
@@ -21,7 +22,6 @@ from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
 from experiments.studies.tuner import Numbers
 from experiments.studies.tuner import Tuner
-from experiments.training import files
 
 TRIALS, RESULTS, COMPARISONS = 'trials.csv', 'results.csv', 'comparisons.csv'
 CURVES, ALPHA = 'curves.csv', 'alpha.csv'

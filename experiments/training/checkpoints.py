@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 
 from experiments import checksums
 from experiments import errors
+from experiments import files
 from experiments import parsing
 from experiments import storage
 from experiments.training import distributed
@@ -56,7 +57,7 @@ class Checkpoints:
     self._latest = distributed.agreed(self._latest)
 
   def _find(self) -> None:
-    with storage.writing(self._directory):
+    with files.writing(self._directory):
       self._directory.mkdir(parents=True, exist_ok=True)
       # What processes left that were killed while they wrote.
       for path in self._directory.glob(f'*{_TEMPORARY}'):
@@ -107,7 +108,7 @@ class Checkpoints:
   def _delete(self, numbers: list[int]) -> None:
     for number in numbers:
       path = self._directory / str(number)
-      with storage.writing(path):
+      with files.writing(path):
         _remove(path)
 
   def latest(self) -> int | None:
@@ -131,7 +132,7 @@ class Checkpoints:
     size = sum(leaf.nbytes for leaf in leaves.values())
     distributed.on_primary(lambda: self._begin(temporary, size))
     try:
-      with storage.writing(self._directory / str(number)):
+      with files.writing(self._directory / str(number)):
         self._checkpointer.save(
           temporary / _STATE, args=ocp.args.StandardSave(leaves)
         )
@@ -146,11 +147,11 @@ class Checkpoints:
   def _begin(self, temporary: Path, size: int) -> None:
     # Orbax would make the directory again, in a run that is gone.
     if not self._directory.is_dir():
-      raise storage.WritingError(
+      raise errors.StorageError(
         f'cannot write {self._directory}: the folder was removed'
       )
     number = temporary.name.removesuffix(_TEMPORARY)
-    with storage.writing(self._directory / number):
+    with files.writing(self._directory / number):
       storage.check_room(self._directory, size)
       temporary.mkdir()
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
+from experiments import files
 from experiments import parsing
-from experiments.training import files
 
 FILE = 'provenance.json'
 _PACKAGES = (

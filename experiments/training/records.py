@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.training import files
+from experiments import files
 from experiments.training.diagnostics import Diagnostics
 
 # Of every trial and epoch. Losses are mean cross-entropies in nats,

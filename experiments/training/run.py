@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import functools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ import numpy as np
 
 from experiments import data
 from experiments import errors
-from experiments import models
 from experiments import optimizers
 from experiments.configs import fields
 from experiments.configs.default import Config
-from experiments.data import streams
 from experiments.training import checkpoints
 from experiments.training import diagnostics
 from experiments.training import distributed
@@ -32,7 +29,6 @@ from experiments.training import records
 from experiments.training import run_directory
 from experiments.training import stopping
 from experiments.training import stream_records
-from experiments.training import tasks
 from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
@@ -62,22 +58,9 @@ class Run:
     self.workdir = workdir
     _check_fraction(config, dataset)
     # Subsets and label noise are the same for every arm.
-    self.tasks = _tasks(config, dataset)
-    self._by_seed = trials.make_trials(
-      dataset,
-      config.seed_list,
-      fraction=config.fraction,
-      label_noise=config.label_noise,
-      images=self.tasks.images if self.tasks else None,
-    )
-    examples = self._by_seed.labels.shape[1]
-    self.setting = optimizers.Setting(
-      steps_per_epoch=self.tasks.updates
-      if self.tasks
-      else math.ceil(examples / config.batch_size),
-      epochs=config.length,
-      warmup_epochs=config.warmup_epochs,
-    )
+    self._setup = wiring.set_up(config, dataset, config.seed_list)
+    self.tasks = self._setup.tasks
+    self.setting = self._setup.setting
     _check_updates(config, self.setting.steps_per_epoch)
     self._files: Any = stream_records if self.tasks else records
     self.histories: dict[str, records.History] = {}
@@ -110,25 +93,18 @@ class Run:
   def trials(self, arm: str) -> trials.Trials:
     """The trials of an arm, with the numbers of theirs that are traced."""
     rate = {optimizers.LEARNING_RATE: self.config.rates[arm]}
-    return self._by_seed.combined(
+    return self._setup.trials.combined(
       [{**rate, **numbers} for numbers in self.config.combinations]
     )
 
   def trainer(self, arm: str) -> engine.Trainer:
     """The engine, set up for one arm."""
     config = self.config
-    return wiring.trainer(
-      optimizers.ARMS[arm],
-      self.setting,
-      spec=self.dataset.spec,
-      make_model=models.MODELS[config.model].make,
-      batch_size=config.batch_size,
+    return self._setup.trainer(
+      arm,
       numbers=config.numbers(arm),
-      schedule=config.schedule,
       diagnosed=config.diagnostics,
-      lanes=config.lanes or None,
-      tasks=self.tasks,
-      restart=config.restart,
+      lanes=config.lanes,
     )
 
   def variants(self) -> dict[str, 'Variant']:
@@ -215,19 +191,6 @@ def _check_updates(config: Config, updates: int) -> None:
       f'{updates} updates each, as updates are counted below 2³¹; got '
       f'{config.length}.'
     )
-
-
-def _tasks(config: Config, dataset: data.Dataset) -> tasks.Tasks | None:
-  """The stream that is learned; None for ordinary training."""
-  if not config.stream:
-    return None
-  return tasks.make_tasks(
-    streams.STREAMS[config.stream],
-    dataset,
-    count=config.tasks,
-    updates=config.updates,
-    batch_size=config.batch_size,
-  )
 
 
 @dataclasses.dataclass(frozen=True)

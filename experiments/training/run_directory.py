@@ -13,9 +13,9 @@ import shutil
 from typing import Any
 
 from experiments import errors
+from experiments import files
 from experiments import parsing
 from experiments import storage
-from experiments.training import files
 
 CONFIG = 'config.json'
 _LOCK = '.lock'
@@ -92,7 +92,7 @@ def opened(
       ) from None
     except OSError as e:
       if e.errno in storage.REFUSALS:
-        raise storage.WritingError(f'cannot write {path}: {e.strerror}') from e
+        raise errors.StorageError(f'cannot write {path}: {e.strerror}') from e
       raise RunDirectoryError(
         f'--workdir={path} cannot be used: {e.strerror}.'
       ) from e

@@ -1,8 +1,9 @@
-"""The engine, set up for an arm of the registry."""
+"""From the description of a training to its trials, tasks and trainers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import math
 from typing import Any
 
 from flax import nnx
@@ -11,10 +12,15 @@ import optax
 from experiments import data
 from experiments import models
 from experiments import optimizers
+from experiments.configs.training import Training
+from experiments.data import streams
 from experiments.optimizers import schedules
 from experiments.training import engine
 from experiments.training.stream_engine import StreamTrainer
+from experiments.training.tasks import make_tasks
 from experiments.training.tasks import Tasks
+from experiments.training.trials import make_trials
+from experiments.training.trials import Trials
 
 
 def trainer(
@@ -89,3 +95,87 @@ def trainer(
   # An image that is seen once, or permuted, is not cropped and flipped.
   common['spec'] = dataclasses.replace(spec, augment=False)
   return StreamTrainer(**common, tasks=tasks, restart=restart, measure=measure)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """A training on its data, before an arm is chosen.
+
+  Attributes:
+    training: its description.
+    spec: of the data set.
+    tasks: the stream that is learned; None for ordinary training.
+    trials: one a seed, with no numbers yet.
+    setting: what the optimizers know of the training.
+  """
+
+  training: Training
+  spec: data.Spec
+  tasks: Tasks | None
+  trials: Trials
+  setting: optimizers.Setting
+
+  def trainer(
+    self,
+    arm: str,
+    *,
+    numbers: optimizers.Numbers | None = None,
+    diagnosed: bool = False,
+    lanes: int | None = None,
+  ) -> engine.Trainer:
+    """The engine that trains an arm; `trainer` has the arguments."""
+    model = models.MODELS[self.training.model]
+    return trainer(
+      optimizers.ARMS[arm],
+      self.setting,
+      spec=self.spec,
+      make_model=model.make,
+      batch_size=self.training.batch_size,
+      numbers=numbers,
+      schedule=self.training.schedule,
+      diagnosed=diagnosed,
+      lanes=lanes or model.lanes,
+      tasks=self.tasks,
+      restart=self.training.restart,
+    )
+
+
+def set_up(
+  training: Training, dataset: data.Dataset, seeds: Sequence[int]
+) -> Setup:
+  """Makes what all arms of a training share.
+
+  Args:
+    training: its description.
+    dataset: the data that it is trained on.
+    seeds: one trial each, with its own subset and label noise.
+
+  Returns:
+    The tasks, the trials and what the optimizers know.
+
+  Raises:
+    InvalidValueError: the data set does not fit the stream.
+  """
+  tasks = None
+  if training.stream:
+    tasks = make_tasks(
+      streams.STREAMS[training.stream],
+      dataset,
+      count=training.tasks,
+      updates=training.updates,
+      batch_size=training.batch_size,
+    )
+  trials = make_trials(
+    dataset,
+    seeds,
+    fraction=training.fraction,
+    label_noise=training.label_noise,
+    images=tasks.images if tasks else None,
+  )
+  steps = math.ceil(trials.labels.shape[1] / training.batch_size)
+  setting = optimizers.Setting(
+    steps_per_epoch=tasks.updates if tasks else steps,
+    epochs=training.length,
+    warmup_epochs=training.warmup_epochs,
+  )
+  return Setup(training, dataset.spec, tasks, trials, setting)

@@ -11,6 +11,7 @@ from optax import contrib
 import pytest
 
 from experiments import optimizers
+from experiments.optimizers import arm as arms
 from experiments.optimizers import cautious
 from experiments.optimizers import controls
 from experiments.optimizers import grams
@@ -357,6 +358,28 @@ def _build(arm, setting=SETTING, **numbers):
 
 def test_every_arm_is_tested():
   assert set(optimizers.ARMS) == set(EXPECTED)
+
+
+def test_every_arm_has_a_family_and_a_name_of_its_own():
+  for each in optimizers.ARMS.values():
+    assert each.family in optimizers.FAMILIES
+    with pytest.raises(ValueError, match=f"two arms are called '{each.name}'"):
+      arms.add(each)
+
+
+@pytest.mark.parametrize(
+  ('name', 'family'),
+  [
+    ('memory_only_no_clip', 'NeuroPlastic'),
+    ('unit_rms_shuffled_no_clip', 'controls'),
+    ('unit_rms_memory_no_clip', 'signals of α'),
+    ('unit_rms_muon', 'α over another optimizer'),
+    ('weight_clipping', 'mechanisms of plasticity'),
+    ('muon', 'other optimizers'),
+  ],
+)
+def test_arms_have_the_family_of_where_they_are_registered(name, family):
+  assert optimizers.ARMS[name].family == family
 
 
 @pytest.mark.parametrize('arm', EXPECTED)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from experiments import data
+from experiments import files
 from experiments import optimizers
 from experiments.studies import comparisons
-from experiments.training import files
 from tests.experiments.reporting import streamed
 
 RESULTS = (

@@ -13,7 +13,6 @@ import optax
 import pytest
 
 from experiments import errors
-from experiments import storage
 from experiments.training import checkpoints
 from experiments.training import records
 
@@ -227,7 +226,7 @@ def test_a_directory_that_is_gone_stays_gone(tmp_path, state):
   with _open(tmp_path / 'arm') as saved:
     saved.save(1, state, _history(1))
     shutil.rmtree(tmp_path / 'arm')
-    with pytest.raises(storage.WritingError, match=r'/arm: .* was removed'):
+    with pytest.raises(errors.StorageError, match=r'/arm: .* was removed'):
       saved.save(2, state, _history(2))
   assert not (tmp_path / 'arm').exists()
 

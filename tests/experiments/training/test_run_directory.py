@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from experiments.training import files
+from experiments import files
 from experiments.training import run_directory
 
 SETTINGS = {'dataset': 'digits', 'arms': ['sgd'], 'rate': (0.1, 0.2)}

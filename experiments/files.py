@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and are read back."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
@@ -8,43 +8,70 @@ import json
 import math
 import os
 from pathlib import Path
+import shutil
 from typing import Any
 
-from experiments import storage
+from experiments import errors
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+  """Names the file or folder that the system refuses to write.
+
+  Args:
+    path: what is written.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    StorageError: instead of an OSError.
+  """
+  try:
+    yield
+  except OSError as e:
+    raise errors.StorageError(f'cannot write {path}: {e.strerror or e}') from e
 
 
 def temporary_of(path: Path) -> Path:
-  """Where a file is written, to be renamed once it is complete."""
+  """Where a file or a folder is written until it is complete."""
   return path.with_name(f'.{path.name}.tmp')
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """Around what writes a file, so that all of it appears or nothing.
+  """Puts a file or a folder in its place once it is complete.
 
   Args:
-    path: the file.
+    path: the file or folder. A folder must not be there yet.
 
   Yields:
-    The path to write to. At the end it takes the place of the file; after an
-    error it is gone.
+    The path to write to, beside the other. After an error it is removed.
 
   Raises:
-    WritingError: the system refuses.
+    StorageError: the system refuses.
   """
   temporary = temporary_of(path)
-  with storage.writing(path):
+  with writing(path):
     try:
       yield temporary
       temporary.replace(path)
-    except Exception:
+    except BaseException:
       with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
       raise
 
 
+def remove(path: Path) -> None:
+  """Removes a file, a link, or a folder with all in it, if it is there."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-  """Writes a file so that a reader, or a crash, sees all of it or nothing."""
+  """Writes a UTF-8 file so that a reader or a crash sees all of it or none."""
   write_bytes(path, text.encode())
 
 
@@ -61,10 +88,28 @@ def write_json(path: Path, value: Any) -> None:
   write_text(path, json.dumps(value, indent=2) + '\n')
 
 
+def read_json(path: Path) -> Any:
+  """Reads a JSON file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The value.
+
+  Raises:
+    StorageError: it cannot be read, or is no JSON.
+  """
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError, RecursionError) as e:
+    raise errors.StorageError(f'cannot read {path}: {e}') from e
+
+
 def write_table(
   path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-  """Writes a CSV file of these columns; what else the rows hold is left out."""
+  """Writes these columns of the rows as a CSV file."""
   write_text(path, table(columns, rows))
 
 
