@@ -21,7 +21,7 @@ class ClipWeightsState(NamedTuple):
 
   Attributes:
     bounds: B of each leaf, if `bound` is a callable of the params: a tuple of
-      scalars, at least float32. Else None.
+      scalars, at least float32; for ∞ the largest number. Else None.
   """
 
   bounds: Any
@@ -89,7 +89,9 @@ def clip_weights(
 
     def measured(leaf, value):
       _BOUND.check('bound', value)
-      return jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
+      # No ∞ in a state: `jax.debug_infs` would take it for an error.
+      bound = jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
+      return _leaves.finite(bound)
 
     bounds = _trees.broadcast('bound', bound, leaves.like)
     return ClipWeightsState(leaves.per_leaf(leaves.each(measured, bounds)))

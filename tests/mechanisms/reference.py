@@ -6,10 +6,7 @@ something is drawn, the draws are given.
 """
 
 import numpy as np
-
-
-def sigmoid(x):
-  return 1 / (1 + np.exp(-x))
+from scipy.special import expit
 
 
 class Classp:
@@ -51,12 +48,12 @@ class Upgd:
     us = []
     for x, g, xi in zip(corrected, gs, draws, strict=True):
       if self.scaling == 'global':
-        q = sigmoid(x / most)
+        q = expit(x / most)
       elif x.ndim < 2:
-        q = sigmoid(x / (np.sqrt((x**2).sum()) + 1e-12))
+        q = expit(x / (np.sqrt((x**2).sum()) + 1e-12))
       else:
         norm = np.sqrt((x**2).sum(-2, keepdims=True))
-        q = sigmoid(x / (norm + 1e-12))
+        q = expit(x / (norm + 1e-12))
       if self.protect:
         us.append((g + self.noise * xi) * (1 - q))
       else:
