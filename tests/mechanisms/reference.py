@@ -28,7 +28,9 @@ class Classp:
 class Upgd:
   """Over a list of leaves, since the largest utility is of all of them."""
 
-  def __init__(self, ws, decay, noise, scaling, protect, bias_correction):
+  def __init__(
+    self, ws, decay, noise, protect, bias_correction=True, scaling='global'
+  ):
     self.U = [np.zeros_like(w) for w in ws]
     self.t = 0
     self.decay, self.noise, self.scaling = decay, noise, scaling

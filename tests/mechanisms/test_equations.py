@@ -1,30 +1,24 @@
 """Every mechanism agrees in float64 with its equations, over many steps.
 
 The library gets its numbers as arrays where it can, so that one compiled
-program serves all examples of a test. Static arguments are its parameters.
+program serves all examples of a case.
 """
 
+import functools
 import itertools
 
-from hypothesis import given
-from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from neuroplastic_optax import mechanisms
+from neuroplastic_optax import mechanisms as m
 from neuroplastic_optax.mechanisms import _noise
 from tests.mechanisms import reference
 
-STEPS = 12
+STEPS, EXAMPLES = 12, 12
 SHAPES = [(), (1,), (5,), (3, 4), (1, 1), (2, 3, 4), (2, 2, 3, 2)]
-seeds = st.integers(0, 2**32 - 1)
-positive = st.floats(0.01, 3.0)
-unit = st.floats(0.0, 0.99)
-fraction = st.floats(0.0, 1.0)
-boundaries = st.lists(st.booleans(), min_size=STEPS, max_size=STEPS)
 
 
 @pytest.fixture(autouse=True)
@@ -43,57 +37,6 @@ def _draws(rng):
   return [_draw(rng, shape) for shape in SHAPES]
 
 
-class _Program:
-  """A mechanism, compiled once for all values of its numbers.
-
-  Attributes:
-    make: the mechanism, a function of numbers as arrays.
-  """
-
-  def __init__(self, make):
-    self.make = make
-    self.init = jax.jit(lambda numbers, w: make(**numbers).init(w))
-    self.update = jax.jit(
-      lambda numbers, g, state, w, extra: make(**numbers).update(
-        g, state, w, **extra
-      )
-    )
-
-  def compare(self, oracles, seed, numbers, extra=lambda t: {}, noisy=False):
-    """Trains by both, on params moved by the library's updates.
-
-    Args:
-      oracles: makes the restatement of all leaves from their params.
-      seed: of the params and gradients.
-      numbers: the numbers of both.
-      extra: the extra arguments at an update, from 0.
-      noisy: whether the restatement gets what the library draws.
-
-    Returns:
-      The last state.
-    """
-    rng = np.random.default_rng(seed)
-    arrays = {name: jnp.asarray(x) for name, x in numbers.items()}
-    params = _draws(rng)
-    oracle = oracles(params, numbers)
-    state = self.init(arrays, params)
-    # Noise is of float32, and rounds by how it is compiled.
-    close = dict(rtol=2e-6, atol=2e-6) if noisy else dict(rtol=1e-9, atol=1e-12)
-    for t in range(STEPS):
-      gradients = _draws(rng)
-      told = extra(t)
-      noise = (_noises(state, params),) if noisy else ()
-      updates, state = self.update(arrays, gradients, state, params, told)
-      expected = oracle(gradients, params, *noise, **told)
-      for u, e in zip(updates, expected, strict=True):
-        np.testing.assert_allclose(u, e, **close)
-      params = [
-        w - 0.1 * np.asarray(u) + 0.1 * _draw(rng, w.shape)
-        for w, u in zip(params, updates, strict=True)
-      ]
-    return state
-
-
 def _noises(state, params):
   """The numbers that the library draws at an update, for each leaf."""
   words = _noise.words(state.key, state.count, len(params))
@@ -103,171 +46,168 @@ def _noises(state, params):
   ]
 
 
-def _leafwise(make, **static):
-  """The restatement of all leaves, from that of one."""
-
-  def oracles(params, numbers):
-    each = [make(w, **numbers, **static) for w in params]
-
-    def update(*rows, **told):
-      return [
-        one.update(*row, **told) for one, *row in zip(each, *rows, strict=True)
-      ]
-
-    return update
-
-  return oracles
+# Numbers, drawn anew for each example; their ends among them.
+def _positive(rng):
+  return rng.uniform(0.01, 3.0)
 
 
-def _cases(make, oracle, **choices):
-  """By its name, a program and restatement for each choice of static ones."""
-  cases = {}
-  for values in itertools.product(*choices.values()):
-    static = dict(zip(choices, values, strict=True))
-    program = _Program(
-      lambda static=static, **numbers: make(**numbers, **static)
+def _decay(rng):
+  return rng.choice([0.0, rng.uniform(0.0, 0.99)])
+
+
+def _fraction(rng):
+  return rng.choice([0.0, 1.0, rng.uniform(), rng.uniform()])
+
+
+def _integer(rng):
+  return rng.integers(1, 6)
+
+
+def _case(make, oracle, static=None, *, over_all=False, **numbers):
+  """Cases of `CASES`, one for each choice of static arguments.
+
+  Args:
+    make: the mechanism.
+    oracle: its restatement.
+    static: by the name of a static argument, its values.
+    over_all: whether the restatement is of all leaves, not of one.
+    **numbers: how to draw an example of each number.
+
+  Returns:
+    Parameters of the test.
+  """
+  choices = static or {}
+  return [
+    pytest.param(
+      *(make, oracle, dict(zip(choices, values, strict=True))),
+      *(over_all, numbers),
+      id='-'.join(map(str, (make.__name__, *values))),
     )
-    name = '-'.join(map(str, values))
-    cases[name] = pytest.param(program, _leafwise(oracle, **static), id=name)
-  return pytest.mark.parametrize(('program', 'oracles'), cases.values())
+    for values in itertools.product(*choices.values())
+  ]
 
 
-m = mechanisms
+CASES = [
+  *_case(
+    *(m.scale_by_classp, reference.Classp),
+    dict(power=[0.5, 1.0, 1.3, 2.0], scaling=[True, False]),
+    threshold=lambda rng: rng.choice([0.0, 0.01, 0.5]),
+    eps=_positive,
+  ),
+  *_case(
+    *(m.add_consolidation, reference.Consolidation),
+    dict(importance=['ewc', 'mas']),
+    strength=_positive,
+    anchor_decay=_decay,
+    importance_decay=_decay,
+  ),
+  # The logarithm of a decay that is known is Python's.
+  *_case(
+    *(m.add_consolidation, reference.Consolidation),
+    dict(importance=['ewc'], anchor_decay=[0.999], importance_decay=[0.0]),
+    strength=_positive,
+  ),
+  *_case(
+    *(m.elastic_weight_consolidation, reference.Elastic),
+    strength=_positive,
+    decay=_fraction,
+    forgetting=_fraction,
+  ),
+  *_case(
+    *(m.synaptic_intelligence, reference.Intelligence),
+    strength=_positive,
+    damping=_positive,
+  ),
+  *_case(
+    *(m.regenerate, reference.Regenerate),
+    dict(norm=['l2', 'l1']),
+    strength=_positive,
+  ),
+  *_case(m.metaplasticity, reference.Metaplasticity, strength=_positive),
+  *_case(m.exponentiate, reference.Exponentiate, max_exponent=_positive),
+  *_case(m.keep_signs, reference.KeepSigns),
+  *_case(m.clip_weights, reference.Clip, bound=_positive),
+  *_case(
+    *(m.hare_and_tortoise, reference.Tortoise), decay=_decay, period=_integer
+  ),
+  *_case(m.normalize_and_project, reference.Project),
+  *_case(
+    *(m.shrink_and_perturb, reference.ShrinkAndPerturb),
+    shrink=_fraction,
+    perturb=_fraction,
+    every=_integer,
+  ),
+  *_case(
+    *(m.sleep, reference.Sleep),
+    dict(jitter=[0.0, 0.3]),
+    period=_integer,
+    fraction=_fraction,
+    strength=_fraction,
+  ),
+  # The length of a sleep that is known is Python's `round`.
+  *_case(
+    *(m.sleep, reference.Sleep),
+    dict(period=[3, 5], fraction=[0.5], jitter=[0.0]),
+    strength=_fraction,
+  ),
+  *_case(
+    *(m.scale_by_upgd, reference.Upgd),
+    dict(protect=[True, False], bias_correction=[True, False]),
+    over_all=True,
+    decay=_decay,
+    noise=_fraction,
+  ),
+  *_case(
+    *(m.scale_by_upgd, reference.Upgd),
+    dict(scaling=['local'], noise=[0.0, 0.1], protect=[True]),
+    over_all=True,
+    decay=_decay,
+  ),
+]
 
 
-@_cases(
-  m.scale_by_classp, reference.Classp,
-  power=[0.5, 1.0, 1.3, 2.0], scaling=[True, False],
-)  # fmt: skip
-@given(seeds, st.sampled_from([0.0, 0.01, 0.5]), positive)
-def test_classp(program, oracles, seed, threshold, eps):
-  program.compare(oracles, seed, dict(threshold=threshold, eps=eps))
-
-
-@_cases(m.add_consolidation, reference.Consolidation, importance=['ewc', 'mas'])
-@given(seeds, positive, unit, unit)
-def test_consolidation(program, oracles, seed, strength, first, second):
-  numbers = dict(strength=strength, anchor_decay=first, importance_decay=second)
-  program.compare(oracles, seed, numbers)
-
-
-def test_consolidation_with_static_decays():
-  """Whose logarithm is Python's."""
-  decays = dict(anchor_decay=0.999, importance_decay=0.0)
-  program = _Program(lambda strength: m.add_consolidation(strength, **decays))
-  oracles = _leafwise(reference.Consolidation, importance='ewc', **decays)
-  program.compare(oracles, 0, dict(strength=2.0))
-
-
-@_cases(m.elastic_weight_consolidation, reference.Elastic)
-@given(seeds, positive, fraction, fraction, boundaries)
-def test_elastic(program, oracles, seed, strength, decay, forgetting, told):
-  numbers = dict(strength=strength, decay=decay, forgetting=forgetting)
-  program.compare(oracles, seed, numbers, lambda t: {'new_task': told[t]})
-
-
-@_cases(m.synaptic_intelligence, reference.Intelligence)
-@given(seeds, positive, positive, boundaries)
-def test_intelligence(program, oracles, seed, strength, damping, told):
-  numbers = dict(strength=strength, damping=damping)
-  program.compare(oracles, seed, numbers, lambda t: {'new_task': told[t]})
-
-
-@_cases(m.regenerate, reference.Regenerate, norm=['l2', 'l1'])
-@given(seeds, positive)
-def test_regenerate(program, oracles, seed, strength):
-  program.compare(oracles, seed, dict(strength=strength))
-
-
-@_cases(m.metaplasticity, reference.Metaplasticity)
-@given(seeds, positive)
-def test_metaplasticity(program, oracles, seed, strength):
-  program.compare(oracles, seed, dict(strength=strength))
-
-
-@_cases(m.exponentiate, reference.Exponentiate)
-@given(seeds, positive)
-def test_exponentiate(program, oracles, seed, c):
-  program.compare(oracles, seed, dict(max_exponent=c))
-
-
-@_cases(m.keep_signs, reference.KeepSigns)
-@given(seeds)
-def test_keep_signs(program, oracles, seed):
-  program.compare(oracles, seed, {})
-
-
-@_cases(m.clip_weights, reference.Clip)
-@given(seeds, positive)
-def test_clip(program, oracles, seed, bound):
-  program.compare(oracles, seed, dict(bound=bound))
-
-
-@_cases(m.hare_and_tortoise, reference.Tortoise)
-@given(seeds, unit, st.integers(1, 5))
-def test_tortoise(program, oracles, seed, decay, period):
-  numbers = dict(decay=decay, period=period)
-  state = program.compare(oracles, seed, numbers)
-  slow = m.eval_params(state, state.slow)
-  jax.tree.map(np.testing.assert_array_equal, slow, state.slow)
-
-
-@_cases(m.normalize_and_project, reference.Project)
-@given(seeds)
-def test_project(program, oracles, seed):
-  program.compare(oracles, seed, {})
-
-
-@_cases(m.shrink_and_perturb, reference.ShrinkAndPerturb)
-@given(seeds, fraction, fraction, st.integers(1, 3))
-def test_shrink_and_perturb(program, oracles, seed, shrink, perturb, every):
-  numbers = dict(shrink=shrink, perturb=perturb, every=every)
-  program.compare(oracles, seed, numbers, noisy=True)
-
-
-@_cases(m.sleep, reference.Sleep, jitter=[0.0, 0.3])
-@given(seeds, st.integers(1, 6), fraction, fraction)
-def test_sleep(program, oracles, seed, period, part, strength):
-  numbers = dict(period=period, fraction=part, strength=strength)
-  program.compare(oracles, seed, numbers, noisy=True)
-
-
-def test_sleep_with_static_numbers():
-  """Whose length is Python's `round`, to even where it is half way."""
-  for period, part in ((5, 0.5), (3, 0.5), (1, 0.5), (2, 0.3)):
-    static = dict(period=period, fraction=part)
-    program = _Program(lambda static=static, **numbers: m.sleep(
-      **numbers, **static))  # fmt: skip
-    oracles = _leafwise(reference.Sleep, jitter=0.0, **static)
-    program.compare(oracles, 0, dict(strength=0.5), noisy=True)
-
-
-_FLAGS = ('scaling', 'protect', 'bias_correction')
-_UPGD = {
-  static: _Program(
-    lambda static=static, **numbers: m.scale_by_upgd(
-      **numbers, **dict(zip(_FLAGS, static, strict=True))
+@pytest.mark.parametrize(
+  ('make', 'oracle', 'static', 'over_all', 'numbers'), CASES
+)
+def test_an_update_is_its_equation(make, oracle, static, over_all, numbers):
+  """On params moved by the library's updates."""
+  tx = functools.partial(make, **static)
+  boundaries = make in (m.elastic_weight_consolidation, m.synaptic_intelligence)
+  init = jax.jit(lambda numbers, w: tx(**numbers).init(w))
+  update = jax.jit(
+    lambda numbers, g, state, w, extra: tx(**numbers).update(
+      g, state, w, **extra
     )
   )
-  for static in [
-    ('global', True, True),
-    ('global', True, False),
-    ('global', False, True),
-    ('local', True, True),
-    ('local', False, False),
-  ]
-}
-
-
-@pytest.mark.parametrize('static', _UPGD)
-@given(seeds, unit)
-def test_upgd(static, seed, decay):
-  def oracles(params, numbers):
-    flags = dict(zip(_FLAGS, static, strict=True))
-    return reference.Upgd(params, **numbers, **flags).update
-
-  numbers = dict(decay=decay, noise=0.1)
-  _UPGD[static].compare(oracles, seed, numbers, noisy=True)
+  for seed in range(EXAMPLES):
+    rng = np.random.default_rng(seed)
+    values = {name: draw(rng) for name, draw in numbers.items()}
+    arrays = {name: jnp.asarray(x) for name, x in values.items()}
+    params = _draws(rng)
+    state = init(arrays, params)
+    noisy = hasattr(state, 'key')
+    # Noise is of float32, and rounds by how it is compiled.
+    close = dict(rtol=2e-6, atol=2e-6) if noisy else dict(rtol=1e-9, atol=1e-12)
+    one = functools.partial(oracle, **static, **values)
+    oracles = [one(params)] if over_all else [one(w) for w in params]
+    for _ in range(STEPS):
+      gradients = _draws(rng)
+      extra = {'new_task': rng.uniform() < 0.4} if boundaries else {}
+      rows = [gradients, params, *([_noises(state, params)] if noisy else [])]
+      updates, state = update(arrays, gradients, state, params, extra)
+      if over_all:
+        expected = oracles[0].update(*rows)
+      else:
+        expected = [
+          each.update(*row, **extra)
+          for each, *row in zip(oracles, *rows, strict=True)
+        ]
+      for u, e in zip(updates, expected, strict=True):
+        np.testing.assert_allclose(u, e, **close)
+      params = [
+        w - 0.1 * np.asarray(u) + 0.1 * _draw(rng, w.shape)
+        for w, u in zip(params, updates, strict=True)
+      ]
 
 
 @pytest.mark.parametrize('axis', ['input', 'output', 'element'])
