@@ -40,7 +40,10 @@ def define_flags() -> None:
   program.define_config('default')
   flags.DEFINE_string('workdir', 'anatomy', 'Where the files go.')
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_list(
     'tasks', None, 'At whose start to look, from 2. Default: the last three.'
@@ -113,7 +116,7 @@ def main(_: Sequence[str]) -> None:
   dataset = runs.load(config, given.data_dir)
   workdir = program.folder('workdir', given.workdir)
   run = runs.Run(config, dataset, workdir)
-  updates = run.setting.steps_per_epoch
+  updates = run.context.steps_per_epoch
   looked_at = anatomy.Windows(
     _tasks(given.tasks, config.length),
     given.before,

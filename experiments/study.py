@@ -28,9 +28,9 @@ from experiments.studies.cells import Store
 from experiments.studies.directory import CELLS
 from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
 from experiments.studies.running import Runner
+from experiments.studies.speeds import Estimate
 
 
 def define_flags() -> None:
@@ -39,7 +39,10 @@ def define_flags() -> None:
     'workdir', None, 'The study directory. Default: studies/NAME[-smoke].'
   )
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_bool(
     'smoke', False, 'Run the study tiny, on the digits, in a minute or two.'

@@ -46,7 +46,10 @@ def define_flags() -> None:
     'The run directory. Default: runs/, then a name made from the settings.',
   )
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_bool(
     'resume', True, 'Resume the run in --workdir; --noresume refuses to.'

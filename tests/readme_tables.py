@@ -33,7 +33,7 @@ from experiments.studies import columns
 from experiments.studies.reading import Row
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / 'README.md'
+README = ROOT / 'experiments' / 'results' / 'README.md'
 STUDIES = ROOT / 'experiments' / 'results'
 _BLOCK = re.compile(
   r'^<!-- (results|streams|differences|tasks): (.*) -->\n((?:\|.*\n)*)',

@@ -13,7 +13,7 @@ BLOCKS = readme_pictures.blocks(
 @pytest.mark.parametrize(('kind', 'specification', 'path'), BLOCKS)
 def test_pictures_are_those_of_the_studies(kind, specification, path):
   file = readme_pictures.path(specification)
-  assert file == readme_tables.ROOT / path
+  assert file == readme_tables.README.parent / path
   assert readme_pictures.source_of(file) == readme_pictures.source(
     kind, specification
   ), 'python -m tests.readme_pictures draws it anew.'

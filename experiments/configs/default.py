@@ -43,7 +43,8 @@ def _stream(name: str, value: Any) -> str:
 def _knobs() -> dict[str, dict[str, None]]:
   """Every knob of every arm, unset."""
   return {
-    name: dict.fromkeys(arm.knobs) for name, arm in optimizers.ARMS.items()
+    name: dict.fromkeys(arm.hyperparameters)
+    for name, arm in optimizers.ARMS.items()
   }
 
 
@@ -57,12 +58,14 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
-  """The knobs that are set, by arm."""
+  """The hyperparameters that are set, by arm."""
   found: dict[str, dict[str, float]] = {}
   for arm, numbers in _mapping(name, value).items():
     fields.one_of(name, arm, tuple(optimizers.ARMS))
     for knob, number in _mapping(f'{name}.{arm}', numbers).items():
-      fields.one_of(f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].knobs))
+      fields.one_of(
+        f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].hyperparameters)
+      )
       if number is not None:
         value = fields.knob_value(f'{name}.{arm}', knob, number)
         found.setdefault(arm, {})[knob] = value
@@ -156,8 +159,8 @@ class Config(Training):
   # The weight decay of the arms that have that knob; by default each arm's own.
   weight_decay: float | None = fields.number(None, 0)
 
-  # Numbers of single arms, --config.hparams.ARM.NAME=value, which come before
-  # the fields above. `experiments.optimizers` has the knobs of every arm.
+  # Hyperparameters of single arms, --config.hparams.ARM.NAME=value, which come
+  # before the fields above; `experiments.optimizers` has those of every arm.
   hparams: Mapping[str, Mapping[str, float]] = fields.group(_hparams, _knobs)
   # Numbers that vary: a grid, {'learning_rate': [0.1, 0.3], 'strength': [1]},
   # whose combinations are all trained; or a list of combinations,
@@ -221,7 +224,7 @@ class Config(Training):
       )
     _check_knobs(values['trials'], values['arms'])
     for arm in values['arms'] if values['weight_decay'] is not None else ():
-      if 'weight_decay' not in optimizers.ARMS[arm].knobs:
+      if 'weight_decay' not in optimizers.ARMS[arm].hyperparameters:
         raise errors.InvalidValueError(
           'config.weight_decay must be left out for arms without weight decay, '
           f'of which {arm} is one, got {values["weight_decay"]!r}.'
@@ -329,11 +332,11 @@ def _check_knobs(
   """Refuses trials of numbers that an arm does not have."""
   for arm in arms if trials else ():
     for name in trials[0]:
-      known = tuple(optimizers.ARMS[arm].knobs)
+      known = tuple(optimizers.ARMS[arm].hyperparameters)
       if name not in known:
         raise errors.InvalidValueError(
-          f'config.trials must vary knobs of every arm, of {arm} one of '
-          f'{", ".join(known)}, got {name!r}.'
+          f'config.trials must vary hyperparameters of every arm, of {arm} one '
+          f'of {", ".join(known)}, got {name!r}.'
         )
 
 

@@ -47,7 +47,8 @@ def load(name: str, *, data_dir: str | None = None) -> Dataset:
       `cifar10` (TFDS, prepared by `python -m experiments.prepare`); or
       `synthetic[:HxWxC[:CLASSES[:TRAIN[:TEST]]]]` (noise, for throughput and
       compile work only: an accuracy on it means nothing).
-    data_dir: where TFDS data sets lie; TFDS's default where None.
+    data_dir: the folder of prepared data sets; where None, the one that
+      `published.resolve_data_dir` says.
 
   Returns:
     The data set; every call with the same name gives the same arrays.

@@ -76,8 +76,8 @@ class Source:
 
   Attributes:
     spec: the specification, from the name.
-    load: the data set, from the name and the folder of TFDS data sets, which is
-      None for TFDS's own.
+    load: the data set, from the name and the folder of data sets, which is
+      None for the default.
     parametrized: whether the name may go on after a colon.
   """
 

@@ -12,13 +12,13 @@ from experiments.optimizers import plastic
 from experiments.optimizers import rivals
 from experiments.optimizers.arm import Arm
 from experiments.optimizers.arm import ARMS
+from experiments.optimizers.arm import Context
 from experiments.optimizers.arm import FAMILIES
-from experiments.optimizers.arm import Knob
 from experiments.optimizers.arm import LEARNING_RATE
-from experiments.optimizers.arm import Numbers
 from experiments.optimizers.arm import PLASTICITY_SCALE
 from experiments.optimizers.arm import PUBLISHED
-from experiments.optimizers.arm import Setting
+from experiments.optimizers.arm import Range
+from experiments.optimizers.arm import Values
 
 __all__ = [
   'ARMS',
@@ -27,9 +27,9 @@ __all__ = [
   'PLASTICITY_SCALE',
   'PUBLISHED',
   'Arm',
-  'Knob',
-  'Numbers',
-  'Setting',
+  'Context',
+  'Range',
+  'Values',
   'ablations',
   'controls',
   'hybrids',

@@ -60,7 +60,7 @@ def _add_signals(name: str, weights: dict[str, float]) -> None:
     f'The full arm with no signal but {kept} in α.',
     # κ scales what α is above that of the gradient's signal alone.
     plastic.CLASSIC if name == 'signal_gradient' else plastic.FULL,
-    lambda numbers, setting: dict(weights),
+    lambda values, context: dict(weights),
   )
 
 
@@ -71,7 +71,7 @@ def _add_unit_rms(signal: str) -> None:
     arm.SIGNALS,
     f'The arm unit_rms_no_clip with no signal but {signal} in α.',
     plastic.CLASSIC if signal == 'gradient' else plastic.FULL,
-    lambda numbers, setting: {
+    lambda values, context: {
       **weights,
       **plastic.NO_CLIP,
       'modulation': controls.UnitRms(),
@@ -82,25 +82,25 @@ def _add_unit_rms(signal: str) -> None:
 def _add_gain(
   name: str,
   place: str,
-  rule: Callable[[arm.Numbers, arm.Setting], modulations.Gain],
+  rule: Callable[[arm.Values, arm.Context], modulations.Gain],
 ) -> None:
   plastic.add(
     f'gain_adam_{name}',
     arm.HYBRIDS,
     f'A gain over Adam in {place}.',
-    hybrids.knobs('gain', 'adam', homeostasis=False),
-    lambda numbers, setting: dict(
+    hybrids.hyperparameters('gain', 'adam', homeostasis=False),
+    lambda values, context: dict(
       base=optax.scale_by_adam(),
-      modulation=rule(numbers, setting),
+      modulation=rule(values, context),
       decoupled_weight_decay=True,
     ),
   )
 
 
 def _add_phase(phase: Literal['early', 'middle', 'late']) -> None:
-  def rule(numbers: arm.Numbers, setting: arm.Setting) -> modulations.Gain:
+  def rule(values: arm.Values, context: arm.Context) -> modulations.Gain:
     strength = schedules.phase(
-      numbers['strength'], phase, setting.steps_per_epoch, setting.epochs
+      values['strength'], phase, context.steps_per_epoch, context.epochs
     )
     return modulations.Gain(strength)
 
@@ -111,8 +111,8 @@ def _add_scope(scope: Callable[..., scopes.Scope], place: str) -> None:
   _add_gain(
     scope.__name__,
     place,
-    lambda numbers, setting: modulations.Gain(
-      numbers['strength'], scope=scope(setting.order)
+    lambda values, context: modulations.Gain(
+      values['strength'], scope=scope(context.order)
     ),
   )
 
@@ -124,7 +124,7 @@ plastic.add(
   arm.NEUROPLASTIC,
   'The arm signal_memory without the norm clip of homeostasis.',
   plastic.FULL,
-  lambda numbers, setting: signal_weights()['signal_memory'] | plastic.NO_CLIP,
+  lambda values, context: signal_weights()['signal_memory'] | plastic.NO_CLIP,
 )
 for _name in _WEIGHTS:
   _add_unit_rms(_name)
@@ -139,8 +139,8 @@ plastic.add(
   arm.NEUROPLASTIC,
   'The full arm with a learning-rate controller of the last layer.',
   plastic.FULL,
-  lambda numbers, setting: dict(
-    controller=LearningRateController(scope=scopes.classifier(setting.order))
+  lambda values, context: dict(
+    controller=LearningRateController(scope=scopes.classifier(context.order))
   ),
 )
 

@@ -1,7 +1,7 @@
 """What every optimizer under comparison is: an arm, and the registry of them.
 
-An arm declares its numbers (its knobs) with their defaults and the ranges they
-are tuned in, and builds an Optax transformation from their values. Values may
+An arm declares its hyperparameters, with their defaults and the ranges in which
+they are tuned, and builds an Optax transformation from their values. Values may
 be tracers: a grid of them is trained in one program, and the optimizer is built
 inside the function that is mapped over it.
 """
@@ -26,8 +26,8 @@ PLASTICITY_SCALE = 'plasticity_scale'
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-  """What an optimizer may want to know of the run that it is built for.
+class Context:
+  """What an optimizer may want to know of the training it is built for.
 
   Attributes:
     steps_per_epoch: updates an epoch.
@@ -47,12 +47,12 @@ class Setting:
 
 
 # The published run: 10 epochs of 60,000 images, 128 at a time.
-PUBLISHED = Setting(steps_per_epoch=469, epochs=10, warmup_epochs=2)
+PUBLISHED = Context(steps_per_epoch=469, epochs=10, warmup_epochs=2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
-  """A number of an arm.
+class Range:
+  """A hyperparameter: its default, and where it is tuned.
 
   Attributes:
     default: its value where nobody says otherwise.
@@ -67,10 +67,10 @@ class Knob:
   log: bool = True
 
 
-# By the name of a knob: a Python number, a tracer or, for the learning rate, a
-# schedule of the update count.
-Numbers = Mapping[str, Any]
-Build = Callable[[Numbers, Setting], optax.GradientTransformation]
+# By name, values of hyperparameters: Python numbers, tracers or, for the
+# learning rate, a schedule of the update count.
+Values = Mapping[str, Any]
+Build = Callable[[Values, Context], optax.GradientTransformation]
 EvalParams = Callable[[optax.OptState, optax.Params], optax.Params]
 
 
@@ -82,8 +82,9 @@ class Arm:
     name: what it is called on the command line.
     family: one of `FAMILIES`, by which reports group arms.
     description: what it is, in a sentence.
-    knobs: its numbers, the learning rate first.
-    build: the transformation, from a value of each knob and the run's setting.
+    hyperparameters: the learning rate first.
+    build: the transformation, from a value of each of them and what is known of
+      the training.
     alpha_bounds: α_min and α_max, where it has an α and can keep diagnostics.
     eval_params: the parameters to evaluate at, from its state and the
       parameters that it trains; None where those are the same.
@@ -92,7 +93,7 @@ class Arm:
   name: str
   family: str
   description: str
-  knobs: Mapping[str, Knob]
+  hyperparameters: Mapping[str, Range]
   build: Build
   alpha_bounds: tuple[float, float] | None = None
   eval_params: EvalParams | None = None
@@ -100,12 +101,13 @@ class Arm:
   @property
   def learning_rate(self) -> float:
     """The learning rate where the run does not say."""
-    return self.knobs[LEARNING_RATE].default
+    return self.hyperparameters[LEARNING_RATE].default
 
-  def numbers(self, given: Numbers) -> dict[str, Any]:
-    """A value for each knob: what is given, else the default."""
+  def values(self, given: Values) -> dict[str, Any]:
+    """A value for each hyperparameter: the one given, else the default."""
     return {
-      name: given.get(name, knob.default) for name, knob in self.knobs.items()
+      name: given.get(name, each.default)
+      for name, each in self.hyperparameters.items()
     }
 
 
@@ -122,7 +124,7 @@ def add(arm: Arm) -> None:
 
 def register(
   family: str,
-  knobs: Mapping[str, Knob],
+  hyperparameters: Mapping[str, Range],
   *,
   eval_params: EvalParams | None = None,
 ) -> Callable[[Build], Build]:
@@ -130,7 +132,11 @@ def register(
 
   def decorate(build: Build) -> Build:
     name, sentence = build.__name__, describe(build)
-    add(Arm(name, family, sentence, knobs, build, eval_params=eval_params))
+    add(
+      Arm(
+        name, family, sentence, hyperparameters, build, eval_params=eval_params
+      )
+    )
     return build
 
   return decorate

@@ -143,7 +143,7 @@ def _hashed(x: jax.Array) -> jax.Array:
 def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   """The elements of an array in a random order.
 
-  Small arrays are sorted by random numbers. That would take longer than the
+  Small arrays are sorted by random values. That would take longer than the
   training step for large ones, of which n = rows × columns elements are
   permuted by a Feistel network instead: every row is rotated by a random number
   of places, then every column, twice. Each rotation is a permutation. Not all
@@ -210,7 +210,7 @@ def _add_without_clip(
     arm.CONTROLS,
     description or f'The arm {name} without the norm clip of homeostasis.',
     plastic.FULL,
-    lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
+    lambda values, context: dict(modulation=rule, **plastic.NO_CLIP),
   )
 
 

@@ -13,9 +13,9 @@ import jax
 import optax
 from optax import contrib
 
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Range
 
-LEARNING_RATE = Knob(0.02, 2e-3, 0.2)
+LEARNING_RATE = Range(0.02, 2e-3, 0.2)
 ADAM_RATIO = 3e-4 / 0.02
 
 

@@ -1,8 +1,8 @@
 """NeuroPlastic as published, and its variants.
 
 A new variant is a decorated function that returns arguments of
-`neuroplastic_optimizer`; see `variant`. Where those depend on the arm's numbers
-or on the run, call `add`.
+`neuroplastic_optimizer`; see `variant`. Where those depend on the values of
+hyperparameters or on the training, call `add`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from typing import Any
 import optax
 
 from experiments.optimizers import arm
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Range
 from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
@@ -21,10 +21,10 @@ from neuroplastic_optax import schedules
 
 # Without a base.
 CLASSIC = {
-  arm.LEARNING_RATE: Knob(0.1, 0.01, 1.0),
-  'weight_decay': Knob(0.0, 1e-6, 1e-2),
+  arm.LEARNING_RATE: Range(0.1, 0.01, 1.0),
+  'weight_decay': Range(0.0, 1e-6, 1e-2),
 }
-KAPPA = {arm.PLASTICITY_SCALE: Knob(2.0, 0.5, 4.0)}
+KAPPA = {arm.PLASTICITY_SCALE: Range(2.0, 0.5, 4.0)}
 FULL = {**CLASSIC, **KAPPA}
 NO_CLIP = {'homeostasis': Homeostasis(max_update_norm=None)}
 
@@ -35,8 +35,8 @@ def add(
   name: str,
   family: str,
   description: str,
-  knobs: Mapping[str, Knob],
-  options: Callable[[arm.Numbers, arm.Setting], dict[str, Any]],
+  hyperparameters: Mapping[str, Range],
+  options: Callable[[arm.Values, arm.Context], dict[str, Any]],
 ) -> None:
   """Registers an arm of `neuroplastic_optimizer`.
 
@@ -44,45 +44,52 @@ def add(
     name: what it is called.
     family: of `arm.FAMILIES`.
     description: what it is, in a sentence.
-    knobs: its numbers, the learning rate among them. The weight decay is 0, and
-      κ the library's, where the arm has no such knob; else κ is warmed up over
-      the setting's epochs.
-    options: from a value of each knob and the run's setting, the arguments of
-      `neuroplastic_optimizer` that are not its defaults. The learning rate, the
-      weight decay and κ are passed as they are unless these say otherwise.
+    hyperparameters: the learning rate among them. The weight decay is 0, and κ
+      the library's, where the arm has none; else κ is warmed up over the
+      context's epochs.
+    options: from a value of each hyperparameter and the context, the arguments
+      of `neuroplastic_optimizer` that are not its defaults. The learning rate,
+      the weight decay and κ are passed as they are unless these say otherwise.
   """
 
   def build(
-    numbers: arm.Numbers, setting: arm.Setting
+    values: arm.Values, context: arm.Context
   ) -> optax.GradientTransformationExtraArgs:
     shared = dict(
-      weight_decay=numbers.get('weight_decay', 0.0),
-      diagnostics=setting.diagnostics,
-      stacked_axes=setting.stacked_axes,
+      weight_decay=values.get('weight_decay', 0.0),
+      diagnostics=context.diagnostics,
+      stacked_axes=context.stacked_axes,
     )
-    if arm.PLASTICITY_SCALE in knobs:
+    if arm.PLASTICITY_SCALE in hyperparameters:
       shared['plasticity_scale'] = schedules.epoch_warmup(
-        numbers[arm.PLASTICITY_SCALE],
-        setting.warmup_epochs,
-        setting.steps_per_epoch,
+        values[arm.PLASTICITY_SCALE],
+        context.warmup_epochs,
+        context.steps_per_epoch,
       )
     return neuroplastic_optimizer(
-      numbers[arm.LEARNING_RATE], **(shared | options(numbers, setting))
+      values[arm.LEARNING_RATE], **(shared | options(values, context))
     )
 
-  defaults = {name: knob.default for name, knob in knobs.items()}
+  defaults = {name: each.default for name, each in hyperparameters.items()}
   chosen = options(defaults, arm.PUBLISHED)
   low, high = (
     chosen.get(bound, _DEFAULTS[bound].default)
     for bound in ('min_alpha', 'max_alpha')
   )
   arm.add(
-    arm.Arm(name, family, description, knobs, build, alpha_bounds=(low, high))
+    arm.Arm(
+      name,
+      family,
+      description,
+      hyperparameters,
+      build,
+      alpha_bounds=(low, high),
+    )
   )
 
 
 def variant(
-  family: str, knobs: Mapping[str, Knob]
+  family: str, hyperparameters: Mapping[str, Range]
 ) -> Callable[[Callable[[], dict[str, Any]]], Callable[[], dict[str, Any]]]:
   """Registers the decorated function as an arm of its name; see `add`."""
 
@@ -91,8 +98,8 @@ def variant(
       options.__name__,
       family,
       arm.describe(options),
-      knobs,
-      lambda numbers, setting: options(),
+      hyperparameters,
+      lambda values, context: options(),
     )
     return options
 

@@ -43,6 +43,23 @@ def measured(title: str, rows: Sequence[timing.Row]) -> Table:
   return table
 
 
+def compile_times(title: str, rows: Sequence[timing.CompileRow]) -> Table:
+  """The table of compile times by the number of leaves."""
+  table = Table(title=title)
+  table.add_column('optimizer', no_wrap=True)
+  for count in rows[0].seconds:
+    for heading in (f'{count} leaves', '÷ AdamW'):
+      table.add_column(heading, justify='right', no_wrap=True)
+  reference = next(row for row in rows if row.name == REFERENCE)
+  for row in rows:
+    cells = []
+    for count, seconds in row.seconds.items():
+      cells.append(f'{seconds:.2f} s')
+      cells.append(f'{seconds / reference.seconds[count]:.1f}')
+    table.add_row(row.name, *cells)
+  return table
+
+
 def looped(title: str, rows: Sequence[timing.LoopRow]) -> Table:
   """The table of steps alone and in a loop."""
   table = Table(title=title)

@@ -10,29 +10,23 @@ moment leaves no half of it.
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
-import shutil
 from typing import Any
 
 import numpy as np
 
-from experiments import checksums
+from experiments import errors
 from experiments import files
 from experiments import optimizers
-from experiments import parsing
 from experiments.studies import versions
 from experiments.studies.declarations import Task
 from experiments.studies.tuner import Numbers
 
 _CELL, _OUTCOME = 'cell.json', 'outcome.json'
-# What file systems without locks say.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +56,10 @@ class Cell:
   def definition(self) -> dict[str, Any]:
     """All that its outcome depends on, JSON-able."""
     task = dataclasses.asdict(self.task)
-    if optimizers.PLASTICITY_SCALE not in optimizers.ARMS[self.arm].knobs:
+    if (
+      optimizers.PLASTICITY_SCALE
+      not in optimizers.ARMS[self.arm].hyperparameters
+    ):
       del task['warmup_epochs']  # Of κ, which the arm does not have.
     return {
       'task': task,
@@ -139,7 +136,7 @@ class Store:
     digest = cell.digest
     if digest not in self._read:
       for folder in (self._folder, *self._others):
-        found = _outcome(folder / digest, cell)
+        found = _outcome(folder / digest)
         if found is not None:
           if folder != self._folder:
             self._put(cell, found)
@@ -153,10 +150,8 @@ class Store:
     """How many cells there are of other versions of the code."""
     found = 0
     for path in self._folder.glob(f'*/{_CELL}'):
-      with contextlib.suppress(OSError, ValueError):
-        definition = parsing.read(path)
-        if isinstance(definition, dict):
-          found += definition.get('code') != versions.code()
+      with contextlib.suppress(errors.StorageError):
+        found += files.read_json(path).get('code') != versions.code()
     return found
 
   @contextlib.contextmanager
@@ -181,9 +176,8 @@ class Store:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         ours = False
-      except OSError as e:
-        if e.errno not in _NO_LOCKS:
-          raise
+      except OSError:
+        pass  # There are no locks here.
       try:
         yield ours
       finally:
@@ -197,63 +191,21 @@ class Store:
 
   def _put(self, cell: Cell, outcome: Outcome) -> None:
     path = self._folder / cell.digest
-    temporary = files.temporary_of(path)
+    if _outcome(path) is not None:
+      return  # Another process was first.
     with files.writing(path):
       self._folder.mkdir(exist_ok=True)
-      shutil.rmtree(temporary, ignore_errors=True)
+      files.remove(path)  # It is damaged.
+      files.remove(files.temporary_of(path))  # Of a process that was killed.
+    with files.replacing(path) as temporary:
       temporary.mkdir()
       files.write_json(temporary / _CELL, cell.definition)
       files.write_json(temporary / _OUTCOME, dataclasses.asdict(outcome))
-      checksums.write(temporary)
-      if path.exists() and checksums.fault(path):
-        shutil.rmtree(path)
-      try:
-        temporary.rename(path)
-      except OSError as e:
-        # Another process was first.
-        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-          raise
-        shutil.rmtree(temporary, ignore_errors=True)
-      _sync(self._folder)
 
 
-def _outcome(path: Path, cell: Cell) -> Outcome | None:
-  """The outcome in a folder, if it is whole and one of that cell."""
-  if not path.is_dir() or checksums.fault(path):
-    return None
-  # The checksums of what others made may be right, too.
+def _outcome(path: Path) -> Outcome | None:
+  """The outcome in the folder of a cell; None if none can be read."""
   try:
-    found = Outcome(**parsing.read(path / _OUTCOME))
-    return found if _fits(found, cell) else None
-  except (OSError, TypeError, ValueError, AttributeError, OverflowError):
+    return Outcome(**files.read_json(path / _OUTCOME))
+  except (errors.StorageError, TypeError):
     return None
-
-
-def _fits(outcome: Outcome, cell: Cell) -> bool:
-  """Whether an outcome can be that of a cell; or it raises an error."""
-  size, curves = cell.size, {'train_loss'}
-  if not cell.tests or (cell.task.held_out and not cell.task.stream):
-    curves.add('validation_accuracy')
-  series = [*outcome.curves.values(), *(outcome.measures or {}).values()]
-  shapes = [np.asarray(each, float).shape for each in series]
-  numbers = [outcome.test_accuracy or [0.0] * size, outcome.epoch_seconds]
-  first, _ = [np.asarray(each, float).shape for each in numbers]
-  return (
-    curves <= outcome.curves.keys()
-    and all(len(shape) == 2 and shape[0] == size for shape in shapes)
-    and first == (size,)
-    and len(outcome.diverged) == size
-    and all(isinstance(each, bool) for each in outcome.diverged)
-    and isinstance(outcome.steps_per_epoch, int)
-    and float(outcome.seconds) >= 0
-    and isinstance(outcome.alpha, dict | None)
-  )
-
-
-def _sync(folder: Path) -> None:
-  """Has the disk know what was renamed in a folder."""
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

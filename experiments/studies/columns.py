@@ -12,7 +12,7 @@ from experiments import gzipped
 from experiments import parsing
 from experiments.studies import comparisons
 from experiments.studies import results
-from experiments.studies.tables import MISSING
+from experiments.studies.frames import MISSING
 
 # Ten times the largest table of ours, unpacked.
 _MOST = 2**26

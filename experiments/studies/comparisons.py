@@ -37,7 +37,7 @@ def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
     without pairs has n = 0 and NaN everywhere else; one with a single pair has
     a difference and no interval, which again are NaN.
   """
-  found: list[dict[str, Any]] = []
+  found: list[pd.DataFrame] = []
   for (condition, ruleset), group in table.groupby(['condition', 'ruleset']):
     by_seed = group.pivot(index='seed', columns='arm', values='accuracy')
     for reference in references:
@@ -48,18 +48,14 @@ def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
       compared = [
         statistics.compare(pairs[arm].dropna().to_numpy()) for arm in others
       ]
-      adjusted = statistics.holm([each.p for each in compared])
-      found += [
-        {
-          'condition': condition,
-          'ruleset': ruleset,
-          'arm': arm,
-          'reference': reference,
-          'p_holm': p_holm,
-          **each._asdict(),
-        }
-        for arm, each, p_holm in zip(others, compared, adjusted, strict=True)
-      ]
+      part = {
+        'condition': condition,
+        'ruleset': ruleset,
+        'arm': others,
+        'reference': reference,
+        'p_holm': statistics.holm([each.p for each in compared]),
+      }
+      found.append(pd.DataFrame(compared, index=others).assign(**part))
   return frames.make('comparisons', found)
 
 

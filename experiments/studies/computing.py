@@ -18,6 +18,7 @@ from experiments.training import mapping
 from experiments.training import stream_engine
 from experiments.training import stream_records
 from experiments.training import wiring
+from experiments.training.records import History
 from experiments.training.session import Session
 
 # On these, which are trained on, a run without a held-out part shows whether it
@@ -47,11 +48,38 @@ def compute(
   start = time.perf_counter()
   part = training_part(cell, dataset)
   session = make_session(cell, part)
-  session.compile(quick() if cell.task.quick else None)
   for _ in range(cell.task.length):
     session.train_epoch(pause)
-  if cell.task.stream:
-    return _of_stream(cell, session, start)
+  history = session.history
+  found = (
+    _of_stream(cell, history)
+    if cell.task.stream
+    else _of_epochs(cell, session, part, dataset, pause)
+  )
+  return Outcome(
+    **found,
+    diverged=history.diverged().tolist(),
+    steps_per_epoch=session.steps,
+    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
+    seconds=time.perf_counter() - start,
+    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
+  )
+
+
+def _of_epochs(
+  cell: Cell,
+  session: Session,
+  part: data.Dataset,
+  dataset: data.Dataset,
+  pause: Callable[[], None],
+) -> dict[str, Any]:
+  """The curves, and the test accuracy if the cell tests."""
+  names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
+  if cell.task.held_out or not cell.tests:
+    names |= {
+      'validation_loss': 'test_loss',
+      'validation_accuracy': 'test_accuracy',
+    }
   tested = None
   if cell.tests:
     pixels = engine.to_device(
@@ -62,26 +90,12 @@ def compute(
     shared = mapping.share(pixels, cell.size)
     tested = session.evaluate_on(shared, pause).accuracy.tolist()
   history = session.history
-  names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
-  if cell.task.held_out or not cell.tests:
-    names |= {
-      'validation_loss': 'test_loss',
-      'validation_accuracy': 'test_accuracy',
-    }
-  return Outcome(
-    curves={name: _finite(history[of]) for name, of in names.items()},
-    test_accuracy=tested,
-    diverged=history.diverged().tolist(),
-    steps_per_epoch=session.steps,
-    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
-    seconds=time.perf_counter() - start,
-    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
-  )
+  curves = {name: _finite(history[of]) for name, of in names.items()}
+  return {'curves': curves, 'test_accuracy': tested}
 
 
-def _of_stream(cell: Cell, session: Session, start: float) -> Outcome:
-  """What came of a stream. It was evaluated while it was learned."""
-  history = session.history
+def _of_stream(cell: Cell, history: History) -> dict[str, Any]:
+  """What a stream measured while it was learned."""
   found = stream_records.measured(history)
   score = found.get('average_accuracy')
   if score is None:
@@ -91,23 +105,17 @@ def _of_stream(cell: Cell, session: Session, start: float) -> Outcome:
   curves = {'train_loss': _finite(history[stream_engine.ONLINE_LOSS])}
   if not cell.tests:
     curves['validation_accuracy'] = _finite(score)
-  return Outcome(
-    curves=curves,
-    test_accuracy=score[:, -1].tolist() if cell.tests else None,
-    diverged=history.diverged().tolist(),
-    steps_per_epoch=session.steps,
-    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
-    seconds=time.perf_counter() - start,
-    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
-    measures={
+  evaluated = cell.tests and history.evaluations.size
+  return {
+    'curves': curves,
+    'test_accuracy': score[:, -1].tolist() if cell.tests else None,
+    'measures': {
       name: _finite(values)
       for name, values in found.items()
       if not name.endswith('_seconds')
     },
-    evaluations=history.evaluations.tolist()
-    if cell.tests and history.evaluations.size
-    else None,
-  )
+    'evaluations': history.evaluations.tolist() if evaluated else None,
+  }
 
 
 def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
@@ -124,11 +132,13 @@ def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
 
 
 def make_session(cell: Cell, part: data.Dataset) -> Session:
-  """The training of a cell, before its first update."""
+  """The training of a cell, compiled, before its first update."""
   found = wiring.set_up(cell.task, part, cell.seeds)
   trainer = found.trainer(cell.arm, diagnosed=cell.tests)
   pixels = mapping.share(engine.to_device(part), cell.size)
-  return Session(trainer, found.trials.combined(cell.trials), pixels)
+  session = Session(trainer, found.trials.combined(cell.trials), pixels)
+  session.compile(quick() if cell.task.quick else None)
+  return session
 
 
 def _finite(values: np.ndarray) -> list[list[float | None]]:

@@ -117,7 +117,7 @@ class Condition:
     self, arm: str, numbers: Mapping[str, float]
   ) -> dict[str, float]:
     """Some numbers of an arm, with those of the condition in their place."""
-    knobs = optimizers.ARMS[arm].knobs
+    knobs = optimizers.ARMS[arm].hyperparameters
     own = {name: x for name, x in self.numbers.items() if name in knobs}
     return {**numbers, **own}
 

@@ -136,7 +136,8 @@ class StudyDirectory:
       there = sum(plan.outcome(item.cell) is not None for item in items)
       done = there == len(items)
       found = read(self.path) or {}
-      tables.write(self.path, plan, found.get('seconds_per_update'))
+      made = tables.make(plan, found.get('seconds_per_update'))
+      made.write(self.path)
       end = (found.get('end') or provenance.now()) if done else None
       files.write_json(
         self.path / FILE,
@@ -144,8 +145,8 @@ class StudyDirectory:
           **found,
           'provenance': _makers(found, plan.store.givers),
           'cells': {'planned': len(items), 'finished': there},
-          'tuning': tables.tuned(plan),
-          'conditions': tables.conditions(plan),
+          'tuning': made.tuning,
+          'conditions': made.conditions,
           'end': end,
         },
       )

@@ -2,7 +2,7 @@
 
 A table is `NAME.csv`, or `NAME.csv.gz` in a published study. A column that a
 table lacks, because the study is older than the column, is read as empty; a
-column that nobody knows is kept as pandas reads it.
+column that nobody knows is kept as text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -97,15 +97,19 @@ TABLES: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def make(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-  """A table of rows; what they lack, or have as None, is empty.
+def make(name: str, parts: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+  """A table of parts, one below the other.
 
   Args:
     name: of the table, one of `TABLES`.
-    rows: by column, the values of each.
+    parts: of each, by column, a value for all its rows or one for each row.
+      Columns of numbers that are not integers may be left out.
   """
+  found = [frame for part in parts if len(frame := pd.DataFrame(part))]
   columns = TABLES[name]
-  return _typed(pd.DataFrame.from_records([*rows], columns=[*columns]), columns)
+  if not found:
+    found = [pd.DataFrame(columns=[*columns])]
+  return _typed(pd.concat(found, ignore_index=True), columns)
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
@@ -127,20 +131,16 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     path = path.with_name(f'{name}.csv.gz')
   if not path.exists():
     return make(name, ())
-  numbers = [x for x, kind in columns.items() if kind not in (_TEXT, _INTEGER)]
   try:
-    found = pd.read_csv(
-      path,
-      dtype={x: _dtype(kind) for x, kind in columns.items()},
-      # Only numbers may be missing: an arm may be called `none`.
-      keep_default_na=False,
-      na_values={x: [''] for x in numbers},
-      float_precision='round_trip',
-    )
-    texts = [x for x in found if columns.get(x) == _TEXT]
-    longer = not isinstance(found.index, pd.RangeIndex)
-    if longer or found[texts].isna().any(axis=None):
-      raise ValueError('a row has not as many values as there are columns')
+    # As texts: Python reads numbers to the last digit, and no arm is missing
+    # because it is called `none`.
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not isinstance(found.index, pd.RangeIndex):
+      raise ValueError('a row has more values than there are columns')
+    for name_, kind in columns.items():
+      if kind != _TEXT and name_ in found:
+        number = int if kind == _INTEGER else lambda x: float(x or 'nan')
+        found[name_] = found[name_].map(number)
     return _typed(found, columns)
   except (OSError, EOFError, ValueError, OverflowError, zlib.error) as e:
     raise errors.StorageError(f'cannot read {path}: {e}') from e

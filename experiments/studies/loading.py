@@ -6,18 +6,15 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from experiments import errors
 from experiments.data import streams
 from experiments.studies import directory
 from experiments.studies import frames
-from experiments.studies import statistics
+from experiments.studies import scores
 
 STUDY = directory.FILE
-IDENTITY = ['condition', 'ruleset', 'arm']
-_TIMES = ['steps_to_target', 'seconds_to_target']
 
 
 class Condition(NamedTuple):
@@ -103,42 +100,14 @@ class Published:
 
   @functools.cached_property
   def finals(self) -> pd.DataFrame:
-    """The results that are there, finished or diverged.
-
-    Columns: condition, ruleset, arm, seed, status, accuracy, steps_to_target,
-    seconds_to_target. A seed that diverged never reaches the target: ∞.
-    """
-    return finals(self.results)
+    """The results that are there; see `scores.finals`."""
+    return scores.finals(self.results)
 
   @functools.cached_property
   def summary(self) -> pd.DataFrame:
-    """A row for each condition, ruleset and arm, in the order of the results.
-
-    Columns: condition, ruleset, arm; seeds_planned, seeds (those that are
-    there), diverged (of these); mean and sd of the accuracy over the seeds;
-    steps and seconds, the medians of the times to the target, ∞ for a miss.
-    NaN is what cannot be known: the sd of one seed, times without a target.
-    """
-    rows = []
-    there = dict(iter(self.finals.groupby(IDENTITY, sort=False)))
-    for key, planned in self.results.groupby(IDENTITY, sort=False):
-      own = there.get(key, self.finals[:0])
-      accuracy = own['accuracy'].to_numpy()
-      times = own[_TIMES].to_numpy()
-      if self.conditions[key[0]].target is None or not len(own):
-        times = np.full((1, 2), np.nan)
-      steps, seconds = np.median(times, axis=0)
-      rows.append({
-        **dict(zip(IDENTITY, key, strict=True)),
-        'seeds_planned': len(planned),
-        'seeds': len(own),
-        'diverged': int((own['status'] == frames.DIVERGED).sum()),
-        'mean': accuracy.mean() if len(own) else np.nan,
-        'sd': float(statistics.sd(accuracy)),
-        'steps': steps,
-        'seconds': seconds,
-      })  # fmt: skip
-    return pd.DataFrame(rows)
+    """A row for each condition, ruleset and arm; see `scores.summary`."""
+    timed = [x.name for x in self.conditions.values() if x.target is not None]
+    return scores.summary(self.results, timed)
 
 
 def load(path: Path) -> Published:
@@ -162,50 +131,11 @@ def load(path: Path) -> Published:
       'to report yet.'
     )
   conditions = _conditions(path, study, tables['results'])
-  tables['results'] = with_accuracy(
+  tables['results'] = scores.with_accuracy(
     tables['results'], {x.name: x.chance for x in conditions.values()}
   )
   _check(path, study, tables)
   return Published(study, conditions, **tables)
-
-
-def with_accuracy(
-  results: pd.DataFrame,
-  chances: Mapping[str, float],
-  column: str = 'test_accuracy',
-) -> pd.DataFrame:
-  """Adds the column `accuracy`, what counts of each seed.
-
-  Args:
-    results: rows of `results.csv`.
-    chances: by condition, the accuracy of guessing. It is that of a seed that
-      diverged, whatever was measured of it.
-    column: `test_accuracy` or `validation_accuracy`.
-
-  Returns:
-    The rows, ordered by condition as `chances` is.
-  """
-  place = {name: i for i, name in enumerate(chances)}
-  found = results.sort_values(
-    'condition', key=lambda x: x.map(place), kind='stable', ignore_index=True
-  )
-  chance = found['condition'].map(chances).astype(float)
-  there = found[column].where(found['status'] == frames.FINISHED)
-  return found.assign(
-    accuracy=there.where(found['status'] != frames.DIVERGED, chance)
-  )
-
-
-def finals(results: pd.DataFrame) -> pd.DataFrame:
-  """See `Published.finals`; the results are those of `with_accuracy`."""
-  there = results['status'].isin((frames.FINISHED, frames.DIVERGED))
-  found = results.loc[
-    there,
-    [*IDENTITY, 'seed', 'status', 'accuracy', *_TIMES],
-  ].reset_index(drop=True)
-  diverged = found['status'] == frames.DIVERGED
-  found.loc[diverged, _TIMES] = np.inf
-  return found
 
 
 def _conditions(
@@ -237,15 +167,15 @@ def _check(
   path: Path, study: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
 ) -> None:
   """Refuses tables that do not belong together."""
-  known = pd.MultiIndex.from_frame(tables['results'][IDENTITY])
+  known = pd.MultiIndex.from_frame(tables['results'][scores.IDENTITY])
   for name, table in tables.items():
     if name == 'trials':
       ours = table['arm'].isin(study['arms'])
     elif name == 'results':
       ours = table['condition'].isin(study['definition']['conditions'])
-      ours &= ~table.duplicated([*IDENTITY, 'seed'])
+      ours &= ~table.duplicated([*scores.IDENTITY, 'seed'])
     else:
-      ours = pd.MultiIndex.from_frame(table[IDENTITY]).isin(known)
+      ours = pd.MultiIndex.from_frame(table[scores.IDENTITY]).isin(known)
     if not ours.all():
       row = ', '.join(map(str, table.loc[~ours].iloc[0, :3]))
       raise errors.StorageError(

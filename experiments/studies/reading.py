@@ -11,15 +11,11 @@ from experiments.data import streams
 from experiments.studies import columns
 from experiments.studies import directory
 from experiments.studies import results as _results
-from experiments.studies.learned import EVALUATIONS
-from experiments.studies.learned import MEASURES
-from experiments.studies.learned import STREAMS
-from experiments.studies.tables import ALPHA
-from experiments.studies.tables import COMPARISONS
-from experiments.studies.tables import CURVES
-from experiments.studies.tables import RESULTS
-from experiments.studies.tables import TRIALS
 
+TRIALS, RESULTS, COMPARISONS = 'trials.csv', 'results.csv', 'comparisons.csv'
+CURVES, ALPHA = 'curves.csv', 'alpha.csv'
+STREAMS, MEASURES = 'streams.csv', 'measures.csv'
+EVALUATIONS = 'evaluations.csv'
 STUDY = directory.FILE
 
 Row = Mapping[str, Any]

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from experiments import errors
 from experiments.studies import workers
 from experiments.studies.cells import Cell
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Item
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
+from experiments.studies.speeds import Estimate
 
 # How long a process sleeps that waits for cells of another, and how often the
 # tables are written, in seconds.

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import qmc
 
 from experiments.optimizers import Arm
-from experiments.optimizers import Knob
 from experiments.optimizers import LEARNING_RATE
+from experiments.optimizers import Range
 
 Numbers = Mapping[str, float]
 _SEARCHED = 3
@@ -167,7 +167,7 @@ class Tuner:
 
   def _rate(self, name: str, place: int) -> Numbers:
     """The rate at a place of the grid, in which 0 is the low end."""
-    knob = self.arms[name].knobs[LEARNING_RATE]
+    knob = self.arms[name].hyperparameters[LEARNING_RATE]
     share = place / (self._budget.rates - 1)
     rate = knob.low * (knob.high / knob.low) ** share
     # So many digits that a table shows the number itself.
@@ -211,11 +211,11 @@ class Tuner:
     count = self._budget.trials - sum(len(grid.trials) for grid in grids)
     if best is None:
       return None
-    knobs = self.arms[name].knobs
+    knobs = self.arms[name].hyperparameters
     rate = knobs[LEARNING_RATE]
     step = (rate.high / rate.low) ** (1 / (self._budget.rates - 1))
     ranges = {
-      LEARNING_RATE: Knob(best, best / step, best * step),
+      LEARNING_RATE: Range(best, best / step, best * step),
       **{each: knobs[each] for each in searched(self.arms[name])[1:]},
     }
     return Batch(quasi_random(ranges, count), (0,))
@@ -233,7 +233,7 @@ class Tuner:
     # Trials of one program have numbers of the same names.
     names = searched(arm)
     trials = tuple(
-      {each: float(arm.numbers(numbers)[each]) for each in names}
+      {each: float(arm.values(numbers)[each]) for each in names}
       for numbers in chosen
     )
     return Batch(trials, tuple(range(1, self._budget.seeds + 1)))
@@ -245,11 +245,13 @@ def searched(arm: Arm) -> tuple[str, ...]:
   Knobs that many arms share, such as the weight decay, are declared before
   those that are an arm's own.
   """
-  others = [name for name in arm.knobs if name != LEARNING_RATE]
+  others = [name for name in arm.hyperparameters if name != LEARNING_RATE]
   return (LEARNING_RATE, *others[-(_SEARCHED - 1) :])
 
 
-def quasi_random(ranges: Mapping[str, Knob], count: int) -> tuple[Numbers, ...]:
+def quasi_random(
+  ranges: Mapping[str, Range], count: int
+) -> tuple[Numbers, ...]:
   """Scrambled Halton points in the ranges of some knobs, always the same.
 
   Args:
@@ -269,7 +271,7 @@ def quasi_random(ranges: Mapping[str, Knob], count: int) -> tuple[Numbers, ...]:
   )
 
 
-def _at(knob: Knob, share: float) -> float:
+def _at(knob: Range, share: float) -> float:
   """The number at a share of a knob's range."""
   if knob.log:
     low, high = math.log(knob.low), math.log(knob.high)

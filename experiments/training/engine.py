@@ -369,7 +369,7 @@ class Trainer:
     """Parameters, batch statistics and the optimizer's state, all new."""
     model = self._model(key)
     params = nnx.state(model, nnx.Param)
-    opt_state = self.make_optimizer(trial.numbers).init(params)
+    opt_state = self.make_optimizer(trial.hyperparameters).init(params)
     return params, nnx.state(model, nnx.BatchStat), opt_state
 
   def batch(self, chosen: jax.Array, trial: Trial, pixels: Pixels) -> Batch:
@@ -422,7 +422,7 @@ class Trainer:
       make_optimizer = self.make_diagnosed
     params, opt_state, loss, (batch_stats, correct) = descend(
       loss_fn,
-      make_optimizer(trial.numbers),
+      make_optimizer(trial.hyperparameters),
       state.params,
       state.opt_state,
       new_task=batch.new_task,

@@ -60,8 +60,8 @@ class Run:
     # Subsets and label noise are the same for every arm.
     self._setup = wiring.set_up(config, dataset, config.seed_list)
     self.tasks = self._setup.tasks
-    self.setting = self._setup.setting
-    _check_updates(config, self.setting.steps_per_epoch)
+    self.context = self._setup.context
+    _check_updates(config, self.context.steps_per_epoch)
     self._files: Any = stream_records if self.tasks else records
     self.histories: dict[str, records.History] = {}
     self.compile_seconds: dict[str, float] = {}
@@ -76,7 +76,7 @@ class Run:
     for numbers in self.config.combinations:
       given = {**self.config.numbers(arm), **numbers}
       try:
-        chosen.build(chosen.numbers(given), self.setting)
+        chosen.build(chosen.values(given), self.context)
       except ValueError as e:
         raise errors.InvalidValueError(f'{arm} cannot be built: {e}') from e
 
@@ -102,7 +102,7 @@ class Run:
     config = self.config
     return self._setup.trainer(
       arm,
-      numbers=config.numbers(arm),
+      values=config.numbers(arm),
       diagnosed=config.diagnostics,
       lanes=config.lanes,
     )
@@ -141,7 +141,7 @@ class Run:
     self.histories = {x: found[x] for x in self.config.arms if x in found}
     if not distributed.is_primary():
       return
-    config, steps = self.config, self.setting.steps_per_epoch
+    config, steps = self.config, self.context.steps_per_epoch
     metrics: list[dict[str, Any]] = []
     alphas: list[dict[str, Any]] = []
     for variant in self.variants().values():
@@ -164,7 +164,7 @@ class Run:
     self, variant: 'Variant', trial: int, epoch: int
   ) -> dict[str, Any]:
     """The columns that tell a variant's rows from all others."""
-    seed, steps = self.config.seed_list[trial], self.setting.steps_per_epoch
+    seed, steps = self.config.seed_list[trial], self.context.steps_per_epoch
     return {
       **records.identity(variant.arm, seed, epoch, steps),
       **variant.numbers,

@@ -54,6 +54,8 @@ BAD_FLAGS = {
   'prepare.idx_dir': (*_PATHS, *_FILES, 'file', 'nowhere', 'foreign'),
   'prepare.source': ('', 'pip', 'NPM', 'npm,original', 'original ', '1'),
   'prepare.overwrite': _SWITCHES,
+  'benchmark.steps': ('stack', 'cnn,x', ',', 'cnn+x'),
+  'benchmark.leaves': ('x', '0', '-1', '8,x', '1.5', ',', '99999', '²'),
   'benchmark.workloads': ('vgg', 'mlp,vgg', ',', 'mlp+x'),
   'benchmark.optimizers': ('nonsense', 'adam+x', ',', 'adam+', '+global'),
   'benchmark.training': ('nonsense', 'full+x', ',', 'full+', 'full+global'),
@@ -141,7 +143,10 @@ TINY = (
   *('--config.dataset=synthetic:4x4x1:3:20:10', '--config.arms=sgd'),
   *('--config.epochs=1', '--config.seeds=1'),
 )
-NOTHING = ('--workloads=', '--training=', '--streams=', '--loops=')
+NOTHING = (
+  *('--steps=', '--workloads=', '--training=', '--leaves=', '--streams='),
+  '--loops=',
+)
 WITH = {
   'train': TINY,
   'train.data_dir': ('--config.dataset=mnist',),
@@ -163,7 +168,7 @@ WITH = {
   'study': ('digits', '--smoke', '--only=sgd'),
   'study.data_dir': ('mnist',),
   'prepare': ('mnist', '--idx_dir=foreign'),
-  'benchmark': ('--loops=mlp', *NOTHING[:3], '--seconds=0', '--rounds=5'),
+  'benchmark': ('--loops=mlp', *NOTHING[:5], '--seconds=0', '--rounds=5'),
   'aot': ('--config.model=mlp', '--config.arms=sgd', '--topology=v5e:2x2'),
 }  # fmt: skip
 # What a program exits with if its command line is wrong, and if the system
@@ -305,7 +310,7 @@ def test_a_field_of_a_file_may_not_be_anything_strange(module, name):
 
 @pytest.mark.parametrize('arm', optimizers.ARMS)
 def test_every_knob_of_every_arm_refuses_what_is_no_number(arm):
-  for knob in optimizers.ARMS[arm].knobs:
+  for knob in optimizers.ARMS[arm].hyperparameters:
     for value in (-1, math.nan, math.inf, 1e39, 'x', True, 1j, [1], Strange()):
       config = {**default.get_config(), 'hparams': {arm: {knob: value}}}
       message = f'^config.hparams.{arm}.{knob} must be a finite number'

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from experiments import checksums
@@ -154,13 +153,13 @@ def _get(folder):
   Store(folder).stale()
 
 
-def _originals(files):
+def _originals(name):
   def use(folder):
-    paths, missing = files.find(folder)
-    if missing:
-      return
     try:
-      files.read(paths)
+      files, contents = preparing._in_folder(
+        published.PUBLISHED[name], str(folder)
+      )
+      files.read(contents)
     except originals.OriginalFileError as e:  # As `preparing.prepare` does.
       raise preparing.PrepareError(f'cannot use {e}') from e
 
@@ -173,7 +172,12 @@ def _load(folder):
 
 def _prepare(folder):
   small.prepare('mnist', folder)
-  _load(folder)
+
+
+def _decode(folder):
+  _prepare(folder)
+  for path in folder.rglob('*.npz'):
+    path.unlink()
 
 
 def _mnist(folder):
@@ -189,8 +193,6 @@ def _pictures(folder):
   small.write_cifar10_pictures(folder, *small.noise('cifar10', 12), train=6)
 
 
-_FILES = {name: each.files for name, each in published.PUBLISHED.items()}
-_NPM = published.PUBLISHED['cifar10'].npm.files
 READERS = {
   'report': Reader(
     lambda folder: directories.write(folder / 'x', STUDY),
@@ -211,16 +213,15 @@ READERS = {
   'cells': Reader(_put, _get, only=('.json',), sums=True),
   'mnist': Reader(
     _mnist,
-    _originals(_FILES['mnist']),
+    _originals('mnist'),
     only=('t10k-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'),
   ),
-  'cifar10': Reader(_cifar10, _originals(_FILES['cifar10'])),
+  'cifar10': Reader(_cifar10, _originals('cifar10')),
   'pictures': Reader(
-    _pictures, _originals(_NPM), only=('1.png', 'train_lables.json')
+    _pictures, _originals('cifar10'), only=('1.png', 'train_lables.json')
   ),
-  'prepared': Reader(
-    _prepare, _load, only=('.json', '-of-00001', '.npz'), sums=True
-  ),
+  'prepared': Reader(_decode, _load, only=('.json', '-of-00001')),
+  'decoded': Reader(_prepare, _load, only=('.npz',)),
 }
 
 
@@ -325,14 +326,6 @@ def test_checksums_of_files_elsewhere_are_not_made(tmp_path):
     head = checksums._digest(body)
     (folder / checksums.FILE).write_bytes(head + body)
     assert checksums.FILE in (checksums.fault(folder) or ''), name
-
-
-def test_a_packed_file_that_fills_the_memory_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(originals, '_MOST', 1000)
-  path = tmp_path / 'train-images-idx3-ubyte.gz'
-  small.write_idx(path, np.zeros((2, 28, 28), np.uint8))
-  with pytest.raises(originals.OriginalFileError, match='more than 1,000 byte'):
-    originals.read_mnist([path] * 4)
 
 
 @pytest.mark.parametrize(

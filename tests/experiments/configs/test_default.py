@@ -384,4 +384,4 @@ def test_hparams_that_cannot_be_are_told(hparams, message):
 def test_every_knob_is_a_flag():
   config = default.get_config()
   for name, arm in optimizers.ARMS.items():
-    assert set(config.hparams[name]) == set(arm.knobs)
+    assert set(config.hparams[name]) == set(arm.hyperparameters)

@@ -29,7 +29,7 @@ from neuroplastic_optax import neuroplastic_optimizer
 from neuroplastic_optax import schedules as library_schedules
 from tests.experiments import program
 
-SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
+SETTING = optimizers.Context(steps_per_epoch=2, epochs=4, warmup_epochs=2)
 PARAMS = {
   'a': jnp.array([1.0, -2.0, 0.5]),
   'b': jnp.array([[3.0, -1.0]]),
@@ -353,7 +353,7 @@ EXPECTED = {
 def _build(arm, setting=SETTING, **numbers):
   """The arm's optimizer, with these numbers and its defaults."""
   arm = optimizers.ARMS[arm]
-  return arm.build(arm.numbers(numbers), setting)
+  return arm.build(arm.values(numbers), setting)
 
 
 def test_every_arm_is_tested():
@@ -420,16 +420,19 @@ def test_arms_are_built_inside_vmap_over_learning_rates(arm):
 
 @pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
 def test_every_knob_acts_and_may_be_traced(arm):
-  knobs = arm.knobs
+  hyperparameters = arm.hyperparameters
   # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
   rate = {'learning_rate': 1e4 if arm.name == 'prodigy' else 0.01}
   rows = []
-  for name, knob in knobs.items():
+  for name, knob in hyperparameters.items():
     others = {} if name == 'learning_rate' else rate
     rows += [
-      arm.numbers({**others, name: value}) for value in (knob.low, knob.high)
+      arm.values({**others, name: value}) for value in (knob.low, knob.high)
     ]
-  at_once = {**{name: knob.high for name, knob in knobs.items()}, **rate}
+  at_once = {
+    **{name: knob.high for name, knob in hyperparameters.items()},
+    **rate,
+  }
 
   def end(numbers):
     # κ is warm before the early phase ends.
@@ -451,7 +454,7 @@ def test_every_knob_acts_and_may_be_traced(arm):
   traced = jax.tree.map(lambda *x: jnp.array(x), *rows, at_once)
   jit = functools.partial(jax.jit, compiler_options=program.quick())
   together = jit(jax.vmap(end))(traced)
-  for i, name in enumerate(knobs):
+  for i, name in enumerate(hyperparameters):
     ends = (x[2 * i] != x[2 * i + 1] for x in jax.tree.leaves(together))
     assert any(different.any() for different in ends), name
   alone = jit(lambda: end(at_once))()
@@ -465,8 +468,8 @@ def test_every_knob_acts_and_may_be_traced(arm):
 @pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
 def test_an_arm_says_what_it_is(arm):
   assert arm.description.endswith('.')
-  assert next(iter(arm.knobs)) == 'learning_rate'
-  for knob in arm.knobs.values():
+  assert next(iter(arm.hyperparameters)) == 'learning_rate'
+  for knob in arm.hyperparameters.values():
     assert 0 <= knob.low < knob.high
     # A decay of 0 is off, and lies outside of what is tuned.
     assert knob.low <= knob.default <= knob.high or knob.default == 0
@@ -479,8 +482,10 @@ def test_the_bounds_of_alpha_are_those_of_the_optimizer():
       continue
     setting = dataclasses.replace(SETTING, diagnostics='global')
     optimizer = arm.build(
-      arm.numbers(
-        {'plasticity_scale': 0.0} if 'plasticity_scale' in arm.knobs else {}
+      arm.values(
+        {'plasticity_scale': 0.0}
+        if 'plasticity_scale' in arm.hyperparameters
+        else {}
       ),
       setting,
     )
@@ -520,7 +525,7 @@ def test_muon_takes_matrices_convolutions_and_stacks():
 
 def test_schedule_free_is_evaluated_at_its_average():
   arm = optimizers.ARMS['schedule_free']
-  optimizer = arm.build(arm.numbers({}), SETTING)
+  optimizer = arm.build(arm.values({}), SETTING)
   params, state = PARAMS, optimizer.init(PARAMS)
   for _ in range(3):
     updates, state = optimizer.update(GRADIENT, state, params)

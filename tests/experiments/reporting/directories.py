@@ -213,7 +213,7 @@ def _curves(study, rows):
 
 def _alpha(study, rows):
   for condition, ruleset, arm, _ in _ends(study, rows):
-    if 'plasticity_scale' not in optimizers.ARMS[arm].knobs:
+    if 'plasticity_scale' not in optimizers.ARMS[arm].hyperparameters:
       continue
     for epoch in range(1, _EPOCHS + 1):
       for leaf, elements in _LEAVES.items():
@@ -241,7 +241,7 @@ def _trials(study, arms, quality):
   for i, name in enumerate(study.tuning.tasks):
     grid = budget.rates + 2 * i
     for arm in (arm for arm in study.tuning.arms if arm in arms):
-      knob = optimizers.ARMS[arm].knobs['learning_rate']
+      knob = optimizers.ARMS[arm].hyperparameters['learning_rate']
       step = (knob.high / knob.low) ** (1 / (budget.rates - 1))
       for trial in range(budget.trials):
         random = _random(name, arm, trial)

@@ -1,5 +1,7 @@
 """A cell's trainings are those of `experiments.train`, to the last bit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_cells_train_as_runs_do(tmp_path, arm, tests):
     assert outcome.test_accuracy is None
     assert outcome.curves['validation_accuracy'] == expected.tolist()
   assert outcome.curves['train_loss'] == history['train_loss'].tolist()
-  assert outcome.steps_per_epoch == run.setting.steps_per_epoch
+  assert outcome.steps_per_epoch == run.context.steps_per_epoch
   assert outcome.alpha is None
 
 
@@ -99,3 +101,29 @@ def test_a_reported_run_holds_out_what_its_curve_is_measured_on():
     # Of every training image a part is watched, never the test set.
     shown = {x.tobytes() for x in dataset.train_images}
     assert {x.tobytes() for x in part.test_images} <= shown
+
+
+class _Unreadable(data.Dataset):
+  """A data set whose test part must not be looked at."""
+
+  @property
+  def test_images(self):
+    raise AssertionError('a test image is read')
+
+  test_labels = test_images
+
+
+def test_tuning_reads_no_test_image():
+  dataset = object.__new__(_Unreadable)
+  for name in ('spec', 'train_images', 'train_labels'):
+    object.__setattr__(dataset, name, getattr(data.load(DATASET), name))
+  task = Task(DATASET, 'mlp', epochs=1, batch_size=12, quick=True)
+  trials = ({'learning_rate': 0.1}, {'learning_rate': 1e35})
+  cell = Cell(task, 'sgd', trials, (0,), tests=False)
+  outcome = computing.compute(cell, dataset)
+  assert outcome.test_accuracy is None
+  # The other one is worse than any.
+  assert outcome.diverged == [False, True]
+  assert outcome.scores(1)[1, 0] == -np.inf < outcome.scores(1)[0, 0]
+  with pytest.raises(AssertionError, match='a test image is read'):
+    computing.compute(dataclasses.replace(cell, tests=True), dataset)

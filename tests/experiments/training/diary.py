@@ -118,7 +118,7 @@ class Arm:
     )
     if isinstance(self.learning_rate, tuple):
       rates = jnp.array(self.learning_rate)
-      return found._replace(numbers={'learning_rate': rates})
+      return found._replace(hyperparameters={'learning_rate': rates})
     return found.at({'learning_rate': self.learning_rate})
 
   @property

@@ -1,20 +1,22 @@
-"""Rows of `results.csv`, as a study would write them."""
+"""Rows of `results.csv`, as a study would make them."""
 
-import csv
-import io
+from experiments.studies import frames
+from experiments.studies import scores
+
+CHANCE = 0.1
 
 
 def row(arm, seed, accuracy, status='finished', **changes):
   """One row; `changes` are of its other columns."""
   return {
-    'condition': 'noise_0.2',
+    'condition': 'here',
     'ruleset': 'default',
     'arm': arm,
     'seed': seed,
     'hyperparameters': '{}',
-    'validation_accuracy': '',
+    'validation_accuracy': float('nan'),
     'test_accuracy': accuracy,
-    'steps_to_target': 100,
+    'steps_to_target': 100.0,
     'seconds_to_target': 0.5,
     'status': status,
     **changes,
@@ -30,11 +32,8 @@ def rows(**arms):
   ]
 
 
-def by_csv(rows):
-  """The rows as they come back from a file."""
-  text = io.StringIO()
-  writer = csv.DictWriter(text, rows[0].keys())
-  writer.writeheader()
-  writer.writerows(rows)
-  text.seek(0)
-  return list(csv.DictReader(text))
+def frame(rows, column='test_accuracy'):
+  """The rows as a table, with the accuracy that counts."""
+  found = frames.make('results', [rows])
+  chances = dict.fromkeys(found['condition'], CHANCE)
+  return scores.with_accuracy(found, chances, column)
