@@ -156,24 +156,11 @@ def sleep(
     )
 
     def step(now, g, w, first, last, words, n, floor):
-      if g.ndim - n < 2:
-        return jnp.where(place < 0, g, jnp.zeros_like(g))
-      first, last = first.astype(g.dtype), last.astype(g.dtype)
-      decays = (last > first) & (first > 0)
-      one = jnp.ones_like(last)
-      aim = (1 - now.strength) + now.strength * (
-        first / jnp.where(decays, last, one)
-      )
-      aim = jnp.where(decays, aim, one)
-      steps = jnp.maximum(jnp.asarray(length), 1).astype(g.dtype)
-      tiny = float(jnp.finfo(g.dtype).tiny)
-      exponent = jnp.log(jnp.maximum(aim, tiny)) / steps
-      if not _numbers.is_zero(now.jitter):
-        noise = _noise.normal(words, g).astype(g.dtype)
-        shaken = now.jitter * noise - now.jitter * now.jitter / 2
-        exponent = exponent + decays.astype(g.dtype) * shaken
-      exponent = jnp.broadcast_to(exponent, w.shape)
-      return jnp.where(place < 0, g, _leaves.grown(w, exponent, floor))
+      u = jnp.zeros_like(g)
+      if g.ndim - n > 1:
+        exponent = _exponent(now, length, w, first, last, words)
+        u = _leaves.grown(w, exponent, floor)
+      return jnp.where(place < 0, g, u)
 
     updates, _ = leaves.map(
       step,
@@ -203,3 +190,37 @@ def _sums(w: Any, stacked: int) -> jax.Array:
   incoming = _leaves.axes(w, stacked)[:-1]
   total = jnp.sum(magnitude, axis=incoming, keepdims=True)
   return jnp.minimum(total, float(jnp.finfo(total.dtype).max))
+
+
+def _exponent(
+  now: _numbers.Numbers,
+  length: Any,
+  w: jax.Array,
+  first: jax.Array,
+  last: jax.Array,
+  words: jax.Array,
+) -> jax.Array:
+  """The logarithm of what one update asleep multiplies a kernel by.
+
+  Args:
+    now: the hyperparameters.
+    length: S.
+    w: the kernel.
+    first: the sums at `init`.
+    last: the sums at falling asleep.
+    words: of the noise.
+  """
+  dtype = w.dtype
+  first, last = first.astype(dtype), last.astype(dtype)
+  decays = (last > first) & (first > 0)
+  one = jnp.ones_like(last)
+  ratio = first / jnp.where(decays, last, one)
+  aim = (1 - now.strength) + now.strength * ratio
+  aim = jnp.where(decays, aim, one)
+  steps = jnp.maximum(jnp.asarray(length), 1).astype(dtype)
+  exponent = jnp.log(jnp.maximum(aim, float(jnp.finfo(dtype).tiny))) / steps
+  if not _numbers.is_zero(now.jitter):
+    noise = _noise.normal(words, w).astype(dtype)
+    shaken = now.jitter * noise - now.jitter * now.jitter / 2
+    exponent = exponent + decays.astype(dtype) * shaken
+  return jnp.broadcast_to(exponent, w.shape)

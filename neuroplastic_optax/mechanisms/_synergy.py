@@ -138,20 +138,15 @@ def synergy(
     count = jnp.zeros([], jnp.int32)
     owner = log_weights = previous = None
     if assignment == 'partition':
-      parts = shares(count, jnp.float32)
+      draw = functools.partial(_owners, shares(count, jnp.float32))
       words = _noise.words(data, count, len(leaves))
-      owner = leaves.tree(
-        leaves.each(lambda leaf, pair: _owners(pair, leaf, parts), words)
-      )
+      owner = leaves.tree(leaves.each(draw, words))
     elif assignment == 'adaptive':
-
-      def zeros(leaf, n):
-        ones = (1,) * (jnp.ndim(leaf) - n)
-        shape = (len(names), *jnp.shape(leaf)[:n], *ones)
-        return jnp.zeros(shape, _leaves.wide_dtype(leaf))
-
-      stacked = leaves.stacked(stacked_axes)
-      log_weights = leaves.per_leaf(leaves.each(zeros, stacked))
+      zeros = leaves.each(
+        functools.partial(_no_weights, len(names)),
+        leaves.stacked(stacked_axes),
+      )
+      log_weights = leaves.per_leaf(zeros)
       previous = {name: leaves.zeros() for name in names}
     states = {name: inner[name].init(params) for name in names}
     return SynergyState(count, data, states, owner, log_weights, previous)
@@ -165,49 +160,50 @@ def synergy(
       proposed[name], states[name] = inner[name].update(
         updates, state.inner[name], params, **extra_args
       )
-    reads, keeps = list(proposed.values()), []
-    # What else decides on the part of a mechanism, for each leaf.
-    deciding = [None] * len(leaves)
-    log_weights, previous = state.log_weights, state.previous
+    previous = state.previous if assignment == 'adaptive' else {}
+    owner, log_weights = [None] * len(leaves), [None] * len(leaves)
     if assignment == 'partition':
-      deciding = leaves.align(state.owner)
+      owner = leaves.align(state.owner)
     elif assignment == 'adaptive':
-      keeps = list(previous.values())
-      deciding = leaves.each(
-        functools.partial(_agreed, now),
-        stacked,
-        leaves.of_leaves(log_weights),
-        *map(leaves.align, keeps),
-      )
-      log_weights = leaves.per_leaf(deciding)
+      columns = [leaves.align(tree) for tree in previous.values()]
+      log_weights = [
+        _agreed(now, *row)
+        for row in zip(
+          leaves.of_leaves(state.log_weights),
+          stacked,
+          leaves.updates.leaves,
+          *columns,
+          strict=True,
+        )
+      ]
 
     def step(now, g, *rest):
-      deciding, n = rest[-2:]
+      owner, log_weights, n = rest[-3:]
       parts = shares(state.count, g.dtype)
-      if assignment == 'partition':
-        parts = [(deciding == k).astype(g.dtype) for k in range(len(names))]
-      elif assignment == 'adaptive':
-        prior = jnp.stack([jnp.log(jnp.asarray(p, g.dtype)) for p in parts])
-        prior = prior.reshape(-1, *(1,) * g.ndim)
-        soft = jax.nn.softmax(deciding.astype(g.dtype) + prior, axis=0)
-        parts = now.floor + (1 - len(names) * now.floor) * soft
+      if owner is not None:
+        parts = [(owner == k).astype(g.dtype) for k in range(len(names))]
+      elif log_weights is not None:
+        parts = _softened(now, parts, log_weights.astype(g.dtype))
       each = _equalized(rest[: len(names)], _leaves.axes(g, n))
       u = _sum([part * x for part, x in zip(parts, each, strict=True)])
-      return (u, *each) if keeps else u
+      return (u, *each) if previous else u
 
     updates, kept = leaves.map(
-      step, now, reads=reads, keeps=keeps, extras=[deciding, stacked]
+      step,
+      now,
+      reads=list(proposed.values()),
+      keeps=list(previous.values()),
+      extras=[owner, log_weights, stacked],
     )
-    if keeps:
-      previous = dict(zip(previous, kept, strict=True))
-    return updates, SynergyState(
-      optax.safe_increment(state.count),
-      state.key,
-      states,
-      state.owner,
-      log_weights,
-      previous,
+    state = state._replace(
+      count=optax.safe_increment(state.count), inner=states
     )
+    if assignment == 'adaptive':
+      state = state._replace(
+        log_weights=leaves.per_leaf(log_weights),
+        previous=dict(zip(previous, kept, strict=True)),
+      )
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -265,7 +261,7 @@ def _shares(
 
 
 def _owners(
-  words: jax.Array, leaf: jax.Array, shares: Sequence[Any]
+  shares: Sequence[Any], leaf: jax.Array, words: jax.Array
 ) -> jax.Array:
   """Which mechanism each element of a leaf belongs to."""
   # Of the leaf's sharding, since a product of it.
@@ -277,6 +273,13 @@ def _owners(
     edge = edge + share
     owner += (drawn >= edge).astype(jnp.uint8)
   return owner
+
+
+def _no_weights(count: int, leaf: jax.Array, stacked: int) -> jax.Array:
+  """The log-weights of `count` mechanisms for a leaf at `init`."""
+  ones = (1,) * (jnp.ndim(leaf) - stacked)
+  shape = (count, *jnp.shape(leaf)[:stacked], *ones)
+  return jnp.zeros(shape, _leaves.wide_dtype(leaf))
 
 
 def _sum(terms: Sequence[Any]) -> Any:
@@ -299,9 +302,9 @@ def _equalized(
 
 def _agreed(
   now: _numbers.Numbers,
-  g: jax.Array,
-  stacked: int,
   log_weights: jax.Array,
+  stacked: int,
+  g: jax.Array,
   *last: jax.Array,
 ) -> jax.Array:
   """The log-weights of a leaf, given its gradient and û of the last update."""
@@ -319,3 +322,14 @@ def _agreed(
   ]
   moved = log_weights + now.cast(dtype).rate * jnp.stack(cosines)
   return _leaves.finite(moved)
+
+
+def _softened(
+  now: _numbers.Numbers, shares: Sequence[Any], log_weights: jax.Array
+) -> jax.Array:
+  """π of "adaptive", along the first axis."""
+  dtype, count = log_weights.dtype, len(shares)
+  prior = jnp.stack([jnp.log(jnp.asarray(x, dtype)) for x in shares])
+  prior = prior.reshape(-1, *(1,) * (log_weights.ndim - 1))
+  soft = jax.nn.softmax(log_weights + prior, axis=0)
+  return now.floor + (1 - count * now.floor) * soft

@@ -226,10 +226,14 @@ def test_empty_trees_stay(tree):
 def test_a_missing_gradient_moves_nothing():
   params = random_tree(0)
   part = params | {'dense': {'kernel': None, 'bias': None}}
-  for name, case in CASES.items():
-    if case.make.__name__ in WRAPPERS:
-      continue
-    tx = case.tx()
+  txs = {
+    name: case.tx()
+    for name, case in CASES.items()
+    if case.make.__name__ not in WRAPPERS
+  }
+  both = {'a': optax.identity(), 'b': optax.scale(-1.0)}
+  txs['synergy'] = mechanisms.synergy(both, 'adaptive')
+  for name, tx in txs.items():
     state = jax.eval_shape(tx.init, params)
     updates, after = jax.eval_shape(tx.update, part, state, params)
     assert updates['dense'] == {'kernel': None, 'bias': None}, name
