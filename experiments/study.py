@@ -32,6 +32,9 @@ from experiments.studies.plan import Plan
 from experiments.studies.running import Runner
 from experiments.studies.speeds import Estimate
 
+# All of them are started at once.
+_MOST_JOBS = 1024
+
 
 def define_flags() -> None:
   """Defines the flags."""
@@ -47,7 +50,9 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     'smoke', False, 'Run the study tiny, on the digits, in a minute or two.'
   )
-  flags.DEFINE_integer('jobs', 1, 'How many processes compute cells.')
+  flags.DEFINE_integer(
+    'jobs', 1, 'How many processes compute cells.', 1, _MOST_JOBS
+  )
   flags.DEFINE_string(
     'shard',
     None,
@@ -69,7 +74,6 @@ def main(names: Sequence[str]) -> None:
   study = options.study(names, smoke=given.smoke)
   arms = options.arms(study, given.only, smoke=given.smoke)
   share = options.share(given.shard, arms)
-  jobs = options.jobs(given.jobs)
   workdir = Path('studies') / (study.name + '-smoke' * given.smoke)
   if given.workdir is not None:
     workdir = program.folder('workdir', given.workdir)
@@ -86,7 +90,7 @@ def main(names: Sequence[str]) -> None:
 
   directory.claim()
   reporter = Reporter(program.console())
-  estimate = Estimate(load, jobs)
+  estimate = Estimate(load, given.jobs)
   runner = Runner(
     plan,
     share,
@@ -101,7 +105,7 @@ def main(names: Sequence[str]) -> None:
   for item in runner.missing():
     estimate.measure(item.task)
   reporter.started(runner.progress())
-  runner.run(jobs)
+  runner.run(given.jobs)
   if directory.wants_speeds(plan):
     reporter.say('measures how long the updates of each arm take')
     known = [speeds_of(other) for other in others]

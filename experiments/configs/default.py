@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import ml_collections
+from ml_collections import config_dict
 
 from experiments import data
 from experiments import errors
@@ -40,16 +41,8 @@ def _stream(name: str, value: Any) -> str:
   return fields.one_of(name, value, tuple(streams.STREAMS))
 
 
-def _knobs() -> dict[str, dict[str, None]]:
-  """Every knob of every arm, unset."""
-  return {
-    name: dict.fromkeys(arm.hyperparameters)
-    for name, arm in optimizers.ARMS.items()
-  }
-
-
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-  """A group of settings; empty for none."""
+  """Hyperparameters by name; empty for none."""
   if value is None:
     return {}
   if not isinstance(value, Mapping):
@@ -58,17 +51,16 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
-  """The hyperparameters that are set, by arm."""
+  """By arm, the hyperparameters that are given."""
   found: dict[str, dict[str, float]] = {}
-  for arm, numbers in _mapping(name, value).items():
+  for arm, given in _mapping(name, value).items():
     fields.one_of(name, arm, tuple(optimizers.ARMS))
-    for knob, number in _mapping(f'{name}.{arm}', numbers).items():
-      fields.one_of(
-        f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].hyperparameters)
-      )
+    field = f'{name}.{arm}'
+    for each, number in _mapping(field, given).items():
+      fields.one_of(field, each, tuple(optimizers.ARMS[arm].hyperparameters))
       if number is not None:
-        value = fields.knob_value(f'{name}.{arm}', knob, number)
-        found.setdefault(arm, {})[knob] = value
+        checked = fields.hyperparameter(field, each, number)
+        found.setdefault(arm, {})[each] = checked
   return found
 
 
@@ -105,7 +97,7 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
   if any(set(row) != set(rows[0]) for row in rows):
     raise refusal
   found = [
-    {knob: fields.knob_value(name, knob, row[knob]) for knob in rows[0]}
+    {each: fields.hyperparameter(name, each, row[each]) for each in rows[0]}
     for row in rows
   ]
   if any(row in found[:i] for i, row in enumerate(found)):
@@ -156,12 +148,12 @@ class Config(Training):
   # κ of the arms that have it, and how many epochs its warm-up takes.
   plasticity_scale: float = fields.number(2.0, 0)
   warmup_epochs: int = fields.integer(2, low=0)
-  # The weight decay of the arms that have that knob; by default each arm's own.
+  # The weight decay of the arms that have one; by default each arm's own.
   weight_decay: float | None = fields.number(None, 0)
 
   # Hyperparameters of single arms, --config.hparams.ARM.NAME=value, which come
   # before the fields above; `experiments.optimizers` has those of every arm.
-  hparams: Mapping[str, Mapping[str, float]] = fields.group(_hparams, _knobs)
+  hparams: Mapping[str, Mapping[str, float]] = fields.checked('', _hparams)
   # Numbers that vary: a grid, {'learning_rate': [0.1, 0.3], 'strength': [1]},
   # whose combinations are all trained; or a list of combinations,
   # [{'learning_rate': 0.1}, {'learning_rate': 0.3}]. Each is trained with all
@@ -222,7 +214,7 @@ class Config(Training):
         'config.seed + config.seeds must be at most 2³², got '
         f'{values["seed"]} + {values["seeds"]}.'
       )
-    _check_knobs(values['trials'], values['arms'])
+    _check_varied(values['trials'], values['arms'])
     for arm in values['arms'] if values['weight_decay'] is not None else ():
       if 'weight_decay' not in optimizers.ARMS[arm].hyperparameters:
         raise errors.InvalidValueError(
@@ -326,7 +318,7 @@ def _check_fit(values: Mapping[str, Any], spec: data.Spec) -> None:
     )
 
 
-def _check_knobs(
+def _check_varied(
   trials: tuple[Mapping[str, float], ...], arms: tuple[str, ...]
 ) -> None:
   """Refuses trials of numbers that an arm does not have."""
@@ -366,10 +358,20 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
   if len(rates) != len(arms) or not all(0 < r < math.inf for r in rates):
     raise refusal
   for rate in rates:
-    fields.knob_value('', optimizers.LEARNING_RATE, rate)
+    fields.hyperparameter('', optimizers.LEARNING_RATE, rate)
   return tuple(rates)
 
 
 def get_config() -> ml_collections.ConfigDict:
   """The configuration and its defaults."""
-  return fields.config_dict(Config)
+  config = fields.config_dict(Config)
+  # A flag for every hyperparameter of every arm.
+  config.hparams = ml_collections.ConfigDict(
+    {
+      name: {
+        each: config_dict.placeholder(float) for each in arm.hyperparameters
+      }
+      for name, arm in optimizers.ARMS.items()
+    }
+  )
+  return config

@@ -28,8 +28,10 @@ from experiments import optimizers
 from experiments.configs.aot import Config
 from experiments.configs.training import Training
 from experiments.training import engine
+from experiments.training import learning
 from experiments.training import trials
 from experiments.training import wiring
+from experiments.training.feeds import Epochs
 
 AXIS = 'data'
 # Instructions of XLA, and how tables call them.
@@ -83,7 +85,7 @@ class _Problem:
   """A training step: `step(state, *inputs)`, both as shapes and dtypes."""
 
   step: Callable[..., Any]
-  state: engine.TrainState
+  state: learning.TrainState
   inputs: tuple[Any, ...]
   optimizer: optax.GradientTransformation
   stacked_axes: Callable[[Any, Any], int] | None
@@ -181,7 +183,8 @@ def _image_problem(
   batch = shape((config.batch_size * mesh.size,), jnp.int32)
 
   def step(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
-    return trainer.step(state, trainer.batch(batch, trial, pixels), trial=trial)
+    chosen = Epochs(config.batch_size).of(batch, trial, pixels)
+    return trainer.step(state, chosen, trial=trial).state
 
   return _Problem(
     step,
@@ -212,7 +215,7 @@ def _stack_problem(
   )
   params = tree.params()
   state = jax.eval_shape(
-    lambda params: engine.TrainState(
+    lambda params: learning.TrainState(
       step=jnp.zeros([], jnp.int32),
       params=params,
       batch_stats={},
@@ -223,7 +226,9 @@ def _stack_problem(
     params,
   )
 
-  def step(state: engine.TrainState, tokens: jax.Array) -> engine.TrainState:
+  def step(
+    state: learning.TrainState, tokens: jax.Array
+  ) -> learning.TrainState:
     def loss_fn(params: Any) -> tuple[jax.Array, None]:
       net: Any = nnx.merge(graphdef, params, copy=True)
       logits = net(tokens[:, :-1])
@@ -232,7 +237,7 @@ def _stack_problem(
       )
       return jnp.mean(losses), None
 
-    params, opt_state, loss, _ = engine.descend(
+    params, opt_state, loss, _ = learning.descend(
       loss_fn, optimizer, state.params, state.opt_state
     )
     return state._replace(

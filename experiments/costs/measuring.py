@@ -19,6 +19,7 @@ from experiments.optimizers.rivals import REFERENCE
 from experiments.training import engine
 from experiments.training import lapack
 from experiments.training import wiring
+from experiments.training.feeds import Epochs
 
 # What may follow the name of an optimizer after a +.
 UPDATE_SUFFIXES = ('global', 'per_leaf')
@@ -79,8 +80,8 @@ class Program:
     trial, state = jax.tree.map(lambda x: x[0], (self._trial, self._state))
 
     def step(state: Any, chosen: Any, trial: Any, pixels: Any) -> Any:
-      batch = trainer.batch(chosen, trial, pixels)
-      return trainer.step(state, batch, trial=trial)
+      batch = Epochs(batch_size).of(chosen, trial, pixels)
+      return trainer.step(state, batch, trial=trial).state
 
     chosen = jnp.arange(batch_size)
     return timing.Step(step, state, (chosen, trial, self._pixels))

@@ -8,7 +8,7 @@ inside the function that is mapped over it.
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import optax
 
@@ -70,7 +70,8 @@ class Range:
 # By name, values of hyperparameters: Python numbers, tracers or, for the
 # learning rate, a schedule of the update count.
 Values = Mapping[str, Any]
-Build = Callable[[Values, Context], optax.GradientTransformation]
+Optimizer: TypeAlias = optax.GradientTransformation
+Build = Callable[[Values, Context], Optimizer]
 EvalParams = Callable[[optax.OptState, optax.Params], optax.Params]
 
 

@@ -19,6 +19,7 @@ import optax
 from experiments.optimizers import arm
 from experiments.optimizers.arm import Context
 from experiments.optimizers.arm import LEARNING_RATE
+from experiments.optimizers.arm import Optimizer
 from experiments.optimizers.arm import Range
 from experiments.optimizers.arm import Values
 from neuroplastic_optax import mechanisms
@@ -48,15 +49,13 @@ def _down(
 
 
 @_register({**_SGD_RATE, 'power': Range(1.0, 0.5, 2.0)})
-def classp(values: Values, _: Context) -> optax.GradientTransformation:
+def classp(values: Values, _: Context) -> Optimizer:
   """CLASSP: weights that have learned much learn less."""
   return _down(values, mechanisms.scale_by_classp(power=values['power']))
 
 
 @_register({**_SGD_RATE, 'fraction': Range(0.1, 0.0, 0.6, log=False)})
-def curl_descent(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def curl_descent(values: Values, context: Context) -> Optimizer:
   """Curl descent: SGD, where some inputs learn against the gradient."""
   flips = mechanisms.flip_signs(
     values['fraction'], stacked_axes=context.stacked_axes
@@ -71,7 +70,7 @@ def curl_descent(
     'decay': Range(0.999, 0.9, 0.9999),
   }
 )
-def upgd(values: Values, _: Context) -> optax.GradientTransformation:
+def upgd(values: Values, _: Context) -> Optimizer:
   """UPGD: SGD that protects useful weights and perturbs the others."""
   return _down(
     values, mechanisms.scale_by_upgd(values['decay'], values['noise'])
@@ -79,7 +78,7 @@ def upgd(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
-def consolidation(values: Values, _: Context) -> optax.GradientTransformation:
+def consolidation(values: Values, _: Context) -> Optimizer:
   """Task-free EWC before Adam: important weights are pulled to their mean."""
   return _down(
     values,
@@ -89,7 +88,7 @@ def consolidation(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
-def memory_aware(values: Values, _: Context) -> optax.GradientTransformation:
+def memory_aware(values: Values, _: Context) -> Optimizer:
   """Task-free MAS before Adam: as `consolidation`, by |g| and not by g²."""
   return _down(
     values,
@@ -99,7 +98,7 @@ def memory_aware(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, 'strength': Range(100.0, 1.0, 1e4)})
-def ewc(values: Values, _: Context) -> optax.GradientTransformation:
+def ewc(values: Values, _: Context) -> Optimizer:
   """Online EWC before Adam: what earlier tasks need is kept."""
   return _down(
     values,
@@ -109,9 +108,7 @@ def ewc(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, 'strength': Range(1.0, 0.01, 100.0)})
-def synaptic_intelligence(
-  values: Values, _: Context
-) -> optax.GradientTransformation:
+def synaptic_intelligence(values: Values, _: Context) -> Optimizer:
   """Synaptic intelligence before Adam: as `ewc`, by the path of training."""
   return _down(
     values,
@@ -121,7 +118,7 @@ def synaptic_intelligence(
 
 
 @_register({**_ADAM_RATE, 'strength': Range(1e-3, 1e-5, 0.1)})
-def l2_init(values: Values, _: Context) -> optax.GradientTransformation:
+def l2_init(values: Values, _: Context) -> Optimizer:
   """L2 Init before Adam: weights are pulled to where they began."""
   return _down(
     values, mechanisms.regenerate(values['strength']), optax.scale_by_adam()
@@ -129,26 +126,20 @@ def l2_init(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, 'strength': Range(1.0, 0.1, 10.0)})
-def metaplasticity(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def metaplasticity(values: Values, context: Context) -> Optimizer:
   """Metaplasticity after Adam: large weights resist being shrunk."""
   resists = mechanisms.metaplasticity(values['strength'], _kernels(context))
   return _down(values, optax.scale_by_adam(), resists)
 
 
 @_register(_SGD_RATE)
-def exponentiated_gradient(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def exponentiated_gradient(values: Values, context: Context) -> Optimizer:
   """Exponentiated gradient on kernels, SGD on the rest."""
   return optax.chain(_down(values), mechanisms.exponentiate(_kernels(context)))
 
 
 @_register(_ADAM_RATE)
-def kept_signs(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def kept_signs(values: Values, context: Context) -> Optimizer:
   """Adam whose kernels stop at 0 before they change sign."""
   return optax.chain(
     _down(values, optax.scale_by_adam()),
@@ -163,9 +154,7 @@ def kept_signs(
     'perturb': Range(1e-4, 1e-6, 1e-2),
   }
 )
-def shrink_and_perturb(
-  values: Values, _: Context
-) -> optax.GradientTransformation:
+def shrink_and_perturb(values: Values, _: Context) -> Optimizer:
   """Adam, with weights made smaller and noisy at every update."""
   return optax.chain(
     _down(values, optax.scale_by_adam()),
@@ -174,9 +163,7 @@ def shrink_and_perturb(
 
 
 @_register({**_ADAM_RATE, 'bound': Range(2.0, 0.5, 10.0)})
-def weight_clipping(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def weight_clipping(values: Values, context: Context) -> Optimizer:
   """Adam within bounds in proportion to those of initial weights."""
   bounds = mechanisms.fan_in_bounds(
     values['bound'], stacked_axes=context.stacked_axes
@@ -187,7 +174,7 @@ def weight_clipping(
 
 
 @_register({**_ADAM_RATE, 'fraction': Range(0.1, 0.02, 0.5)})
-def sleep(values: Values, context: Context) -> optax.GradientTransformation:
+def sleep(values: Values, context: Context) -> Optimizer:
   """Adam that sleeps at the end of each epoch, where grown weights shrink."""
   sleeps = mechanisms.sleep(
     context.steps_per_epoch,
@@ -201,9 +188,7 @@ def sleep(values: Values, context: Context) -> optax.GradientTransformation:
   {**_ADAM_RATE, 'decay': Range(0.99, 0.9, 0.999)},
   eval_params=mechanisms.eval_params,
 )
-def hare_and_tortoise(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def hare_and_tortoise(values: Values, context: Context) -> Optimizer:
   """Adam whose weights return to their average after each epoch."""
   returns = mechanisms.hare_and_tortoise(
     values['decay'], context.steps_per_epoch
@@ -212,9 +197,7 @@ def hare_and_tortoise(
 
 
 @_register(_ADAM_RATE)
-def normalize_and_project(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def normalize_and_project(values: Values, context: Context) -> Optimizer:
   """Adam whose kernels keep their initial norm."""
   return optax.chain(
     _down(values, optax.scale_by_adam()),
@@ -226,9 +209,7 @@ def normalize_and_project(
   {**_ADAM_RATE, 'scale': Range(0.01, 1e-3, 0.1)},
   eval_params=mechanisms.eval_params,
 )
-def neural_variability(
-  values: Values, _: Context
-) -> optax.GradientTransformation:
+def neural_variability(values: Values, _: Context) -> Optimizer:
   """NVRM: Adam at noisy weights, evaluated without the noise."""
   inner = _down(values, optax.scale_by_adam())
   return mechanisms.neural_variability(inner, values['scale'])
@@ -240,7 +221,7 @@ def neural_variability(
     'rate': Range(1.0, 0.1, 10.0),
   }
 )
-def synergy(values: Values, context: Context) -> optax.GradientTransformation:
+def synergy(values: Values, context: Context) -> Optimizer:
   """Adam and NeuroPlastic together, with weights that adapt per tensor."""
   stacked = context.stacked_axes
   both = {
@@ -261,15 +242,13 @@ def synergy(values: Values, context: Context) -> optax.GradientTransformation:
     'epsilon': Range(0.01, 1e-3, 0.1),
   }
 )
-def spsa(values: Values, _: Context) -> optax.GradientTransformation:
+def spsa(values: Values, _: Context) -> Optimizer:
   """SPSA: two values of the loss make an update, which takes many of them."""
   return _down(values, mechanisms.simultaneous_perturbation(values['epsilon']))
 
 
 @_register(_ADAM_RATE)
-def adam_reset(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def adam_reset(values: Values, context: Context) -> Optimizer:
   """Adam that forgets its moments after each epoch."""
   forgets = mechanisms.reset_moments(
     optax.scale_by_adam(), context.steps_per_epoch

@@ -14,6 +14,7 @@ from experiments.optimizers import mgup as mgup_rule
 from experiments.optimizers import muon_direction
 from experiments.optimizers.arm import Context
 from experiments.optimizers.arm import LEARNING_RATE
+from experiments.optimizers.arm import Optimizer
 from experiments.optimizers.arm import Range
 from experiments.optimizers.arm import Values
 
@@ -49,31 +50,31 @@ def _descent(
 
 
 @_register({LEARNING_RATE: Range(0.1, 0.01, 1.0), **_L2})
-def sgd(values: Values, _: Context) -> optax.GradientTransformation:
+def sgd(values: Values, _: Context) -> Optimizer:
   """Plain stochastic gradient descent."""
   return _decayed(values, optax.sgd(values[LEARNING_RATE]))
 
 
 @_register({LEARNING_RATE: Range(0.01, 1e-3, 1.0), **_L2})
-def sgdm(values: Values, _: Context) -> optax.GradientTransformation:
+def sgdm(values: Values, _: Context) -> Optimizer:
   """SGD with momentum 0.9."""
   return _decayed(values, optax.sgd(values[LEARNING_RATE], momentum=0.9))
 
 
 @_register({**_ADAM_RATE, **_L2})
-def adam(values: Values, _: Context) -> optax.GradientTransformation:
+def adam(values: Values, _: Context) -> Optimizer:
   """Adam, β = (0.9, 0.999)."""
   return _decayed(values, optax.adam(values[LEARNING_RATE]))
 
 
 @_register({**_ADAM_RATE, **_ADAMW_DECAY})
-def adamw(values: Values, _: Context) -> optax.GradientTransformation:
+def adamw(values: Values, _: Context) -> Optimizer:
   """AdamW: Adam with a decoupled weight decay, 0.01 by default."""
   return optax.adamw(values[LEARNING_RATE], weight_decay=values['weight_decay'])
 
 
 @_register({**_ADAM_RATE, **_ADAMW_DECAY})
-def nadamw(values: Values, _: Context) -> optax.GradientTransformation:
+def nadamw(values: Values, _: Context) -> Optimizer:
   """AdamW with Nesterov's momentum."""
   return optax.nadamw(
     values[LEARNING_RATE], weight_decay=values['weight_decay']
@@ -81,15 +82,13 @@ def nadamw(values: Values, _: Context) -> optax.GradientTransformation:
 
 
 @_register({**_ADAM_RATE, **_DECOUPLED})
-def adabelief(values: Values, _: Context) -> optax.GradientTransformation:
+def adabelief(values: Values, _: Context) -> Optimizer:
   """AdaBelief: Adam that divides by how far the gradient is off its mean."""
   return _descent(values, optax.scale_by_belief())
 
 
 @_register({**_ADAM_RATE, **_ADAMW_DECAY})
-def cautious_adamw(
-  values: Values, context: Context
-) -> optax.GradientTransformation:
+def cautious_adamw(values: Values, context: Context) -> Optimizer:
   """Cautious AdamW: no step where it would go against the gradient."""
   return _descent(
     values, cautious.cautious(optax.scale_by_adam(), context.stacked_axes)
@@ -97,13 +96,13 @@ def cautious_adamw(
 
 
 @_register({**_ADAM_RATE, **_ADAMW_DECAY})
-def grams(values: Values, _: Context) -> optax.GradientTransformation:
+def grams(values: Values, _: Context) -> Optimizer:
   """Grams: Adam's step with the signs of the gradient."""
   return _descent(values, grams_rule.grams(optax.scale_by_adam()))
 
 
 @_register({**_ADAM_RATE, **_DECOUPLED})
-def mgup(values: Values, context: Context) -> optax.GradientTransformation:
+def mgup(values: Values, context: Context) -> Optimizer:
   """MGUP-AdamW: longer steps where momentum and gradient agree most."""
   return _descent(
     values,
@@ -113,7 +112,7 @@ def mgup(values: Values, context: Context) -> optax.GradientTransformation:
 
 # An average of gradients is a tenth of the buffer of SGD momentum.
 @_register({LEARNING_RATE: Range(0.1, 0.01, 10.0), **_L2})
-def m_svag(values: Values, _: Context) -> optax.GradientTransformation:
+def m_svag(values: Values, _: Context) -> Optimizer:
   """M-SVAG: momentum, damped where the gradient's variance is large."""
   return _decayed(
     values,
@@ -130,7 +129,7 @@ def m_svag(values: Values, _: Context) -> optax.GradientTransformation:
     'weight_decay': Range(1e-3, 1e-4, 1.0),
   }
 )
-def lion(values: Values, _: Context) -> optax.GradientTransformation:
+def lion(values: Values, _: Context) -> Optimizer:
   """Lion: the sign of an interpolated momentum."""
   return optax.lion(values[LEARNING_RATE], weight_decay=values['weight_decay'])
 
@@ -141,7 +140,7 @@ def lion(values: Values, _: Context) -> optax.GradientTransformation:
     'weight_decay': Range(0.0, 1e-4, 1.0),
   }
 )
-def muon(values: Values, context: Context) -> optax.GradientTransformation:
+def muon(values: Values, context: Context) -> Optimizer:
   """Muon: orthogonalised momentum of matrices and convolutions, else Adam."""
   rate = values[LEARNING_RATE]
   return contrib.muon(
@@ -168,7 +167,7 @@ def _times(factor: float, rate: Any) -> Any:
     'weight_decay': Range(0.0, 1e-4, 1.0),
   }
 )
-def prodigy(values: Values, _: Context) -> optax.GradientTransformation:
+def prodigy(values: Values, _: Context) -> Optimizer:
   """Prodigy: Adam that estimates its own learning rate, times this one."""
   return contrib.prodigy(
     values[LEARNING_RATE], weight_decay=values['weight_decay']
@@ -182,7 +181,7 @@ def prodigy(values: Values, _: Context) -> optax.GradientTransformation:
   },
   eval_params=contrib.schedule_free_eval_params,
 )
-def schedule_free(values: Values, _: Context) -> optax.GradientTransformation:
+def schedule_free(values: Values, _: Context) -> Optimizer:
   """Schedule-Free AdamW: an average of the iterates is what is evaluated."""
   return contrib.schedule_free_adamw(
     values[LEARNING_RATE], weight_decay=values['weight_decay']

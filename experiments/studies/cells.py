@@ -24,32 +24,32 @@ from experiments import files
 from experiments import optimizers
 from experiments.studies import versions
 from experiments.studies.declarations import Task
-from experiments.studies.tuner import Numbers
+from experiments.studies.tuner import Trial
 
 _CELL, _OUTCOME = 'cell.json', 'outcome.json'
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """What is computed at once.
+  """All trials of an arm on a task that are computed at once.
 
   Attributes:
     task: what is learned.
-    arm: by which optimizer.
-    trials: the numbers of each trial, all of the same names.
-    seeds: every trial is trained with each of them.
+    arm: the optimizer.
+    trials: all of the same hyperparameters.
+    seeds: each trial is trained with each of them.
     tests: whether the test set is read, after the last epoch.
   """
 
   task: Task
   arm: str
-  trials: tuple[Numbers, ...]
+  trials: tuple[Trial, ...]
   seeds: tuple[int, ...]
   tests: bool
 
   @property
   def size(self) -> int:
-    """How many trainings it is."""
+    """The number of trainings."""
     return len(self.trials) * len(self.seeds)
 
   @functools.cached_property
@@ -64,7 +64,7 @@ class Cell:
     return {
       'task': task,
       'arm': self.arm,
-      'trials': [dict(numbers) for numbers in self.trials],
+      'trials': [dict(trial) for trial in self.trials],
       'seeds': list(self.seeds),
       'tests': self.tests,
       'code': versions.code(),
@@ -73,27 +73,30 @@ class Cell:
   @functools.cached_property
   def digest(self) -> str:
     """The name of its folder."""
+    # Hardware and threads are left out, though they change how sums round, and
+    # a training with a high rate amplifies that (a trial of the digits ended a
+    # point away with --jobs=2). `study.json` says what a study ran on.
     text = json.dumps(self.definition, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What came of a cell. Trainings are ordered by trial, then by seed.
+  """The results of a cell. Trainings are ordered by trial, then by seed.
+
+  Values that are not finite are None.
 
   Attributes:
-    curves: by name, a value for each training and epoch; None where it is not
-      finite. Of a part that was held out: `validation_loss`,
-      `validation_accuracy`; they are left out if nothing was.
+    curves: by name, a value for each training and epoch. `validation_loss` and
+      `validation_accuracy` are of the part that was held out, if any was.
     test_accuracy: of each training, if the test set was read.
     diverged: whether a loss of the training was ever not finite.
     steps_per_epoch: updates an epoch.
-    epoch_seconds: of one training, what each epoch took to train.
-    seconds: what the cell took, compilation included.
-    alpha: what α did at the last update of each epoch, as `Diagnostics.summary`
-      gives it; None if the arm has none, or if the test set was not read.
-    measures: of a stream, by name, a value for each training and task; None
-      where it is not finite.
+    epoch_seconds: of one training, the time that each epoch took to train.
+    seconds: the time that the cell took, compilation included.
+    alpha: α at the last update of each epoch, as `Diagnostics.summary` gives
+      it; None if the arm has no α, or if the test set was not read.
+    measures: of a stream, by name, a value for each training and task.
     evaluations: of a split, of each training, as `History.evaluations`; None
       if the test set was not read.
   """
@@ -119,11 +122,11 @@ class Store:
   """The cells of a study, in a folder.
 
   Args:
-    folder: where they are; it need not be there.
-    others: folders of other studies, whose cells are taken over.
+    folder: the folder; it need not exist.
+    others: folders of other studies, whose cells are copied.
 
   Attributes:
-    givers: those of the others of which cells were taken over.
+    givers: those of the others from which cells were copied.
   """
 
   def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
@@ -158,13 +161,15 @@ class Store:
   def claimed(self, cell: Cell) -> Iterator[bool]:
     """Claims a cell, unless another process has claimed it.
 
+    The kernel releases the claim when the process dies. On file systems without
+    locks every claim succeeds: a cell may then be computed twice, but the first
+    outcome stays.
+
     Args:
       cell: the cell.
 
     Yields:
-      Whether it is ours to compute. The kernel lets go of the claim when the
-      process dies, however it dies. On file systems without locks everything
-      is ours: a cell may then be computed twice, but the first one stays.
+      Whether this process may compute it.
     """
     with files.writing(self._folder):
       self._folder.mkdir(exist_ok=True)

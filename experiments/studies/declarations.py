@@ -9,11 +9,12 @@ from experiments import optimizers
 from experiments.configs.training import Training
 from experiments.data import streams
 from experiments.studies.tuner import Budget
+from experiments.studies.tuner import Trial
 
 DEFAULT, TUNED = 'default', 'tuned'
 RULESETS = (DEFAULT, TUNED)
-# Numbers that are good wherever an arm was tuned, for conditions on which none
-# was; see `stable`.
+# Hyperparameters that are good wherever an arm was tuned, for conditions under
+# which none was; see `stable`.
 STABLE = 'stable'
 
 # Reporting seeds start at 0.
@@ -79,10 +80,11 @@ class Condition:
     name: what the tables call it.
     task: the task.
     rulesets: under which the arms are reported.
-    tuned_on: the condition whose tuned numbers the arms are given. Those that
-      are not tuned on it are reported at their defaults alone.
-    numbers: what replaces the numbers, default or tuned, of the arms that have
-      such knobs.
+    tuned_on: the tuning condition from which the arms take their tuned
+      hyperparameters. Arms that are not tuned under it are reported at their
+      defaults alone.
+    numbers: hyperparameters that replace those of the arms that have them,
+      whether default or tuned.
     arms: those that are compared; None for all of the study's.
     seeds: how many, for every arm; None for what the study says.
     default_seeds: how many at most under the default ruleset; None for as many
@@ -109,17 +111,15 @@ class Condition:
     return 1 / classes
 
   def defaults(self, arm: str) -> dict[str, float]:
-    """The numbers of an arm under the default ruleset."""
+    """The trial of an arm under the default ruleset."""
     rate = optimizers.ARMS[arm].learning_rate
     return self.replaced(arm, {optimizers.LEARNING_RATE: rate})
 
-  def replaced(
-    self, arm: str, numbers: Mapping[str, float]
-  ) -> dict[str, float]:
-    """Some numbers of an arm, with those of the condition in their place."""
-    knobs = optimizers.ARMS[arm].hyperparameters
-    own = {name: x for name, x in self.numbers.items() if name in knobs}
-    return {**numbers, **own}
+  def replaced(self, arm: str, trial: Trial) -> dict[str, float]:
+    """A trial of an arm, with the condition's `numbers` in their place."""
+    known = optimizers.ARMS[arm].hyperparameters
+    own = {name: x for name, x in self.numbers.items() if name in known}
+    return {**trial, **own}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Final(NamedTuple):
     ruleset: the ruleset.
     arm: the arm.
     seeds: the reporting seeds.
-    cell: None while the tuned numbers are not known.
+    cell: None while the tuned hyperparameters are not known.
     outcome: of the cell; None while it is not there.
   """
 
@@ -81,6 +81,9 @@ class Final(NamedTuple):
 
 class Plan:
   """The cells of a study, from its declaration and the results so far.
+
+  The plan keeps no state: which cells come next follows from those that are
+  there, so a study resumes where it was stopped.
 
   Args:
     study: the declaration.
@@ -131,11 +134,11 @@ class Plan:
     for condition in self.study.conditions:
       for ruleset in condition.rulesets:
         for arm in self._reported_arms(condition, ruleset):
-          numbers = self._numbers(condition, ruleset, arm, tuners)
+          trial = self._trial(condition, ruleset, arm, tuners)
           seeds = self.study.seed_list(condition, ruleset, arm)
           cell = None
-          if numbers is not None:
-            cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)
+          if trial is not None:
+            cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
           outcome = self.outcome(cell)
           yield Final(condition, ruleset, arm, seeds, cell, outcome)
 
@@ -153,7 +156,7 @@ class Plan:
       if all(arm in self.study.tuning.arms_of(each) for each in on)
     ]
 
-  def _numbers(
+  def _trial(
     self,
     condition: Condition,
     ruleset: str,
@@ -219,10 +222,10 @@ class Plan:
 
 
 def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
-  """The numbers of an arm that are good on all it was tuned on.
+  """The trial of an arm that is good wherever it was tuned; see `stable`.
 
-  Where none finished everywhere, they are the default ones; while trials are
-  missing, None.
+  Where none finished everywhere, it is the default; while trials are missing,
+  None.
   """
   arm = optimizers.ARMS[name]
   rows = []
@@ -235,11 +238,11 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
         'condition': condition,
         'arm': name,
         'seed': declarations.FIRST_TUNING_SEED,
-        'hyperparameters': json.dumps(arm.values(numbers)),
+        'hyperparameters': json.dumps(arm.values(trial)),
         'validation_accuracy': score,
         'status': '',
       }
-      for score, numbers in scored
+      for score, trial in scored
     ]
   for value in stable.keep(pd.DataFrame(rows)).itertuples():
     return stable.named(value)
@@ -263,7 +266,8 @@ class Share:
   def wants(self, item: Item) -> bool:
     """Whether the process is to see that a cell is computed."""
     if item.arm not in self.arms:
-      # Ranges are extended for all arms: every arm's grid is needed.
+      # Ranges are extended for all arms, so that every search waits for the
+      # grids of all: whoever has nothing else to do computes them.
       return item.what in ('rates', 'extension')
     return item.shared or self.owns(item)
 

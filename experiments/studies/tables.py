@@ -22,7 +22,7 @@ from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
-from experiments.studies.tuner import Numbers
+from experiments.studies.tuner import Trial
 from experiments.studies.tuner import Tuner
 
 _OF_ALPHA = (
@@ -240,9 +240,9 @@ def _alpha(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
       }
 
 
-def _text(arm: str, numbers: Numbers) -> str:
+def _text(arm: str, trial: Trial) -> str:
   """All hyperparameters of an arm, as JSON."""
-  return json.dumps(optimizers.ARMS[arm].values(numbers))
+  return json.dumps(optimizers.ARMS[arm].values(trial))
 
 
 def _tuned(tuner: Tuner) -> dict[str, Any]:

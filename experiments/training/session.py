@@ -13,6 +13,7 @@ from experiments.training import checkpoints
 from experiments.training import distributed
 from experiments.training import engine
 from experiments.training import lapack
+from experiments.training import learning
 from experiments.training import mapping
 from experiments.training import pace
 from experiments.training.records import History
@@ -171,7 +172,7 @@ class Session:
     test: dict[str, Any] = {}
     if self._trainer.batches(self._pixels):
       found = self._evaluated(self._evaluate, self._pixels, pause)
-      means = engine.means(
+      means = learning.means(
         distributed.fetch(found), len(self._pixels.test_labels)
       )
       test = {'test_loss': means.loss, 'test_accuracy': means.accuracy}
@@ -186,7 +187,7 @@ class Session:
 
   def evaluate_on(
     self, pixels: engine.Pixels, pause: Callable[[], None]
-  ) -> engine.Metrics:
+  ) -> learning.Metrics:
     """Evaluates what is trained so far on other images.
 
     Args:
@@ -198,7 +199,7 @@ class Session:
     """
     evaluate = self._jit(self._trainer.evaluate)
     sums = self._evaluated(evaluate, pixels, pause)
-    return engine.means(distributed.fetch(sums), len(pixels.test_labels))
+    return learning.means(distributed.fetch(sums), len(pixels.test_labels))
 
   def _make_updates(self, left: int) -> None:
     n = distributed.agreed(self._paces['update'].units(left))

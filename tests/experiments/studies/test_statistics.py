@@ -60,14 +60,6 @@ def test_a_published_example():
   assert found.ci_high == pytest.approx(2.4598858, abs=5e-8)
 
 
-def test_p_is_near_that_of_all_changes_of_sign():
-  arm, reference = _accuracies(12)
-  x = arm - reference
-  signs = np.array(list(itertools.product([-1, 1], repeat=len(x))))
-  as_far = np.abs(signs @ x) >= abs(x.sum()) - 1e-12
-  assert statistics.p_value(x) == pytest.approx(as_far.mean(), abs=0.01)
-
-
 def test_whole_curves_are_compared_at_once():
   arm, reference = _accuracies(5, (4, 3))
   x = arm - reference
@@ -109,17 +101,6 @@ def test_rounding_is_no_spread(dtype):
   assert (nothing.effect_size, nothing.seeds_needed) == (0, INF)
 
 
-@given(DIFFERENCES)
-def test_arm_and_reference_can_be_exchanged(differences):
-  there = statistics.compare(differences)
-  back = statistics.compare(np.negative(differences))
-  mirrored = (
-    back.n, -back.mean_difference, -back.ci_high, -back.ci_low, back.p,
-    -back.effect_size, back.seeds_needed,
-  )  # fmt: skip
-  np.testing.assert_allclose(there, mirrored, rtol=1e-12)
-
-
 def test_an_interval_needs_no_more_than_mean_deviation_and_count():
   x = np.random.default_rng(3).normal(0.5, 0.1, (5, 7))
   expected = statistics.t_interval(x)
@@ -140,17 +121,10 @@ def test_interval_and_test_agree(differences):
 @pytest.mark.parametrize(
   ('difference', 'deviation', 'expected'),
   [
-    (0.001, 0.002, 32),  # (2.8 · 2)² = 31.36
-    (-0.001, 0.002, 32),
-    (0.5, 0.25, 2),  # 1.96
+    (-0.001, 0.002, 32),  # (2.8 · 2)² = 31.36
     (0.5, 0.0, 0),
-    (0.0, 0.002, INF),
     (0.0, 0.0, INF),
-    (5e-324, 1.0, INF),
     (1e-170, 1.0, INF),
-    (INF, 1.0, 0),
-    (NAN, 0.1, NAN),
-    (0.1, NAN, NAN),
     (0.0, NAN, NAN),
   ],
 )
@@ -159,32 +133,18 @@ def test_seeds_needed(difference, deviation, expected):
   np.testing.assert_equal(found, expected)
 
 
-@pytest.mark.parametrize('ratio', [0.4, 0.6])
-def test_as_many_seeds_as_needed_find_four_of_five_differences(ratio):
-  n = statistics.seeds_needed(ratio * 0.002, 0.002)
-  arm, reference = _accuracies(n, (STUDIES,), effect=ratio * 0.002)
+def test_as_many_seeds_as_needed_find_four_of_five_differences():
+  n = statistics.seeds_needed(0.001, 0.002)
+  arm, reference = _accuracies(n, (STUDIES,), effect=0.001)
   power = np.mean(statistics.p_value(arm - reference) < 0.05)
   assert 0.76 <= power <= 0.83  # A little less than 80 %: t is not normal.
 
 
-@pytest.mark.parametrize('n', [3, 5, 20])
-@pytest.mark.parametrize('effect', [0.0, 0.003])
+@pytest.mark.parametrize(('n', 'effect'), [(3, 0.003), (5, 0), (20, 0.003)])
 def test_the_interval_holds_the_true_difference_in_95_of_100(n, effect):
   arm, reference = _accuracies(n, (STUDIES,), effect=effect)
   low, high = statistics.t_interval(arm - reference)
   assert 0.93 <= np.mean((low <= effect) & (effect <= high)) <= 0.97
-
-
-def test_the_level_of_an_interval():
-  arm, reference = _accuracies(8, (STUDIES,), effect=0)
-  low, high = statistics.t_interval(arm - reference, level=0.5)
-  assert 0.47 <= np.mean((low <= 0) & (high >= 0)) <= 0.53
-
-
-def test_p_is_uniform_where_there_is_no_difference():
-  arm, reference = _accuracies(10, (STUDIES,), effect=0)
-  p = statistics.p_value(arm - reference)
-  assert stats.kstest(p, 'uniform').pvalue > 0.01
 
 
 def _closed_testing(p):
@@ -217,14 +177,6 @@ def test_a_known_example_of_holm():
   # R: p.adjust(c(0.01, 0.04, 0.03, 0.005, NA), 'holm')
   found = statistics.holm([0.01, 0.04, 0.03, 0.005, NAN])
   np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02, NAN])
-
-
-@given(P_VALUES, st.randoms(use_true_random=False))
-def test_holm_does_not_look_at_the_order(p, random):
-  order = list(range(len(p)))
-  random.shuffle(order)
-  shuffled = statistics.holm([p[i] for i in order])
-  np.testing.assert_array_equal(shuffled, statistics.holm(p)[order])
 
 
 def _family(arms, effects):
