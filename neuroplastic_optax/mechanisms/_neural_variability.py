@@ -111,17 +111,22 @@ def neural_variability(
 
   def init_fn(params):
     leaves = _leaves.flatten(owner, 'params', params)
+    taken = leaves.mask(mask)
+    if _numbers.is_zero(scale):
+      taken = [False] * len(leaves)
 
-    def first(leaf, inside):
-      if not inside or _numbers.is_zero(scale):
-        return optax.MaskedNode()
+    def first(leaf):
       copy = _leaves.copied(leaf)
       return copy if is_narrow(leaf) else jnp.zeros_like(copy)
 
+    noise = [
+      x if inside else optax.MaskedNode()
+      for x, inside in zip(leaves.each(first), taken, strict=True)
+    ]
     return NeuralVariabilityState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
-      leaves.tree(leaves.each(first, leaves.mask(mask))),
+      leaves.tree(noise),
       wrapped.init(params),
     )
 
