@@ -30,7 +30,35 @@ def writing(path: Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    raise errors.StorageError(f'cannot write {path}: {e.strerror or e}') from e
+    raise errors.StorageError(f'cannot write {path}: {reason(e)}.') from e
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+  """Names the file that cannot be read, whatever is wrong with it.
+
+  Args:
+    path: what is read.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    StorageError: instead of any other error.
+  """
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as e:
+    raise errors.StorageError(f'cannot read {path}: {reason(e)}.') from e
+
+
+def reason(error: BaseException) -> str:
+  """What an error says, on one line."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  return f'{type(error).__name__}: {error}'.splitlines()[0][:200].rstrip('.')
 
 
 def temporary_of(path: Path) -> Path:
@@ -100,10 +128,8 @@ def read_json(path: Path) -> Any:
   Raises:
     StorageError: it cannot be read, or is no JSON.
   """
-  try:
+  with reading(path):
     return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError, RecursionError) as e:
-    raise errors.StorageError(f'cannot read {path}: {e}') from e
 
 
 def write_table(

@@ -91,12 +91,12 @@ from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
-from neuroplastic_optax._controller import LearningRateController
 from neuroplastic_optax._diagnostics import get_diagnostics
-from neuroplastic_optax._homeostasis import Homeostasis
+from neuroplastic_optax._neuroplastic import neuroplastic
 from neuroplastic_optax._optimizer import neuroplastic_optimizer
+from neuroplastic_optax._stages import Homeostasis
+from neuroplastic_optax._stages import LearningRateController
 from neuroplastic_optax._state import NeuroplasticState
-from neuroplastic_optax._transform import neuroplastic
 
 # In the order of the API reference.
 __all__ = (  # noqa: RUF022

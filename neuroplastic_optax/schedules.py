@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 
@@ -58,7 +58,7 @@ def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
     value = _jax_array(value)
   # Casts are explicit, for strict dtype promotion.
   if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
-    dtype = _dtypes.promoted(value, gate)
+    dtype = _arrays.promoted(value, gate)
     value, gate = value.astype(dtype), gate.astype(dtype)
   return jnp.asarray(value * gate)
 

@@ -194,6 +194,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
   'momentum': (*(1, 'mu', True, NAN, Strange(), {}), jnp.ones(2)),
   'regex': (1, None, True, NAN, b'w', ['w'], Strange(), '(', '['),
   'diagnostics': _names('global', optional=True),
+  'normalize': _names('mean', optional=True),
   'axis': _names('input'),
   'scaling': _names('global'),
   'importance': _names('ewc'),
@@ -232,8 +233,8 @@ BY_KIND = {
     every period refresh samples epochs steps_per_epoch
   """,
   'switch': """
-    gradient_only parameterwise unit_mean decoupled_weight_decay protect
-    match_gradient_norm bias_correction
+    gradient_only parameterwise decoupled_weight_decay protect
+    match_gradient_norm bias_correction flat
   """,
   'mask': 'mask weight_decay_mask',
   'mask or bool': 'scope',
@@ -249,6 +250,7 @@ BY_KIND = {
   'axis names': 'axis_name',
   'dtype': 'state_dtype',
   'diagnostics': 'diagnostics',
+  'normalize': 'normalize',
   'key': 'key',
   'axis': 'axis',
   'distribution': 'distribution',

@@ -51,7 +51,7 @@ BASES = {
 CASES = {
   'direct': (modulations.Direct, None, {}),
   'unit_mean': (
-    functools.partial(modulations.Direct, unit_mean=True),
+    functools.partial(modulations.Direct, normalize='mean'),
     'adam',
     {},
   ),

@@ -74,7 +74,7 @@ def _add_unit_rms(signal: str) -> None:
     lambda values, context: {
       **weights,
       **plastic.NO_CLIP,
-      'modulation': controls.UnitRms(),
+      'modulation': controls.AT_THE_NORM_OF_THE_BASE,
     },
   )
 

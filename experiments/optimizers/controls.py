@@ -28,6 +28,8 @@ from experiments.optimizers import arm
 from experiments.optimizers import plastic
 from neuroplastic_optax import modulations
 
+AT_THE_NORM_OF_THE_BASE = modulations.Direct(normalize='norm')
+
 _ROUNDS = 2
 # A sort takes longer than all else in an update of more elements than this.
 _SORTED = 4096
@@ -58,28 +60,6 @@ class MeanOfGradientOnly(modulations.Modulation):
     factor = tensor.mean(wanted) / jnp.where(mean > tensor.eps, mean, 1.0)
     factor = jnp.where(mean > tensor.eps, factor, 1.0)
     return factor * tensor.alpha * tensor.base_update
-
-
-@dataclasses.dataclass(frozen=True)
-class UnitRms(modulations.Modulation):
-  """α ⊙ b, scaled to the norm of b.
-
-      u = α ⊙ b·‖b‖ / ‖α ⊙ b‖
-
-  and 0 where α ⊙ b is 0.
-  """
-
-  def modulate(self, tensor: modulations.Tensor) -> jax.Array:
-    """Returns u."""
-    return _at_the_norm_of_the_base(tensor, tensor.alpha * tensor.base_update)
-
-
-def _at_the_norm_of_the_base(
-  tensor: modulations.Tensor, u: jax.Array
-) -> jax.Array:
-  norm = tensor.norm(u)
-  ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
-  return u * ratio
 
 
 def _count(count: jax.Array) -> jax.Array:
@@ -122,11 +102,14 @@ class Shuffled(modulations.Modulation):
 
 @dataclasses.dataclass(frozen=True)
 class ShuffledUnitRms(Shuffled):
-  """α[π] ⊙ b, scaled to the norm of b; see `Shuffled` and `UnitRms`."""
+  """α[π] ⊙ b, scaled to the norm of b; see `Shuffled`."""
 
   def modulate(self, tensor: modulations.Tensor) -> jax.Array:
     """Returns u."""
-    return _at_the_norm_of_the_base(tensor, super().modulate(tensor))
+    u = super().modulate(tensor)
+    norm = tensor.norm(u)
+    ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
+    return u * ratio
 
 
 def _hashed(x: jax.Array) -> jax.Array:
@@ -181,7 +164,7 @@ def gradient_only_same_range() -> dict[str, Any]:
 @plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_mean() -> dict[str, Any]:
   """The full arm with α divided by its mean over the tensor."""
-  return dict(modulation=modulations.Direct(unit_mean=True))
+  return dict(modulation=modulations.Direct(normalize='mean'))
 
 
 @plastic.variant(arm.CONTROLS, plastic.FULL)
@@ -193,7 +176,7 @@ def mean_of_gradient_only() -> dict[str, Any]:
 @plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_rms() -> dict[str, Any]:
   """The full arm with its step scaled to the norm of the gradient."""
-  return dict(modulation=UnitRms())
+  return dict(modulation=AT_THE_NORM_OF_THE_BASE)
 
 
 @plastic.variant(arm.CONTROLS, plastic.FULL)
@@ -214,8 +197,8 @@ def _add_without_clip(
   )
 
 
-_add_without_clip('unit_mean', modulations.Direct(unit_mean=True))
-_add_without_clip('unit_rms', UnitRms())
+_add_without_clip('unit_mean', modulations.Direct(normalize='mean'))
+_add_without_clip('unit_rms', AT_THE_NORM_OF_THE_BASE)
 _add_without_clip('shuffled', Shuffled())
 _add_without_clip(
   'unit_rms_shuffled',

@@ -111,7 +111,12 @@ _RULES = {
     'The trust ratio over', modulations.TrustRatio, _STRENGTH
   ),
   # The clip of homeostasis would change the norm that it has just set.
-  'unit_rms': _Rule('α at the norm of', controls.UnitRms, {}, bounded=False),
+  'unit_rms': _Rule(
+    'α at the norm of',
+    lambda: controls.AT_THE_NORM_OF_THE_BASE,
+    {},
+    bounded=False,
+  ),
 }
 # By what is added to the name.
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
@@ -134,11 +139,14 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   """Registers one arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
   homeostasis = _HOMEOSTASIS[suffix]
+  more: dict[str, Any] = {}
+  if (rule_name, base_name) == ('momentum', 'muon'):
+    more = {'momentum': muon_direction.momentum}
 
   def options(values: arm.Values, context: arm.Context) -> dict[str, Any]:
     return dict(
       modulation=rule.make(
-        **{name: values[name] for name in rule.hyperparameters}
+        **{name: values[name] for name in rule.hyperparameters}, **more
       ),
       homeostasis=homeostasis,
       **base.options(values['weight_decay'], context),

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
@@ -51,12 +50,12 @@ def fan_in_bounds(
     Learning <https://arxiv.org/abs/2407.01704>`_, 2024
   """
   _numbers.POSITIVE.check('scale', scale)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
 
   def bounds(params: _types.Params) -> Any:
     _refuse_count(params)
     flat = _trees.flatten(params)
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     parents = flat.map_with_path(lambda path, _: _parent(path))
     own: list[Any] = [None] * len(flat.leaves)
     of_kernels: dict[Any, list[Any]] = {parent: [] for parent in parents}

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -89,7 +88,7 @@ def flip_signs(
   numbers = _numbers.Numbers(fraction=(fraction, _numbers.FRACTION.scheduled))
   _numbers.check_choice('axis', axis, ('input', 'output', 'element'))
   _trees.check_mask('mask', mask)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
   _noise.check_key(key)
 
   def init_fn(params):
@@ -143,7 +142,7 @@ def _draw(
     return signs.reshape(sizes)
 
   keys = jax.random.split(key, shape[:stacked]) if stacked else key
-  signs = _slices.over_slices(slice_signs, stacked)(keys)
+  signs = _trees.over_slices(slice_signs, stacked)(keys)
   if axis == 'element':
     # Where the params are sharded, so are their signs.
     return jnp.ones_like(leaf, dtype=jnp.int8) * signs

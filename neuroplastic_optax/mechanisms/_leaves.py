@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _dtypes
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 
 
@@ -102,7 +101,7 @@ class Leaves:
 
   def stacked(self, stacked_axes: Any = None) -> list[int]:
     """How many leading axes of each leaf are stacked."""
-    return _slices.stacked(stacked_axes, self.like)
+    return _trees.stacked(stacked_axes, self.like)
 
   def map(
     self,
@@ -143,13 +142,13 @@ class Leaves:
       out = [g, *row[first_kept:]]
       if not is_absent(g) and (inside is None or inside[i]):
         arrays = jax.tree.map(jnp.asarray, row)
-        dtype = _dtypes.compute_dtype(arrays)
-        wide = _dtypes.upcast(arrays, dtype)
+        dtype = _arrays.compute_dtype(arrays)
+        wide = _arrays.upcast(arrays, dtype)
         now = None if numbers is None else numbers.cast(dtype)
         new = step(now, *wide, *(column[i] for column in extras))
         u, *kept = new if keeps else (new,)
         out = [
-          _dtypes.downcast(x, like)
+          _arrays.downcast(x, like)
           for x, like in zip(
             [held(u, wide[0]), *map(finite, kept)],
             [arrays[0], *out[1:]],
@@ -256,12 +255,12 @@ def now_and_then(
 
 def widest(arrays: Any) -> Any:
   """The widest of the dtypes of arrays, at least float32."""
-  return _dtypes.compute_dtype(arrays)
+  return _arrays.compute_dtype(arrays)
 
 
 def wide_dtype(leaf: Any) -> Any:
   """The dtype of an accumulator of a leaf: at least float32."""
-  return _dtypes.promoted(jnp.float32, jnp.result_type(leaf))
+  return _arrays.promoted(jnp.float32, jnp.result_type(leaf))
 
 
 def copied(leaf: Any) -> jax.Array:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -69,7 +68,7 @@ def normalize_and_project(
     Learning <https://arxiv.org/abs/2407.01800>`_, 2024
   """
   _trees.check_mask('mask', mask)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
 
   def init_fn(params):
     leaves = _leaves.flatten('normalize_and_project', 'params', params)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -113,7 +112,7 @@ def sleep(
   )
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
 
   def init_fn(params):
     leaves = _leaves.flatten('sleep', 'params', params)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
+from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
@@ -127,7 +127,7 @@ def synergy(
     )
   shares = _shares(weights, names)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
   inner = {
     name: optax.with_extra_args_support(mechanisms[name]) for name in names
   }

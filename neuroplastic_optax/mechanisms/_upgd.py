@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _slices
+from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
@@ -109,7 +109,7 @@ def scale_by_upgd(
   _numbers.check_switch('protect', protect)
   _numbers.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
 
   def init_fn(params):
     leaves = _leaves.flatten('scale_by_upgd', 'params', params)

@@ -168,7 +168,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
     (('digits', '--workdir=file/study'), '--workdir=file/study'),
     (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
-    (('digits', '--workdir=cut'), 'cut/study.json is damaged, or of another'),
+    (('digits', '--workdir=cut'), 'cannot read cut/study.json: '),
     (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
   ],
 )

@@ -1,15 +1,17 @@
 """Paired differences to the references, with their intervals."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 import functools
+from typing import Any
 
+import pandas as pd
+
+from experiments.reporting import accuracies
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import families
 from experiments.reporting.plots import intervals
-from experiments.studies import accuracies
-from experiments.studies.reading import Published
-from experiments.studies.reading import Row
+from experiments.studies.loading import Published
 
 # Conditions with so few arms are rows of one picture.
 _FEW = 2
@@ -34,38 +36,30 @@ def _note(study: Published) -> str:
 )
 def forest(study: Published) -> Iterator[Drawing]:
   """A picture for every reference and condition."""
-  references = dict.fromkeys(row['reference'] for row in study.comparisons)
-  for reference in references:
-    own = [row for row in study.comparisons if row['reference'] == reference]
+  for reference, own in study.comparisons.groupby('reference', sort=False):
     here = {
-      condition: with_pairs(
-        [row for row in own if row['condition'] == condition]
-      )
+      condition: with_pairs(own[own['condition'] == condition])
       for condition in study.conditions
     }
-    few = [
-      condition
-      for condition, rows in here.items()
-      if 0 < len({row['arm'] for row in rows}) <= _FEW
-    ]
+    few = [x for x, rows in here.items() if 0 < rows['arm'].nunique() <= _FEW]
     pooled: dict[str, Panels] = {}
     for condition, rows in here.items():
       if condition in few and len(few) > 1:
-        for row in rows:
-          _add(pooled.setdefault(row['arm'], {}), row, condition)
-      elif rows:
+        for row in rows.itertuples():
+          _add(pooled.setdefault(row.arm, {}), row, condition)
+      elif len(rows):
         yield drawing(rows, (condition,), reference, condition)
     for arm, panels in pooled.items():
       yield _drawing(panels, (arm,), reference, f'{arm} under each condition')
 
 
-def with_pairs(rows: Sequence[Row]) -> Sequence[Row]:
+def with_pairs(rows: pd.DataFrame) -> pd.DataFrame:
   """Comparisons, or none where not one of them has a pair of seeds yet."""
-  return rows if any(row['n'] for row in rows) else ()
+  return rows if rows['n'].any() else rows[:0]
 
 
 def drawing(
-  rows: Iterable[Row], parts: tuple[str, ...], reference: str, title: str
+  rows: pd.DataFrame, parts: tuple[str, ...], reference: str, title: str
 ) -> Drawing:
   """A picture of comparisons with one reference, a row for each arm.
 
@@ -76,15 +70,15 @@ def drawing(
     title: what else stands above.
   """
   panels: Panels = {}
-  for row in rows:
-    _add(panels, row, row['arm'])
+  for row in rows.itertuples():
+    _add(panels, row, row.arm)
   return _drawing(panels, parts, reference, title)
 
 
-def _add(panels: Panels, row: Row, label: str) -> None:
-  panels.setdefault(row['ruleset'], {})[label] = intervals.Interval(
-    families.of(row['arm']),
-    *(row[x] for x in ('mean_difference', 'ci_low', 'ci_high', 'p_holm')),
+def _add(panels: Panels, row: Any, label: str) -> None:
+  panels.setdefault(row.ruleset, {})[label] = intervals.Interval(
+    families.of(row.arm),
+    *(row.mean_difference, row.ci_low, row.ci_high, row.p_holm),
   )
 
 

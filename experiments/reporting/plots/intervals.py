@@ -56,9 +56,8 @@ def draw(
     layout='constrained',
   )
   axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-  limits = _limits(
-    [each for panel in panels.values() for each in panel.values()]
-  )
+  every = [each for panel in panels.values() for each in panel.values()]
+  limits = _limits(every)
   for place, (name, rows) in zip(axes, panels.items(), strict=True):
     place.set_xlim(*limits)
     _panel(place, rows, order)
@@ -66,10 +65,8 @@ def draw(
     place.set_xlabel(x)
   axes[0].set_yticks(range(len(order)), order)
   axes[0].set_ylim(len(order) - 0.4, -0.6)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
-  _legend(
-    figure, [each for panel in panels.values() for each in panel.values()]
-  )
+  style.title(figure, title)
+  _legend(figure, {each.family for each in every})
   return figure
 
 
@@ -144,12 +141,10 @@ def _row(axes: Axes, y: int, each: Interval) -> None:
 def _text(each: Interval) -> str:
   if not np.isfinite(each.mean):
     return 'no pairs'
-  text = numbers.points(each.mean)
-  return f'{text} {numbers.interval(each.low, each.high)}'.strip()
+  return numbers.difference(*(100 * x for x in each[1:4]))
 
 
-def _legend(figure: Figure, intervals: Sequence[Interval]) -> None:
-  there = {each.family for each in intervals}
+def _legend(figure: Figure, there: set[str]) -> None:
   handles = [
     _handle(families.MARKER[name], families.COLOUR[name], name)
     for name in families.FAMILIES
@@ -160,10 +155,7 @@ def _legend(figure: Figure, intervals: Sequence[Interval]) -> None:
     _handle('o', style.TEXT, f'p (Holm) ≥ {_LEVEL:g}', fill='white'),
   ]
   figure.legend(
-    handles=handles,
-    loc='outside lower left',
-    ncols=4,
-    fontsize=style.SMALL,
+    handles=handles, loc='outside lower left', ncols=4, fontsize=style.SMALL
   )
 
 

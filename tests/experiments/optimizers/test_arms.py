@@ -116,6 +116,11 @@ def _hybrid(rule, base, homeostasis):
     direction = optax.chain(
       contrib.muon(1.0, adam_learning_rate=0.015), optax.scale(-1.0)
     )
+    if isinstance(rule, modulations.Momentum):
+      # Muon and its Adam have decays of their own.
+      kwargs['modulation'] = modulations.Momentum(
+        momentum=muon_direction.momentum
+      )
     return _plastic(base=direction, decoupled_weight_decay=True, **kwargs)
   trace = optax.trace(decay=0.9)
   return tuple(
@@ -137,7 +142,7 @@ HYBRIDS = {
   for rule in RULES
 }
 HYBRIDS |= {
-  f'unit_rms_{base}': _hybrid(controls.UnitRms(), base, None)
+  f'unit_rms_{base}': _hybrid(modulations.Direct(normalize='norm'), base, None)
   for base in ('sgdm', 'adam', 'muon')
 }
 
@@ -263,8 +268,8 @@ EXPECTED = {
       modulation=rule, homeostasis=Homeostasis(max_update_norm=None)
     )
     for name, rule in (
-      ('unit_mean', modulations.Direct(unit_mean=True)),
-      ('unit_rms', controls.UnitRms()),
+      ('unit_mean', modulations.Direct(normalize='mean')),
+      ('unit_rms', modulations.Direct(normalize='norm')),
       ('shuffled', controls.Shuffled()),
       ('unit_rms_shuffled', controls.ShuffledUnitRms()),
     )
@@ -272,14 +277,14 @@ EXPECTED = {
   **{
     f'unit_rms_{signal}_no_clip': _signals(
       **{signal: 1.0},
-      modulation=controls.UnitRms(),
+      modulation=modulations.Direct(normalize='norm'),
       homeostasis=Homeostasis(max_update_norm=None),
     )
     for signal in ('activity', 'gradient', 'memory')
   },
-  'unit_mean': _plastic(modulation=modulations.Direct(unit_mean=True)),
+  'unit_mean': _plastic(modulation=modulations.Direct(normalize='mean')),
   'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
-  'unit_rms': _plastic(modulation=controls.UnitRms()),
+  'unit_rms': _plastic(modulation=modulations.Direct(normalize='norm')),
   'shuffled': _plastic(modulation=controls.Shuffled()),
   'gradient_only_same_range': (
     neuroplastic_optimizer(0.01, gradient_only=True),

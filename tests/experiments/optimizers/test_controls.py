@@ -75,7 +75,7 @@ def test_alpha_gets_the_mean_that_it_has_in_the_published_ablation():
 @pytest.mark.parametrize(
   ('rule', 'bare'),
   [
-    (controls.UnitRms(), modulations.Direct()),
+    (modulations.Direct(normalize='norm'), modulations.Direct()),
     (controls.ShuffledUnitRms(), controls.Shuffled()),
   ],
 )

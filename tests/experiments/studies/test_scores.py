@@ -82,11 +82,6 @@ def test_time_to_target():
   steps = [10, 20, 30, 40]
   found = scores.time_to_target(accuracies, steps, 0.5)
   np.testing.assert_array_equal(found, [20, 10, INF, INF])
-  seconds = np.outer([1, 2, 3, 4], steps)
-  found = scores.time_to_target(accuracies, seconds, 0.5)
-  np.testing.assert_array_equal(found, [20, 20, INF, INF])
-  none = scores.time_to_target(accuracies, steps, NAN)
-  np.testing.assert_array_equal(none, [NAN] * 4)
   found = scores.time_to_target(np.empty((2, 0)), [], 0.5)
   np.testing.assert_array_equal(found, [INF, INF])
 
