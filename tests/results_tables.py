@@ -214,7 +214,7 @@ def _lines(
     own = _some(_study(name).measures, **wanted, arm=arm)
     rows.append(own)
     label = f'{arm}, untuned' if ruleset == DEFAULT else arm
-    found[label] = lines.of_rows(own['task'], own, shown.factor)
+    found[label] = lines.with_interval(own['task'], own, shown.factor)
   scale = lines.Scale('task', shown.label, whole=True)
   draw = functools.partial(lines.together, found, scale, condition)
   return pd.concat(rows), draw
@@ -226,7 +226,7 @@ def _forest(
   wanted = {'condition': condition, 'reference': reference}
   table = _study(name).comparisons
   rows = pd.concat(_some(table, **wanted, arm=x) for x in arms.split(','))
-  return rows, forest.drawing(rows, (condition,), reference, condition).make
+  return rows, forest.drawing(rows, reference, condition).make
 
 
 if __name__ == '__main__':

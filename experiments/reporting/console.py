@@ -77,10 +77,8 @@ class Reporter(runs.Observer):
       }
       table = terminal.results_table(run.results(), seconds, run.title)
     self._console.print(table)
-    drawn = run_pictures.draw(run)
-    for sentence in drawn.failures:
-      self._say(sentence)
-    written = ', '.join(['metrics', 'results', *drawn.names])
+    drawn = run_pictures.draw(run, self._say)
+    written = ', '.join(['metrics', 'results', *drawn])
     self._say(f'{written} are in {run.workdir}')
 
   def _say(self, text: str) -> None:

@@ -28,36 +28,30 @@ from experiments.training.stream_engine import evaluated_after
 Histories = Mapping[str, History]
 
 
-class Drawn(NamedTuple):
-  """What became of the pictures of a run.
-
-  Attributes:
-    names: those in the run directory.
-    failures: a sentence for each of the others.
-  """
-
-  names: list[str]
-  failures: list[str]
-
-
-def draw(run: Run) -> Drawn:
+def draw(run: Run, say: Callable[[str], None]) -> list[str]:
   """Draws all pictures into the run directory; each appears whole.
+
+  Args:
+    run: the run.
+    say: called with a sentence for each that cannot be drawn.
+
+  Returns:
+    The names of the files.
 
   Raises:
     StorageError: one cannot be written.
   """
-  drawn = Drawn([], [])
+  drawn = []
   for each in _pictures(run):
     try:
       with each.style:
         saving.save(each.make(), run.workdir / each.name, each.dpi)
-      drawn.names.append(each.name)
+      drawn.append(each.name)
     except errors.UserError:
       raise
     # Whatever Matplotlib meets, a run has its results.
     except Exception as e:
-      why = f'{type(e).__name__}: {e}'
-      drawn.failures.append(f'{each.name} cannot be drawn: {why}')
+      say(f'{each.name} cannot be drawn: {type(e).__name__}: {e}')
   return drawn
 
 

@@ -24,5 +24,4 @@ def ablation(study: Published) -> Iterator[Drawing]:
     own = forest.with_pairs(rows[rows['condition'] == condition])
     # The forest of differences shows a single variant.
     if own['arm'].nunique() > 1:
-      reference = own['reference'].iloc[0]
-      yield forest.drawing(own, (condition,), reference, condition)
+      yield forest.drawing(own, own['reference'].iloc[0], condition)

@@ -2,21 +2,17 @@
 
 from collections.abc import Iterator
 import functools
-from typing import Any
 
 import pandas as pd
 
 from experiments.reporting import accuracies
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.plots import families
 from experiments.reporting.plots import intervals
 from experiments.studies.loading import Published
 
 # Conditions with so few arms are rows of one picture.
 _FEW = 2
-# By ruleset, then by label.
-Panels = dict[str, dict[str, intervals.Interval]]
 
 
 def _note(study: Published) -> str:
@@ -37,20 +33,16 @@ def _note(study: Published) -> str:
 def forest(study: Published) -> Iterator[Drawing]:
   """A picture for every reference and condition."""
   for reference, own in study.comparisons.groupby('reference', sort=False):
-    here = {
-      condition: with_pairs(own[own['condition'] == condition])
-      for condition in study.conditions
-    }
+    here = {x: with_pairs(own[own['condition'] == x]) for x in study.conditions}
     few = [x for x, rows in here.items() if 0 < rows['arm'].nunique() <= _FEW]
-    pooled: dict[str, Panels] = {}
+    few *= len(few) > 1
     for condition, rows in here.items():
-      if condition in few and len(few) > 1:
-        for row in rows.itertuples():
-          _add(pooled.setdefault(row.arm, {}), row, condition)
-      elif len(rows):
-        yield drawing(rows, (condition,), reference, condition)
-    for arm, panels in pooled.items():
-      yield _drawing(panels, (arm,), reference, f'{arm} under each condition')
+      if condition not in few and len(rows):
+        yield drawing(rows, str(reference), condition)
+    if few:
+      rows = pd.concat(here[condition] for condition in few)
+      for arm, same in rows.groupby('arm', sort=False):
+        yield drawing(same, str(reference), str(arm), by='condition')
 
 
 def with_pairs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -59,40 +51,25 @@ def with_pairs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def drawing(
-  rows: pd.DataFrame, parts: tuple[str, ...], reference: str, title: str
+  rows: pd.DataFrame, reference: str, name: str, by: str = 'arm'
 ) -> Drawing:
-  """A picture of comparisons with one reference, a row for each arm.
+  """A picture of comparisons with one reference.
 
   Args:
     rows: as those of `comparisons.csv`.
-    parts: of the name of the picture.
     reference: the reference.
-    title: what else stands above.
+    name: what they have in common: a condition or an arm.
+    by: in what they differ, arm or condition.
   """
-  panels: Panels = {}
-  for row in rows.itertuples():
-    _add(panels, row, row.arm)
-  return _drawing(panels, parts, reference, title)
-
-
-def _add(panels: Panels, row: Any, label: str) -> None:
-  panels.setdefault(row.ruleset, {})[label] = intervals.Interval(
-    families.of(row.arm),
-    *(row.mean_difference, row.ci_low, row.ci_high, row.p_holm),
-  )
-
-
-def _drawing(
-  panels: Panels, parts: tuple[str, ...], reference: str, title: str
-) -> Drawing:
+  what = name if by == 'arm' else f'{name} under each condition'
   return Drawing(
-    (*parts, reference),
-    f'Differences to {reference} with intervals, {title}; the table of paired '
+    (name, reference),
+    f'Differences to {reference} with intervals, {what}; the table of paired '
     'differences has the numbers.',
     functools.partial(
       intervals.draw,
-      panels,
-      f'Difference to {reference}: {title}',
+      rows.assign(label=rows[by]),
+      f'Difference to {reference}: {what}',
       f'difference to {reference} (points)',
     ),
   )

@@ -93,4 +93,4 @@ def _first_task(rows: pd.DataFrame, updates: int) -> lines.Line:
   """The line of an arm; the last evaluation of a task is at its end."""
   own = rows[rows['evaluated_task'] == 1].sort_values(['task', 'update'])
   x = own['task'] - 1 + own['update'] / updates
-  return lines.of_rows(x, own, 100)
+  return lines.with_interval(x, own, 100)

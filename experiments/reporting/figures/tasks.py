@@ -82,4 +82,4 @@ def draw(
 
 def _line(rows: pd.DataFrame, name: str) -> lines.Line:
   rows = rows.sort_values('task')
-  return lines.of_rows(rows['task'], rows, measures.BY_NAME[name].factor)
+  return lines.with_interval(rows['task'], rows, measures.BY_NAME[name].factor)

@@ -20,6 +20,7 @@ from experiments.studies import statistics
 
 # Fewer seeds have no interval: it would cover the picture.
 FEW = 3
+# An arm has the same panel and colour in all pictures of a study.
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.0, 2.7  # Inches, of a panel.
 _AXES = 145  # Points, about, of its axes.
@@ -73,47 +74,37 @@ class Scale(NamedTuple):
 
 
 def with_interval(
-  x: ArrayLike, mean: ArrayLike, sd: ArrayLike, n: ArrayLike, factor: float = 1
+  x: ArrayLike, rows: Mapping[str, Any] | pd.DataFrame, factor: float = 1
 ) -> Line:
   """A line of means with their 95 % t intervals, where there are enough seeds.
 
   Args:
     x: where each of them stands.
-    mean: over seeds.
-    sd: their standard deviations.
-    n: how many seeds each has.
+    rows: by these names, the mean over seeds, the sd and how many, n.
     factor: what the values are times.
   """
-  n = np.where(np.asarray(n) < FEW, 0, n)
-  low, high = statistics.t_interval_of(mean, sd, n)
-  mean = np.asarray(mean, float)
+  mean, n = np.asarray(rows['mean'], float), np.asarray(rows['n'])
+  low, high = statistics.t_interval_of(
+    mean, rows['sd'], np.where(n < FEW, 0, n)
+  )
   return Line(np.asarray(x, float), factor * mean, factor * low, factor * high)
-
-
-def of_rows(x: ArrayLike, rows: pd.DataFrame, factor: float) -> Line:
-  """The same, of a table with the columns mean, sd and n."""
-  return with_interval(x, rows['mean'], rows['sd'], rows['n'], factor)
 
 
 def over_seeds(
   values: np.ndarray, x: ArrayLike | None = None, factor: float = 1
 ) -> Line:
-  """A line of means over seeds with their intervals; see `with_interval`.
+  """The same of values, [seeds, n], at x or at 1, 2, …, n.
 
-  Args:
-    values: [seeds, n]; without any seed, the line is NaN.
-    x: [n], where they stand; None for 1, 2, …, n.
-    factor: what the values are times.
+  Without any seed, the line is NaN.
   """
   seeds, n = values.shape
   nothing = np.full(n, np.nan)
-  return with_interval(
-    1 + np.arange(n) if x is None else x,
-    values.mean(0) if seeds else nothing,
-    values.std(0, ddof=1) if seeds > 1 else nothing,
-    seeds,
-    factor,
-  )
+  rows = {
+    'mean': values.mean(0) if seeds else nothing,
+    'sd': values.std(0, ddof=1) if seeds > 1 else nothing,
+    'n': seeds,
+  }
+  return with_interval(1 + np.arange(n) if x is None else x, rows, factor)
 
 
 def with_sd(values: np.ndarray) -> Line:

@@ -165,10 +165,11 @@ def run_of(folder, histories, tasks=None):
 def test_streams_have_their_pictures(tmp_path, lost):
   histories = {'sgd': stream(lost), 'adam, learning_rate=0.1': stream()}
   tasks = types.SimpleNamespace(updates=UPDATES)
-  drawn = run_pictures.draw(run_of(tmp_path, histories, tasks))
-  assert drawn.failures == []
-  assert drawn.names == ['stream.png', 'forgetting.png', 'first_task.png']
-  for name in drawn.names:
+  said = []
+  drawn = run_pictures.draw(run_of(tmp_path, histories, tasks), said.append)
+  assert said == []
+  assert drawn == ['stream.png', 'forgetting.png', 'first_task.png']
+  for name in drawn:
     is_picture(tmp_path / name)
 
 
@@ -194,9 +195,9 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
   full.diagnostics = alpha(1)
   run = run_of(tmp_path, {'full': full})
   monkeypatch.setattr(run_pictures, '_band', fail)
-  drawn = run_pictures.draw(run)
-  assert drawn.names == ['diagnostics/full.png']
-  assert drawn.failures == [
+  said = []
+  assert run_pictures.draw(run, said.append) == ['diagnostics/full.png']
+  assert said == [
     f'{name} cannot be drawn: RuntimeError: no LaTeX'
     for name in ('curves.png', 'overview.png')
   ]
@@ -205,14 +206,14 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
   (tmp_path / 'diagnostics').rmdir()
   (tmp_path / 'diagnostics').touch()
   with pytest.raises(errors.StorageError, match=r'cannot write .*full\.png'):
-    run_pictures.draw(run)
+    run_pictures.draw(run, said.append)
 
 
 _DRAW = """
 import pathlib, sys
 from tests.experiments.reporting import test_run_pictures as tests
 run = tests.run_of(pathlib.Path(sys.argv[1]), {'sgd': tests.TWO_SEEDS})
-assert tests.run_pictures.draw(run).failures == []
+assert tests.run_pictures.draw(run, print) == ['curves.png']
 """
 
 
