@@ -161,7 +161,8 @@ def synergy(
         updates, state.inner[name], params, **extra_args
       )
     previous = state.previous if assignment == 'adaptive' else {}
-    owner, log_weights = [None] * len(leaves), [None] * len(leaves)
+    owner: list[Any] = [None] * len(leaves)
+    log_weights: list[Any] = [None] * len(leaves)
     if assignment == 'partition':
       owner = leaves.align(state.owner)
     elif assignment == 'adaptive':
@@ -179,7 +180,7 @@ def synergy(
 
     def step(now, g, *rest):
       owner, log_weights, n = rest[-3:]
-      parts = shares(state.count, g.dtype)
+      parts: Any = shares(state.count, g.dtype)
       if owner is not None:
         parts = [(owner == k).astype(g.dtype) for k in range(len(names))]
       elif log_weights is not None:
