@@ -187,26 +187,21 @@ def test_a_finished_run_is_finished_again_at_once(finished):
 
 
 @pytest.mark.parametrize(
-  ('number', 'count', 'where'),
+  ('number', 'count'),
   [
-    pytest.param(
-      *(signal.SIGTERM, 1, 'after task 0 of 2'), marks=pytest.mark.slow
-    ),
-    (signal.SIGTERM, 2, 'in task 2 of 2, after '),
-    pytest.param(
-      *(signal.SIGINT, 5, 'in task 2 of 2, after '), marks=pytest.mark.slow
-    ),
+    (signal.SIGTERM, 2),
+    pytest.param(signal.SIGINT, 5, marks=pytest.mark.slow),
   ],
 )
 def test_a_stopped_run_saves_and_resumes(
-  finished, folder, number, count, where
+  finished, folder, number, count
 ):
   at = Moment('os.rename', '.results.json.tmp', count), number
   # No other checkpoint comes before the last task.
   flags = (*TINY, WORKDIR, '--config.checkpoint_every=2')
   result = program.run(folder, *flags, at=at)
   assert result.code == 128 + number
-  assert where in result.stderr
+  assert 'after task 1 of 2' in result.stderr
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
   assert _outcome(folder / 'my run') == _outcome(finished[0])
