@@ -38,7 +38,7 @@ class Reporter(runs.Observer):
       f'{combinations} → {run.workdir}'
     )
 
-  def told(self, text: str) -> None:
+  def log(self, text: str) -> None:
     """See the base class."""
     self._say(text)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -30,13 +31,12 @@ def make_plan(study, folder):
   return Plan(study, study.all_arms, Store(folder))
 
 
-def run(study, folder, share=None):
+def run(study, folder, share=None, say=lambda text: None):
   """Computes a share of a study; gives the plan."""
   plan = make_plan(study, folder)
   load = lambda name: workers.load(name, None)
-  running.Runner(
-    plan, share or Share(plan.arms), Estimate(load, 1), running.Observer()
-  ).run(1)
+  share, estimate = share or Share(plan.arms), Estimate(load, 1)
+  running.Runner(plan, share, estimate, say).run(1)
   return plan
 
 
@@ -112,13 +112,17 @@ def test_curves_and_alpha_have_a_row_for_every_epoch(make_study, tmp_path):
 
 
 def test_nothing_is_computed_twice(make_study, tmp_path, computed):
-  run(make_study(), tmp_path)
+  lines = []
+  run(make_study(), tmp_path, say=lines.append)
   digests = [cell.digest for cell in computed]
   assert len(digests) == len(set(digests))
   # Only what is reported reads the test set.
   assert all(cell.tests == (cell.seeds[0] < 1_000_000) for cell in computed)
-  run(make_study(), tmp_path)
-  assert len(computed) == len(digests)
+  total = len(digests)
+  assert re.fullmatch(r'1/\d+ tuning, rates, sgd, about .* left', lines[0])
+  assert lines[-1] == f'{total}/{total} here, tuned, adamw'
+  run(make_study(), tmp_path, say=pytest.fail)
+  assert len(computed) == total
 
 
 def test_shards_together_make_the_whole(make_study, tmp_path, computed):
