@@ -49,5 +49,7 @@ def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
         'reference': reference,
         'p_holm': statistics.holm([each.p for each in compared]),
       }
-      found.append(pd.DataFrame(compared, index=others).assign(**part))
+      fields = statistics.Comparison._fields
+      values = pd.DataFrame(compared, index=others, columns=fields)
+      found.append(values.astype({'seeds_needed': float}).assign(**part))
   return frames.make('comparisons', found)
