@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app
 from absl import flags
@@ -105,33 +105,18 @@ def _parse(argv: Sequence[str], code: int) -> list[str]:
   try:
     rest = flags.FLAGS(list(argv))
     if CONFIG in flags.FLAGS:
-      _check_config(getattr(flags.FLAGS, CONFIG))
+      dict(getattr(flags.FLAGS, CONFIG))  # Reads the file, if not done before.
     return rest
-  except flags.Error as e:
-    if _TRACEBACK in str(e):  # Of get_config(), when it is called.
-      _fail_config(str(e).splitlines()[-1])
-    _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
-  except OSError as e:
-    # The last line is the reason, the others what ml_collections tried.
-    _fail(f'--{CONFIG}: {str(e).splitlines()[-1].strip()}', 1)
   except Exception as e:  # Whatever the code in the user's file raises.
-    text = str(e).splitlines()[0] if str(e) else '?'
-    _fail_config(f'{type(e).__name__}: {text}')
-
-
-def _check_config(config: Any) -> None:
-  """Reads the file, if that was not done, and looks at what it gave."""
-  try:
-    dict(config)
-  except (TypeError, ValueError):
-    _fail_config('it must return an ml_collections.ConfigDict')
-
-
-def _fail_config(reason: str) -> NoReturn:
-  _fail(
-    f'--{CONFIG} must name a Python file that defines get_config() ({reason}).',
-    1,
-  )
+    if isinstance(e, flags.Error) and _TRACEBACK not in str(e):
+      _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
+    # The last line is the reason; the others are what ml_collections tried.
+    reason = f'{type(e).__name__}: {e}'.splitlines()[-1].strip()
+    _fail(
+      f'--{CONFIG} must name a Python file that defines get_config(), which '
+      f'returns an ml_collections.ConfigDict ({reason}).',
+      1,
+    )
 
 
 def folder(flag: str, name: str) -> Path:

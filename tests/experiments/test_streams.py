@@ -193,9 +193,7 @@ def test_a_finished_run_is_finished_again_at_once(finished):
     pytest.param(signal.SIGINT, 5, marks=pytest.mark.slow),
   ],
 )
-def test_a_stopped_run_saves_and_resumes(
-  finished, folder, number, count
-):
+def test_a_stopped_run_saves_and_resumes(finished, folder, number, count):
   at = Moment('os.rename', '.results.json.tmp', count), number
   # No other checkpoint comes before the last task.
   flags = (*TINY, WORKDIR, '--config.checkpoint_every=2')
