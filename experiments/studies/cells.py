@@ -60,7 +60,7 @@ class Cell:
       optimizers.PLASTICITY_SCALE
       not in optimizers.ARMS[self.arm].hyperparameters
     ):
-      del task['warmup_epochs']  # Of κ, which the arm does not have.
+      del task['warmup_epochs']  # The arm has no κ to warm up.
     return {
       'task': task,
       'arm': self.arm,
@@ -150,7 +150,7 @@ class Store:
     return self._read.get(digest)
 
   def stale(self) -> int:
-    """How many cells there are of other versions of the code."""
+    """The number of cells of other versions of the code."""
     found = 0
     for path in self._folder.glob(f'*/{_CELL}'):
       with contextlib.suppress(errors.StorageError):
@@ -201,7 +201,7 @@ class Store:
     with files.writing(path):
       self._folder.mkdir(exist_ok=True)
       files.remove(path)  # It is damaged.
-      files.remove(files.temporary_of(path))  # Of a process that was killed.
+      files.remove(files.temporary_of(path))  # A killed process left it.
     with files.replacing(path) as temporary:
       temporary.mkdir()
       files.write_json(temporary / _CELL, cell.definition)
