@@ -19,6 +19,8 @@ every_setting = pytest.mark.parametrize(
 
 RULES = {
   'direct': modulations.Direct(),
+  'mean': modulations.Direct(normalize='mean'),
+  'norm': modulations.Direct(normalize='norm'),
   'gain': modulations.Gain(strength=0.6),
   'bounded': modulations.Gain(strength=1.0, max_ratio=0.1),
   'momentum': modulations.Momentum(strength=0.6),
