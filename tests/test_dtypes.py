@@ -26,7 +26,8 @@ FLOATS = ('float16', 'bfloat16', 'float32', 'float64')
 
 def _of_all_floats(seed=0):
   """A tree with leaves of every dtype, under 64-bit mode."""
-  return {dtype: random_tree(seed, dtype) for dtype in FLOATS}
+  draw = np.random.default_rng(seed).normal
+  return {dtype: jnp.asarray(draw(size=(3, 4)), dtype) for dtype in FLOATS}
 
 
 # What is of which dtype.
@@ -40,15 +41,9 @@ def test_state_and_updates_keep_their_types(settings):
     assert jax.typeof(weak).weak_type
     params = {'strong': _of_all_floats(), 'weak': weak}
     state = tx.init(params)
-    for name in ('activity', 'memory_mu', 'memory_nu'):
-      moment = getattr(state[0], name)
-      if moment is not None:
-        dtypes = {
-          k: x.dtype.name
-          for k, x in params['strong'].items()
-          for x in jax.tree.leaves(moment['strong'][k])
-        }
-        assert dtypes == {k: k for k in FLOATS}
+    for moment in filter(None, state[0][1:4]):
+      dtypes = jax.tree.map(lambda x: x.dtype.name, moment['strong'])
+      assert dtypes == {dtype: dtype for dtype in FLOATS}
     base = settings.get('base', optax.identity())
     expected = base.update(params, base.init(params), params)
     weak_types = [x.weak_type for x in jax.tree.leaves(types_of(state[0][1:4]))]
@@ -225,3 +220,40 @@ def test_complex_numbers_without_imaginary_part_are_real(settings):
   actual, _ = trained(tx, lift(params), lift(gradients))
   expected, _ = trained(tx, params, gradients)
   chex.assert_trees_all_close(actual, lift(expected), rtol=1e-5, atol=1e-6)
+
+
+# Eight bits and fewer.
+
+
+@pytest.mark.parametrize('settings', [dict(weight_decay=0.1), SETTINGS['adam']])
+def test_params_in_float8_and_float4_have_moments_in_float32(settings):
+  names = ('float8_e4m3fn', 'float8_e5m2', 'float8_e3m4', 'float4_e2m1fn')
+  params = {
+    name: jnp.linspace(0.5, 2.0, 6).astype(name)
+    for name in names
+    if hasattr(jnp, name)
+  }
+  assert 'float8_e4m3fn' in params
+  if 'base' in settings:  # Adam has no arithmetic of its own in them.
+    settings = settings | dict(
+      base=optax.trace(0.9, accumulator_dtype='float32')
+    )
+  tx = neuroplastic_optimizer(0.1, diagnostics='global', **settings)
+  state = tx.init(params)
+  updates, after = jax.jit(tx.update)(params, state, params)
+  assert types_of(after) == types_of(state)
+  moments = {x.dtype.name for x in jax.tree.leaves(state[0].memory_nu)}
+  assert moments == {'float32'}
+  wide = jax.tree.map(lambda x: x.astype('float32'), params)
+  expected, _ = tx.update(wide, tx.init(wide), wide)
+  for name, update in updates.items():
+    assert update.dtype == params[name].dtype
+    limits = jnp.finfo(name)
+    np.testing.assert_allclose(
+      update.astype('float32'),
+      expected[name],
+      rtol=2 * float(limits.eps),
+      atol=2 * float(limits.smallest_subnormal),
+    )
+  with pytest.raises(ValueError, match=r'state_dtype .* at least 16 bits'):
+    neuroplastic(state_dtype='float8_e4m3fn')

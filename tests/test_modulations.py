@@ -32,8 +32,16 @@ BASES = {
   'trace': lambda: optax.trace(0.9),
   'adam': optax.scale_by_adam,
 }
+# The other pairs are slow.
+FAST = {
+  *(('direct', 'none'), ('mean', 'adam'), ('norm', 'trace'), ('gain', 'adam')),
+  *(('bounded', 'trace'), ('momentum', 'trace'), ('momentum', 'adam')),
+  *(('trust_ratio', 'adam'), ('orthogonal', 'none'), ('matched', 'trace')),
+}
 PAIRS = [
-  (rule, base)
+  pytest.param(
+    rule, base, marks=[] if (rule, base) in FAST else pytest.mark.slow
+  )
   for rule in RULES
   for base in BASES
   if not (rule == 'momentum' and base == 'none')
@@ -130,9 +138,6 @@ def test_rule_equals_reference(name, base, seed, kappa, scale):
 
 
 @pytest.mark.parametrize(
-  'strength', [0.0, jnp.zeros([]), lambda count: jnp.zeros([])]
-)
-@pytest.mark.parametrize(
   'rule',
   [
     modulations.Gain,
@@ -141,20 +146,25 @@ def test_rule_equals_reference(name, base, seed, kappa, scale):
     modulations.Orthogonal,
   ],
 )
-@pytest.mark.parametrize('base', [optax.trace(0.9), optax.scale_by_adam()])
-def test_no_strength_is_the_base_bit_for_bit(rule, base, strength):
+def test_no_strength_is_the_base_bit_for_bit(rule):
   rng = np.random.default_rng(0)
-  params, gradients = random_leaves(rng), [random_leaves(rng) for _ in range(3)]
+  leaves = lambda: random_leaves(rng)[:2]
+  params, gradients = leaves(), [leaves() for _ in range(3)]
   gradients[-1][0] = -jnp.zeros_like(gradients[-1][0])
-  tx = neuroplastic(base, modulation=rule(strength=strength))
-  updates, state = run(tx, params, gradients)
-  expected, base_state = run(base, params, gradients)
-  for a, b in zip(
-    jax.tree.leaves((updates, state.base)),
-    jax.tree.leaves((expected, base_state)),
-    strict=True,
+  for base, strength in (
+    (optax.trace(0.9), 0.0),
+    (optax.scale_by_adam(), jnp.zeros([])),
+    (optax.trace(0.9), lambda count: jnp.zeros([])),
   ):
-    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    tx = neuroplastic(base, modulation=rule(strength=strength))
+    updates, state = run(tx, params, gradients)
+    expected, base_state = run(base, params, gradients)
+    for a, b in zip(
+      jax.tree.leaves((updates, state.base)),
+      jax.tree.leaves((expected, base_state)),
+      strict=True,
+    ):
+      assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def test_defaults_stay_what_they_were():
@@ -176,7 +186,7 @@ def test_defaults_stay_what_they_were():
 def test_updates_are_finite_for_gradients_of_any_size_and_dtype(name):
   rng = np.random.default_rng(0)
   dtypes = ('float32', 'bfloat16', 'float16')
-  leaves = lambda: {d: random_leaves(rng, d) for d in dtypes}
+  leaves = lambda: {d: random_leaves(rng, d)[0] for d in dtypes}
   params = leaves()
   tx = neuroplastic(
     optax.trace(0.5) if name == 'momentum' else None,
@@ -193,8 +203,7 @@ def test_updates_are_finite_for_gradients_of_any_size_and_dtype(name):
       return jnp.clip(wide, -largest, largest).astype(x.dtype)
 
     gradients = jax.tree.map(scaled, leaves())
-    for part in gradients.values():
-      part[0] = part[0].at[1:].set(0)
+    gradients = jax.tree.map(lambda x: x.at[1:].set(0), gradients)
     state = tx.init(params)
     for _ in range(3):
       updates, state = update(gradients, state, params)
@@ -204,7 +213,7 @@ def test_updates_are_finite_for_gradients_of_any_size_and_dtype(name):
     chex.assert_trees_all_equal_dtypes(updates, gradients)
 
 
-@pytest.mark.parametrize('name', list(RULES))
+@pytest.mark.parametrize('name', ['mean', 'norm', 'momentum', 'matched'])
 def test_rules_under_vmap_scan_and_injection(name):
   rng = np.random.default_rng(0)
   base = optax.scale_by_adam() if name == 'momentum' else None

@@ -237,6 +237,7 @@ def test_numbers_are_scalars_of_at_least_float32(dtype):
     (3, 3.0),
     (np.float64(0.1), 0.1),
     (jnp.bfloat16(0.5), 0.5),
+    (np.asarray(0.5, jnp.bfloat16)[()], 0.5),  # A NumPy number of ml_dtypes.
     (lambda count: count + 2, 2.0),
   ):
     seen = []
@@ -246,7 +247,7 @@ def test_numbers_are_scalars_of_at_least_float32(dtype):
     ((number, optional),) = seen
     assert number == expected
     assert optional is None
-    if isinstance(value, (int, np.number)):
+    if isinstance(value, (int, np.generic)):
       assert type(number) is float
     else:
       assert (number.dtype, number.shape) == (jnp.float32, ())
