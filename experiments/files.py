@@ -30,7 +30,35 @@ def writing(path: Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    raise errors.StorageError(f'cannot write {path}: {e.strerror or e}') from e
+    raise errors.StorageError(f'cannot write {path}: {reason(e)}.') from e
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+  """Names the file that cannot be read, whatever is wrong with it.
+
+  Args:
+    path: what is read.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    StorageError: instead of any other error.
+  """
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as e:
+    raise errors.StorageError(f'cannot read {path}: {reason(e)}.') from e
+
+
+def reason(error: BaseException) -> str:
+  """What an error says, on one line."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  return f'{type(error).__name__}: {error}'.splitlines()[0][:200].rstrip('.')
 
 
 def temporary_of(path: Path) -> Path:
@@ -100,10 +128,8 @@ def read_json(path: Path) -> Any:
   Raises:
     StorageError: it cannot be read, or is no JSON.
   """
-  try:
+  with reading(path):
     return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError, RecursionError) as e:
-    raise errors.StorageError(f'cannot read {path}: {e}') from e
 
 
 def write_table(
@@ -124,9 +150,25 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
   return text.getvalue()
 
 
-def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-  """Writes one object a line, with null for NaN and infinity."""
-  write_text(path, ''.join(json.dumps(_finite(row)) + '\n' for row in rows))
+def write_rows(
+  folder: Path,
+  name: str,
+  columns: Sequence[str],
+  rows: Sequence[Mapping[str, Any]],
+) -> None:
+  """Writes `NAME.csv` with these columns, and all of the rows as `NAME.jsonl`.
+
+  JSON has null for NaN and infinity.
+
+  Args:
+    folder: where they are written.
+    name: theirs.
+    columns: those of the CSV file.
+    rows: what is written.
+  """
+  write_table(folder / f'{name}.csv', columns, rows)
+  lines = ''.join(json.dumps(_finite(row)) + '\n' for row in rows)
+  write_text(folder / f'{name}.jsonl', lines)
 
 
 def _finite(value: Any) -> Any:

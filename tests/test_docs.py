@@ -105,13 +105,6 @@ def _run(page):
   return names
 
 
-_NEW = pytest.mark.skipif(
-  not hasattr(neuroplastic_optax.modulations.Direct, 'normalize'),
-  reason='needs Direct.normalize',
-)
-
-
-@_NEW
 def test_readme_blocks_run(capsys):
   names = _run(README)
   assert float(capsys.readouterr().out) > 0
@@ -190,7 +183,6 @@ def test_readme_intervals_are_those_of_the_results_page():
   assert set(quoted) <= set(known)
 
 
-@_NEW
 def test_setting_for_streams_is_that_of_the_results():
   arm = optimizers.ARMS['unit_rms_no_clip']
   stream = streams.STREAMS['permuted_labels']

@@ -1,7 +1,9 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
 from collections.abc import Iterator
+import errno
 import hashlib
+import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -16,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 from experiments import errors
-from experiments import storage
 from experiments.data import originals
 from experiments.data import published
 
@@ -74,11 +75,20 @@ def prepare(
   try:
     size = _write(name, folder, original)
   except Exception as error:
-    if (reason := storage.refusal(error)) is None:
+    if (reason := _refusal(error)) is None:
       raise
     raise errors.StorageError(f'cannot write {folder}: {reason}') from error
   print(f'wrote {size} to {folder}')
   return folder
+
+
+def _refusal(error: Exception) -> str | None:
+  """What the system said if it caused an error; None if it did not."""
+  if isinstance(error, OSError):
+    return error.strerror or str(error)
+  # array_record makes other errors of it, with its words.
+  words = (os.strerror(x) for x in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+  return next((each for each in words if each in str(error)), None)
 
 
 def _check(name: str, source: str, idx_dir: str | None) -> None:

@@ -60,7 +60,7 @@ def train(folder, epochs):
       variables = {'params': state.params, 'batch_stats': state.batch_stats}
       logits = state.apply_fn(variables, x[TRAIN:], False)
       accuracy = np.mean(logits.argmax(-1) == y[TRAIN:])
-      alpha = get_diagnostics(state.opt_state)['alpha_mean']
+      alpha = get_diagnostics(state.opt_state, flat=True)['alpha_mean']
       print(f'epoch {epoch + 1}: accuracy {accuracy:.4f}, mean α {alpha:.2f}')
 
 

@@ -57,8 +57,8 @@ def train(folder, epochs):
       accuracy = np.mean(model(x[TRAIN:]).argmax(-1) == y[TRAIN:])
       save = ocp.args.StandardSave(nnx.state((model, optimizer)))
       manager.save(epoch + 1, args=save)
-      log = get_diagnostics(optimizer)
-      alpha = log['alpha_mean'].hidden.kernel[...]
+      log = get_diagnostics(optimizer, flat=True)  # Scalars, for a logger.
+      alpha = log['hidden/kernel/alpha_mean']
       print(f'epoch {epoch + 1}: accuracy {accuracy:.4f}, mean α {alpha:.2f}')
 
 

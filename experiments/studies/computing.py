@@ -1,6 +1,5 @@
 """Computes a cell: all trials of an arm on a task, in one compiled program."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 from experiments import data
+from experiments import interrupts
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.training import engine
@@ -31,30 +31,36 @@ _QUICK = {
 }
 
 
-def compute(
-  cell: Cell, dataset: data.Dataset, pause: Callable[[], None] = lambda: None
-) -> Outcome:
+def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
   """Trains and evaluates all that a cell is.
 
   Args:
     cell: the cell.
     dataset: the data set of its task. Its test part is read after the last
       epoch, if the cell tests, and else never.
-    pause: called every few seconds; it may raise.
 
   Returns:
     What came of it.
+
+  Raises:
+    StoppedError: a signal asked the process to end; a cell keeps nothing.
   """
   start = time.perf_counter()
   part = training_part(cell, dataset)
   session = make_session(cell, part)
-  for _ in range(cell.task.length):
-    session.train_epoch(pause)
+  with interrupts.Stop() as stop:
+
+    def pause() -> None:
+      if stop.number:
+        raise interrupts.StoppedError(stop.number, 'in the middle of a cell')
+
+    for _ in range(cell.task.length):
+      session.train_epoch(pause)
   history = session.history
   found = (
     _of_stream(cell, history)
     if cell.task.stream
-    else _of_epochs(cell, session, part, dataset, pause)
+    else _of_epochs(cell, session, part, dataset)
   )
   return Outcome(
     **found,
@@ -71,7 +77,6 @@ def _of_epochs(
   session: Session,
   part: data.Dataset,
   dataset: data.Dataset,
-  pause: Callable[[], None],
 ) -> dict[str, Any]:
   """The curves, and the test accuracy if the cell tests."""
   names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
@@ -88,7 +93,7 @@ def _of_epochs(
       )
     )
     shared = mapping.share(pixels, cell.size)
-    tested = session.evaluate_on(shared, pause).accuracy.tolist()
+    tested = session.evaluate_on(shared).accuracy.tolist()
   history = session.history
   curves = {name: _finite(history[of]) for name, of in names.items()}
   return {'curves': curves, 'test_accuracy': tested}

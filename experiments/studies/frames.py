@@ -6,6 +6,7 @@ column that nobody knows is kept as text.
 """
 
 from collections.abc import Iterable, Mapping
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     for column in found.columns.intersection(TABLES[name]):
       if column in _INTEGERS:
         found[column] = found[column].map(int)
+      elif column == 'hyperparameters':  # Empty while an arm is not tuned.
+        found[column].map(lambda x: json.loads(x or '{}'))
       elif column not in _TEXTS:
         found[column] = found[column].map(lambda x: float(x or 'nan'))
     return _typed(name, found)

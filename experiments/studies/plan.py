@@ -126,11 +126,14 @@ class Plan:
 
     return found
 
-  def finals(self) -> list[Final]:
-    """All that is reported, in the order of the tables."""
-    return [*self._finals(self.tuners())]
+  def finals(self, tuners: Mapping[str, Tuner] | None = None) -> list[Final]:
+    """All that is reported, in the order of the tables.
 
-  def _finals(self, tuners: Mapping[str, Tuner]) -> Iterator[Final]:
+    Args:
+      tuners: those of `tuners()`, where they are at hand.
+    """
+    tuners = self.tuners() if tuners is None else tuners
+    found = []
     for condition in self.study.conditions:
       for ruleset in condition.rulesets:
         for arm in self._reported_arms(condition, ruleset):
@@ -140,7 +143,8 @@ class Plan:
           if trial is not None:
             cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
           outcome = self.outcome(cell)
-          yield Final(condition, ruleset, arm, seeds, cell, outcome)
+          found.append(Final(condition, ruleset, arm, seeds, cell, outcome))
+    return found
 
   def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
     arms = [x for x in condition.arms or self.study.arms if x in self.arms]
@@ -176,7 +180,8 @@ class Plan:
 
   def items(self) -> list[Item]:
     """All cells, the ones that others wait for first; none stands twice."""
-    items = [*self._tuning_items(), *self._final_items()]
+    tuners = self.tuners()
+    items = [*self._tuning_items(tuners), *self._final_items(tuners)]
     found: dict[str, Item] = {}
     for i, item in enumerate(items):
       found.setdefault(item.cell.digest if item.cell else str(i), item)
@@ -197,9 +202,9 @@ class Plan:
     )
     return next(wanted, len(self.study.conditions)), what
 
-  def _tuning_items(self) -> Iterator[Item]:
+  def _tuning_items(self, tuners: Mapping[str, Tuner]) -> Iterator[Item]:
     tuning = self.study.tuning
-    for name, tuner in self.tuners().items():
+    for name, tuner in tuners.items():
       assert tuning is not None
       task = tuning.tasks[name]
       for owner, arm in enumerate(tuner.arms):
@@ -207,8 +212,8 @@ class Plan:
           cell = stage.batch and self.tuning_cell(task, arm, stage.batch)
           yield Item(name, stage.name, arm, task, stage.size, cell, True, owner)
 
-  def _final_items(self) -> Iterator[Item]:
-    for each in self.finals():
+  def _final_items(self, tuners: Mapping[str, Tuner]) -> Iterator[Item]:
+    for each in self.finals(tuners):
       owner = self.arms.index(each.arm)
       task, size = each.condition.task, len(each.seeds)
       yield Item(

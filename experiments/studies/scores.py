@@ -119,15 +119,12 @@ def time_to_target(
   Dahl et al. (AlgoPerf), arXiv:2306.07179.
 
   Args:
-    accuracies: [trainings, evaluations], those of diverged trainings as chance
-      or NaN, which reaches nothing.
-    times: the steps or seconds of the evaluations, [evaluations] or [trainings,
-      evaluations], ascending.
+    accuracies: [trainings, evaluations]; NaN reaches nothing.
+    times: of the evaluations, [evaluations], ascending.
     target: the accuracy to reach.
 
   Returns:
-    [trainings]: the time, or ∞ for a miss; NaN if the target is NaN.
+    [trainings]: the time, or ∞ for a miss.
   """
   reached = np.asarray(accuracies, float) >= target
-  found = np.min(np.where(reached, times, np.inf), axis=1, initial=np.inf)
-  return found if not np.isnan(target) else np.full_like(found, np.nan)
+  return np.min(np.where(reached, times, np.inf), axis=1, initial=np.inf)

@@ -89,11 +89,3 @@ def named(value: Value) -> dict[str, float]:
     for name, x in json.loads(value.hyperparameters).items()
     if name == optimizers.LEARNING_RATE or x != defaults.get(name)
   }
-
-
-def values(rows):
-  """Until reports read frames."""
-  trials = pd.DataFrame([*rows]).assign(
-    hyperparameters=lambda x: x['hyperparameters'].map(json.dumps)
-  )
-  return {x.arm: x for x in keep(trials).itertuples(index=False, name='Value')}

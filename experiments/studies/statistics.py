@@ -4,7 +4,6 @@ Every function reduces the first axis, which is that of the seeds (of the arms
 in `holm`), so that whole curves or many simulated studies are one call.
 """
 
-from collections.abc import Mapping
 import math
 from typing import NamedTuple
 
@@ -63,22 +62,6 @@ def compare(differences: ArrayLike) -> Comparison:
     effect_size=float(effect_size(x)),
     seeds_needed=seeds_needed(float(mean), float(sd(x))),
   )
-
-
-def paired_differences(
-  arm: Mapping[int, float], reference: Mapping[int, float]
-) -> np.ndarray:
-  """The differences d = arm − reference over the seeds that both have.
-
-  Args:
-    arm: an accuracy for each seed; a diverged seed has chance accuracy.
-    reference: the same of the reference.
-
-  Returns:
-    [n], in the order of the seeds.
-  """
-  seeds = sorted(arm.keys() & reference.keys())
-  return np.array([arm[seed] - reference[seed] for seed in seeds], float)
 
 
 def mean_difference(differences: ArrayLike) -> np.ndarray:

@@ -59,7 +59,8 @@ def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
     speeds_: what was measured by `speeds.measure`; without it, the seconds to
       the target are empty.
   """
-  tuners, finals = plan.tuners(), plan.finals()
+  tuners = plan.tuners()
+  finals = plan.finals(tuners)
   conditions = plan.study.conditions
   results = frames.make('results', map(_result, finals))
   targets = _targets(plan, results)

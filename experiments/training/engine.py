@@ -2,7 +2,8 @@
 
 n is an argument, so that a program of any length is one compilation: an epoch
 is some calls of `update`, then one of `close`, which makes its last update.
-Results do not depend on how an epoch is cut.
+Results do not depend on how an epoch is cut: if n were known, XLA would compile
+the loop otherwise for each n.
 """
 
 from collections.abc import Callable, Mapping

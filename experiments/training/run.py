@@ -16,6 +16,7 @@ import numpy as np
 
 from experiments import data
 from experiments import errors
+from experiments import interrupts
 from experiments import optimizers
 from experiments.configs import fields
 from experiments.configs.default import Config
@@ -26,12 +27,33 @@ from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import provenance
 from experiments.training import records
-from experiments.training import run_directory
-from experiments.training import stopping
 from experiments.training import stream_records
 from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
+from experiments.workdir import Workdir
+
+CONFIG = 'config.json'
+# Of the run directory; 2 has orbax's own checkpoints.
+_FORMAT = 2
+_SAVED = 'checkpoints'
+# What a run writes beside its configuration.
+_WRITTEN = (
+  _SAVED,
+  'curves.png',
+  'diagnostics',
+  'diagnostics.csv',
+  'diagnostics.jsonl',
+  'evaluations.csv',
+  'first_task.png',
+  'forgetting.png',
+  'metrics.csv',
+  'metrics.jsonl',
+  'overview.png',
+  'results.json',
+  'stream.png',
+  'tensorboard',
+)
 
 
 class Run:
@@ -151,7 +173,7 @@ class Run:
         variant.history,
         seeds,
         steps,
-        [variant.numbers] * len(seeds),
+        variant.numbers,
       )
       alphas += variant.history.diagnostics.rows(
         functools.partial(self._identity, variant)
@@ -208,44 +230,26 @@ class Variant:
   history: records.History
 
 
-class Progress:
-  """What a session calls as it goes; this one shows nothing."""
+class Observer:
+  """What a run calls as it goes; this one shows and plots nothing."""
+
+  def started(self, run: Run) -> None:
+    """The run directory is claimed, and nothing is trained yet."""
+
+  def log(self, text: str) -> None:
+    """Something happened that a person may want to know."""
+
+  @contextlib.contextmanager
+  def training(self, run: Run, arm: str, session: Session) -> Iterator[None]:
+    """Around the training of an arm, from wherever it was to its end."""
+    del run, arm, session
+    yield
 
   def advanced(self, session: Session) -> None:
     """Some updates or batches were done, a few seconds' worth."""
 
   def epoch(self, history: records.History) -> None:
     """An epoch is trained, evaluated and recorded."""
-
-
-class Observer:
-  """What a run calls as it goes; this one shows and draws nothing."""
-
-  def started(self, run: Run) -> None:
-    """The run directory is claimed, and nothing is trained yet."""
-
-  def told(self, text: str) -> None:
-    """Something happened that a person may want to know."""
-
-  def finished_before(self, run: Run, arm: str, session: Session) -> None:
-    """An arm was trained to its end by an earlier process."""
-
-  @contextlib.contextmanager
-  def training(
-    self, run: Run, arm: str, session: Session
-  ) -> Iterator[Progress]:
-    """Around the training of an arm.
-
-    Args:
-      run: the run.
-      arm: the arm.
-      session: its training, from wherever it was.
-
-    Yields:
-      What to call as it goes.
-    """
-    del run, arm, session
-    yield Progress()
 
   def finished(self, run: Run) -> None:
     """All arms are trained; the run directory is still claimed."""
@@ -295,35 +299,31 @@ def train(
   dataset = load(config, data_dir)
   # Before the directory is touched: here wrong settings show.
   run = Run(config, dataset, workdir)
-  directory = run_directory.opened(
-    workdir,
+  claim = Workdir(workdir, 'run', 'train', CONFIG, [_FORMAT]).claimed(
     dataclasses.asdict(config),
+    _WRITTEN,
     resume=resume,
     overwrite=overwrite,
-    may_resume=config.may_resume,
+    may_change=config.may_resume,
   )
-  with stopping.Terminator() as terminator, contextlib.ExitStack() as stack:
-    distributed.on_primary(lambda: stack.enter_context(directory))
+  with contextlib.ExitStack() as stack:
+    distributed.on_primary(lambda: stack.enter_context(claim))
     if distributed.is_primary():
       provenance.begin(workdir)
     observer.started(run)
     count = config.seeds * len(config.combinations)
     pixels = mapping.share(engine.to_device(run.dataset), count)
     saved = {
-      arm: stack.enter_context(
-        contextlib.closing(
-          checkpoints.Checkpoints(workdir / 'checkpoints' / arm)
-        )
-      )
+      arm: checkpoints.Checkpoints(workdir / _SAVED / arm, observer.log)
       for arm in config.arms
     }
-    # Of all arms, before the tables are written: those to come keep their rows.
     for arm, each in saved.items():
-      _tell_damage(observer, arm, each)
-      if number := each.latest():
-        run.histories[arm] = each.history(number)
+      stack.callback(each.close)
+      # The tables keep the rows of arms that are trained further only later.
+      if history := each.history():
+        run.histories[arm] = history
     for arm, each in saved.items():
-      _train_arm(run, arm, pixels, observer, terminator, each)
+      _train_arm(run, arm, pixels, observer, each)
     observer.finished(run)
     if distributed.is_primary():
       provenance.end(workdir)
@@ -335,7 +335,6 @@ def _train_arm(
   arm: str,
   pixels: engine.Pixels,
   observer: Observer,
-  terminator: stopping.Terminator,
   saved: checkpoints.Checkpoints,
 ) -> None:
   """Trains all trials of one arm, from its last checkpoint on."""
@@ -343,44 +342,28 @@ def _train_arm(
   session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
   run.record(arm, session.history)
   if session.finished(epochs):
-    observer.finished_before(run, arm, session)
-    observer.told(f'{arm}: finished before')
-    return
-  if session.done:
-    observer.told(f'{arm}: resumes {session.place(epochs)}')
-  session.compile()
-  run.compile_seconds[arm] = session.compile_seconds
-  observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
+    observer.log(f'{arm}: finished before')
+  else:
+    if session.done:
+      observer.log(f'{arm}: resumes {session.place(epochs)}')
+    session.compile()
+    run.compile_seconds[arm] = session.compile_seconds
+    observer.log(f'{arm}: compiled in {session.compile_seconds:.1f} s')
 
-  with observer.training(run, arm, session) as progress:
+  with interrupts.Stop() as stop, observer.training(run, arm, session):
 
     def pause() -> None:
-      if number := distributed.largest(terminator.requested):
+      if number := distributed.largest(stop.number):
         session.save()
-        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
-      progress.advanced(session)
+        where = f'{arm}, {session.place(epochs)}'
+        raise interrupts.StoppedError(number, where)
+      observer.advanced(session)
 
-    pause()
     while not session.finished(epochs):
+      pause()
       session.train_epoch(pause)
-      # Asked once: what arrives while this is saved stops the next epoch.
-      number = distributed.largest(terminator.requested)
       epoch = session.history.epochs
-      due = epoch % run.config.checkpoint_every == 0
-      if number or due or session.finished(epochs):
+      if epoch % run.config.checkpoint_every == 0 or session.finished(epochs):
         session.save()
       run.record(arm, session.history)
-      progress.epoch(session.history)
-      if number:
-        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
-
-
-def _tell_damage(
-  observer: Observer, arm: str, saved: checkpoints.Checkpoints
-) -> None:
-  """Names the checkpoints that were passed over."""
-  for number, fault in saved.damage.items():
-    observer.told(
-      f'{arm}: checkpoint {number} is damaged ({fault}), so the run uses '
-      f'checkpoint {saved.latest()}'
-    )
+      observer.epoch(session.history)

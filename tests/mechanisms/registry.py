@@ -1,8 +1,8 @@
 """Every mechanism, as a case that the conformance tests go through.
 
-A mechanism takes part by an entry here. What a mechanism wants besides the
-gradient and the params (a loss, a boundary, replicas) its case supplies from
-the state itself, so that every case is a transformation like any other.
+A mechanism takes part by an entry in `CASES`. Where it needs more than the
+gradient and the params (a loss, a boundary, replicas), its case supplies that
+from the state, so that every case is a transformation like any other.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import pytest
 
 from neuroplastic_optax import mechanisms
 from neuroplastic_optax import neuroplastic
@@ -22,7 +20,7 @@ from neuroplastic_optax import neuroplastic
 def loss(params):
   """A loss of any params, finite for all that are."""
   wide = [
-    x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     for x in jax.tree.leaves(params)
   ]
   parts = [jnp.sum(jnp.sqrt(1 + jnp.abs(x))) for x in wide]
@@ -70,10 +68,9 @@ class Case:
     settings: its arguments.
     numbers: those of them, or others, that `inject_hyperparams` may inject,
       with values that are not the defaults.
-    wrap: supplies what else its update wants.
+    wrap: supplies what else its update needs.
     neutral: arguments that make it the identity.
-    needs_params: whether its update refuses to do without.
-    pooled: whether a leaf's update depends on the others.
+    needs_params: whether its update raises without params.
   """
 
   make: Callable[..., Any]
@@ -82,19 +79,15 @@ class Case:
   wrap: Callable[[Any], Any] = lambda tx: tx
   neutral: dict[str, Any] | None = None
   needs_params: bool = True
-  pooled: bool = False
 
   def tx(self, **more):
     """The transformation."""
     return self.wrap(self.make(**{**self.settings, **more}))
 
 
-_ONCE = np.int64(1)  # A number that `inject_hyperparams` leaves alone.
-
-
-def _variability(scale=0.1, distribution='normal', refresh=_ONCE):
+def _variability(scale=0.1, distribution='normal', refresh=1):
   return mechanisms.neural_variability(
-    optax.sgd(0.1, momentum=0.5), scale, distribution, int(refresh)
+    optax.sgd(0.1, momentum=0.5), scale, distribution, refresh
   )
 
 
@@ -115,7 +108,7 @@ CASES = {
   'classp': Case(
     _m.scale_by_classp,
     dict(power=1.5),
-    dict(threshold=0.01, power=2.0, eps=0.1),
+    dict(threshold=0.0, power=2.0, eps=0.1),
     neutral=dict(scaling=False),
     needs_params=False,
   ),
@@ -137,7 +130,6 @@ CASES = {
     _m.scale_by_upgd,
     dict(noise=0.1),
     dict(decay=0.9, noise=0.2),
-    pooled=True,
   ),
   'upgd_local': Case(
     _m.scale_by_upgd,
@@ -145,7 +137,7 @@ CASES = {
     dict(decay=0.9, noise=0.2),
   ),
   'upgd_published': Case(
-    _m.scale_by_upgd, dict(bias_correction=False), pooled=True
+    _m.scale_by_upgd, dict(bias_correction=False)
   ),
   'consolidation': Case(
     _m.add_consolidation,
@@ -195,14 +187,12 @@ CASES = {
     dict(epsilon=0.5),
     dict(epsilon=0.3),
     wrap=with_loss,
-    pooled=True,
   ),
   'perturbation_normal': Case(
     _m.simultaneous_perturbation,
     dict(epsilon=0.5, distribution='normal', samples=2),
     dict(epsilon=0.2),
     wrap=with_loss,
-    pooled=True,
   ),
   'exponentiate': Case(_m.exponentiate, {}, dict(max_exponent=0.5)),
   'keep_signs': Case(_m.keep_signs),
@@ -215,7 +205,7 @@ CASES = {
   'shrink_every': Case(
     _m.shrink_and_perturb,
     dict(shrink=0.1, perturb=0.1, every=2),
-    dict(shrink=0.2, perturb=0.3),
+    dict(shrink=0.2, perturb=0.3, every=2),
     neutral=dict(every=1000),
   ),
   'clip': Case(
@@ -230,7 +220,7 @@ CASES = {
   'sleep': Case(
     _m.sleep,
     dict(period=2, fraction=0.5, strength=0.5),
-    dict(fraction=0.25, strength=0.75),
+    dict(fraction=0.25, strength=0.75, period=2),
     neutral=dict(fraction=0.0),
   ),
   'sleep_jitter': Case(
@@ -242,7 +232,7 @@ CASES = {
   'tortoise': Case(
     _m.hare_and_tortoise,
     dict(decay=0.5, period=2),
-    dict(decay=0.75),
+    dict(decay=0.75, period=2),
     neutral=dict(period=1000),
   ),
   'replicas': Case(
@@ -258,8 +248,8 @@ CASES = {
   'variability': Case(_variability, dict(scale=0.1), dict(scale=0.2)),
   'variability_kept': Case(
     _variability,
-    dict(scale=0.1, distribution='laplace', refresh=np.int64(2)),
-    dict(scale=0.2),
+    dict(scale=0.1, distribution='laplace', refresh=2),
+    dict(scale=0.2, refresh=2),
   ),
   'synergy': Case(
     _synergy,
@@ -276,7 +266,24 @@ CASES = {
     needs_params=False,
   ),
   'reset': Case(_reset, wrap=with_boundaries),
-  'reset_period': Case(_reset, dict(period=2)),
+  'reset_period': Case(_reset, dict(period=2), dict(period=2)),
 }  # fmt: skip
 
-every_case = pytest.mark.parametrize('case', CASES.values(), ids=CASES)
+# What `inject_hyperparams` must leave alone.
+STATIC = {_m.simultaneous_perturbation: ('samples',)}
+
+
+def beside(txs):
+  """Transformations by name, side by side, each with params of its own."""
+
+  def init(params):
+    return {name: tx.init(params[name]) for name, tx in txs.items()}
+
+  def update(updates, state, params=None):
+    pairs = {
+      name: tx.update(updates[name], state[name], params and params[name])
+      for name, tx in txs.items()
+    }
+    return tuple({name: pairs[name][i] for name in pairs} for i in range(2))
+
+  return optax.GradientTransformation(init, update)

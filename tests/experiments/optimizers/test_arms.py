@@ -515,7 +515,7 @@ def test_schedule_free_is_evaluated_at_its_average():
   }  # fmt: skip
 
 
-def test_the_schedules():
+def test_schedules_are_constant_or_a_cosine():
   assert schedules.scheduled('constant', 0.3, CONTEXT) == 0.3
   cosine = schedules.scheduled('cosine', 0.3, CONTEXT)
   steps = CONTEXT.epochs * CONTEXT.steps_per_epoch

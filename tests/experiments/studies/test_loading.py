@@ -78,8 +78,8 @@ def test_new_column_and_entry_do_not_matter(folder):
 @pytest.mark.parametrize(
   ('name', 'old', 'new', 'why'),
   [
-    ('study.json', '"program"', '"pro', 'is no study directory'),
-    ('study.json', 'experiments.study', 'other', 'is no study directory'),
+    ('study.json', '"program"', '"pro', 'cannot read .*study.json'),
+    ('study.json', 'experiments.study', 'other', 'we did not write it'),
     ('study.json', '"definition"', '"format": 2, "definition"', 'format'),
     ('study.json', '"study"', '"stud"', 'study.json'),
     ('study.json', '"chance"', '"luck"', 'run the command of the study once'),

@@ -1,29 +1,24 @@
-"""The picture of an arm's diagnostics: what α did, epoch by epoch."""
-
-from pathlib import Path
+"""What α did in one arm of a run, epoch by epoch and layer by layer."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments.reporting import pictures
-from experiments.reporting.pictures import COLOURS
+from experiments.reporting.plots import style
+from experiments.reporting.plots.style import COLOURS
 from experiments.training.diagnostics import Diagnostics
 from experiments.training.diagnostics import HISTOGRAM
 
-# Colour maps that are read the same by the colour-blind, and in grey.
-_MAP = 'cividis'
 _MANY = 8  # More layers than this a legend does not tell apart.
 
 
 def draw(
   diagnostics: Diagnostics,
   bounds: tuple[float, float],
-  path: Path,
   title: str,
   unit: str = 'epoch',
-) -> None:
+) -> Figure:
   """Draws six panels over epochs: means over seeds, of each epoch's last step.
 
   Seeds that diverged are left out, unless all did.
@@ -31,44 +26,34 @@ def draw(
   Args:
     diagnostics: of one arm.
     bounds: α_min and α_max, the range of the histogram.
-    path: the PNG to write; it appears whole.
     title: what stands above.
     unit: what an epoch is called.
+
+  Returns:
+    The picture.
   """
   figure = Figure(figsize=(15, 8.4), layout='constrained')
   axes = figure.subplots(2, 3)
-  values = _means(diagnostics)
+  values, leaves = _means(diagnostics), diagnostics.leaves
   distribution(axes[0, 0], diagnostics, bounds)
-  _per_layer(axes[0, 1], values['alpha_mean'], diagnostics.leaves, 'mean α')
   _clipped(axes[0, 2], values)
+  norms = {x: values[f'{x}_norm'] for x in ('update', 'gradient', 'parameter')}
   with np.errstate(divide='ignore', invalid='ignore'):
-    ratio = values['update_norm'] / values['gradient_norm']
-    step = values['update_norm'] / values['parameter_norm']
-  _per_layer(
-    axes[1, 0],
-    ratio,
-    diagnostics.leaves,
-    'update norm / gradient norm',
-    log=True,
-  )
-  _per_layer(
-    axes[1, 1],
-    step,
-    diagnostics.leaves,
-    'update norm / parameter norm',
-    log=True,
-  )
-  _per_layer(
-    axes[1, 2],
-    values['controller_multiplier'],
-    diagnostics.leaves,
-    'controller multiplier',
-  )
+    ratio = norms['update'] / norms['gradient']
+    step = norms['update'] / norms['parameter']
+  multiplier = values['controller_multiplier']
+  for place, shown, label, log in (
+    (axes[0, 1], values['alpha_mean'], 'mean α', False),
+    (axes[1, 0], ratio, 'update norm / gradient norm', True),
+    (axes[1, 1], step, 'update norm / parameter norm', True),
+    (axes[1, 2], multiplier, 'controller multiplier', False),
+  ):
+    _by_layer(place, shown, leaves, label, log=log)
   for each in axes.flat:
     each.set_xlabel(unit)
     each.xaxis.set_major_locator(MaxNLocator(integer=True))
   figure.suptitle(title)
-  pictures.save(figure, path, dpi=110)
+  return figure
 
 
 def _means(diagnostics: Diagnostics) -> dict[str, np.ndarray]:
@@ -94,7 +79,7 @@ def distribution(
     share.T,
     origin='lower',
     aspect='auto',
-    cmap=_MAP,
+    cmap=style.MAP,
     norm='log',
     extent=(0.5, len(counts) + 0.5, low, high),
     interpolation='nearest',
@@ -105,7 +90,7 @@ def distribution(
   axes.figure.colorbar(image, ax=axes, label='elements in the bin (%)')
 
 
-def _per_layer(
+def _by_layer(
   axes: Axes,
   values: np.ndarray,
   leaves: list[str],
@@ -123,7 +108,7 @@ def _per_layer(
     image = axes.imshow(
       values.T,
       aspect='auto',
-      cmap=_MAP,
+      cmap=style.MAP,
       norm='log' if log else None,
       extent=(0.5, len(values) + 0.5, len(leaves) - 0.5, -0.5),
       interpolation='nearest',
@@ -132,7 +117,7 @@ def _per_layer(
     axes.set_yticks(range(len(leaves)), leaves, fontsize=5)
     return
   for i, leaf in enumerate(leaves):
-    axes.plot(epochs, values[:, i], marker='.', label=leaf, **pictures.style(i))
+    axes.plot(epochs, values[:, i], marker='.', label=leaf, **style.of(i))
   axes.set_ylabel(label)
   if log:
     axes.set_yscale('log')
@@ -147,12 +132,12 @@ def _clipped(axes: Axes, values: dict[str, np.ndarray]) -> None:
   weights = values[HISTOGRAM].sum(axis=2)
   weights = weights / weights.sum(axis=1, keepdims=True)
   epochs = 1 + np.arange(len(weights))
-  for name, colour, style, label in (
+  for name, colour, dashes, label in (
     ('alpha_fraction_near_min', COLOURS[0], '-', 'near or below min_alpha'),
     ('alpha_fraction_near_max', COLOURS[1], '--', 'near or above max_alpha'),
   ):
     share = 100 * (weights * values[name]).sum(axis=1)
-    axes.plot(epochs, share, style, color=colour, marker='.', label=label)
+    axes.plot(epochs, share, dashes, color=colour, marker='.', label=label)
   axes.set_ylabel('elements (%)')
   axes.set_ylim(bottom=0)
   axes.set_title('α at its bounds (within 5 % of the range)')

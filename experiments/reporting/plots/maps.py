@@ -1,35 +1,62 @@
-"""Accuracy on every task of a split after each of them, as a heat map."""
+"""Accuracy on every task of a split after each of them, as heat maps."""
+
+from collections.abc import Mapping
+import math
 
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
 import numpy as np
 
+from experiments.reporting.plots import lines
 from experiments.reporting.plots import style
 
-_MAP = 'cividis'
-# Of so many tasks there is room for numbers.
+_COLUMNS = 6
+_WIDTH, _HEIGHT = 1.75, 1.95  # Inches, of a map.
+# There is room for the numbers of so many tasks.
 _MANY = 10
 # Percent, below which the map is dark.
 _DARK = 60
 
 
-def draw(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
-  """Draws a heat map, with numbers where there is room.
+def draw(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
+  """Draws a heat map of every arm, with numbers where there is room.
 
   Args:
-    axes: where.
-    matrix: fractions, [after task, on task]; NaN where there is none, and
-      everywhere if all seeds diverged: the picture says so.
+    matrices: by arm, fractions, [after task, on task]; NaN where there is none,
+      and everywhere if all seeds diverged: the picture says so.
     title: what stands above.
 
   Returns:
-    What a colour bar is made of, in percent.
+    The picture.
   """
+  columns = min(_COLUMNS, len(matrices))
+  rows = math.ceil(len(matrices) / columns)
+  figure = Figure(
+    figsize=(max(_WIDTH * columns, 3) + 0.7, _HEIGHT * rows + 0.5),
+    layout='constrained',
+  )
+  axes = figure.subplots(rows, columns, squeeze=False)
+  for place, (arm, matrix) in zip(axes.flat, matrices.items(), strict=False):
+    mesh = _map(place, matrix, arm)
+  lines.trim(axes, len(matrices), 'on task', 'after task')
+  figure.colorbar(
+    mesh,
+    ax=list(axes.flat[: len(matrices)]),
+    label='accuracy (%)',
+    shrink=1 / rows,
+    anchor=(0, 1),
+  )
+  style.title(figure, title)
+  return figure
+
+
+def _map(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
   percent = 100 * matrix
   done, tasks = matrix.shape
   mesh = axes.pcolormesh(
     np.ma.masked_invalid(percent),
-    cmap=_MAP,
+    cmap=style.MAP,
     vmin=0,
     vmax=100,
     edgecolors='white',

@@ -1,4 +1,4 @@
-"""Small multiples: a panel for a few arms, all others grey behind them."""
+"""Lines of many arms: panels of a few, all others grey behind them."""
 
 from collections.abc import Mapping, Sequence
 import math
@@ -8,13 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
+from numpy.typing import ArrayLike
+import pandas as pd
 
-from experiments.reporting.pictures import COLOURS
-from experiments.reporting.pictures import STYLES
 from experiments.reporting.plots import families
 from experiments.reporting.plots import labels
 from experiments.reporting.plots import style
+from experiments.reporting.plots.style import COLOURS
+from experiments.reporting.plots.style import STYLES
+from experiments.studies import statistics
 
+# Fewer seeds have no interval: it would cover the picture.
+FEW = 3
+# An arm has the same panel and colour in all pictures of a study.
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.0, 2.7  # Inches, of a panel.
 _AXES = 145  # Points, about, of its axes.
@@ -67,6 +73,50 @@ class Scale(NamedTuple):
   ticks: tuple[float, ...] = ()
 
 
+def with_interval(
+  x: ArrayLike, rows: Mapping[str, Any] | pd.DataFrame, factor: float = 1
+) -> Line:
+  """A line of means with their 95 % t intervals, where there are enough seeds.
+
+  Args:
+    x: where each of them stands.
+    rows: by these names, the mean over seeds, the sd and how many, n.
+    factor: what the values are times.
+  """
+  mean, n = np.asarray(rows['mean'], float), np.asarray(rows['n'])
+  low, high = statistics.t_interval_of(
+    mean, rows['sd'], np.where(n < FEW, 0, n)
+  )
+  return Line(np.asarray(x, float), factor * mean, factor * low, factor * high)
+
+
+def over_seeds(
+  values: np.ndarray, x: ArrayLike | None = None, factor: float = 1
+) -> Line:
+  """The same of values, [seeds, n], at x or at 1, 2, …, n.
+
+  Without any seed, the line is NaN.
+  """
+  seeds, n = values.shape
+  nothing = np.full(n, np.nan)
+  rows = {
+    'mean': values.mean(0) if seeds else nothing,
+    'sd': values.std(0, ddof=1) if seeds > 1 else nothing,
+    'n': seeds,
+  }
+  return with_interval(1 + np.arange(n) if x is None else x, rows, factor)
+
+
+def with_sd(values: np.ndarray) -> Line:
+  """The means over seeds, [seeds, n], at 1, 2, …, n, and their sd around."""
+  x = 1 + np.arange(values.shape[1])
+  mean = values.mean(0) if len(values) else np.full(len(x), np.nan)
+  if len(values) < 2:
+    return Line(x, mean)
+  sd = values.std(0, ddof=1)
+  return Line(x, mean, mean - sd, mean + sd)
+
+
 def draw(
   lines: Mapping[str, Line], order: Sequence[str], scale: Scale, title: str
 ) -> Figure:
@@ -94,14 +144,8 @@ def draw(
     place.set_ylim(*limits)
     _panel(place, lines, arms, scale)
     place.set_title(name)
-  for place in axes.flat[len(parts) :]:
-    place.remove()
-  for place in axes[:, 0]:
-    place.set_ylabel(scale.y)
-  for i, place in enumerate(axes.flat[: len(parts)]):
-    if i + columns >= len(parts):
-      place.set_xlabel(scale.x)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  trim(axes, len(parts), scale.x, scale.y)
+  style.title(figure, title)
   return figure
 
 
@@ -123,6 +167,25 @@ def together(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
   axes.set(xlabel=scale.x, ylabel=scale.y)
   axes.set_title(title)
   return figure
+
+
+def trim(axes: np.ndarray, count: int, x: str, y: str) -> None:
+  """Removes the axes that are left over, and labels those at the edges.
+
+  Args:
+    axes: [rows, columns].
+    count: how many of them hold something.
+    x: what is along the horizontal axes.
+    y: what is along the vertical axes.
+  """
+  for place in axes.flat[count:]:
+    place.remove()
+  for place in axes[:, 0]:
+    place.set_ylabel(y)
+  for i, place in enumerate(axes.flat[:count]):
+    if i + axes.shape[1] >= count:
+      place.tick_params(labelbottom=True)
+      place.set_xlabel(x)
 
 
 def _panel(
@@ -147,11 +210,9 @@ def _panel(
       x, y = (float(each[there[-1]]) for each in lines[arm][:2])
       found.append(labels.Label(arm, x, y, COLOURS[i]))
     else:
-      # It still has a name: of what diverged.
-      low = axes.get_ylim()[0]
-      found.append(
-        labels.Label(f'{arm} ×', axes.get_xlim()[1], low, COLOURS[i])
-      )
+      # An arm that diverged has a name all the same.
+      end, low = axes.get_xlim()[1], axes.get_ylim()[0]
+      found.append(labels.Label(f'{arm} ×', end, low, COLOURS[i]))
   if scale.ends:
     labels.draw(axes, found, _AXES)
   else:
@@ -201,7 +262,7 @@ def appearance(i: int) -> dict[str, Any]:
 def draw_line(
   axes: Axes, arm: str, line: Line, i: int, *, steps: bool = False
 ) -> None:
-  """Draws an arm: its line and, where it has one, its band.
+  """Draws an arm of a panel: its line and, where it has one, its band.
 
   Args:
     axes: where.
@@ -220,9 +281,17 @@ def draw_line(
     label=arm,
     zorder=3,
   )
+  draw_band(axes, line, COLOURS[i], 0.13)
+
+
+def draw_band(axes: Axes, line: Line, colour: str, opacity: float) -> None:
+  """Fills the band of a line, where it has one."""
   if line.low is not None and line.high is not None:
     axes.fill_between(
-      line.x, line.low, line.high, color=COLOURS[i], alpha=0.13, linewidth=0
+      *(line.x, line.low, line.high),
+      color=colour,
+      alpha=opacity,
+      linewidth=0,
     )
 
 

@@ -7,8 +7,8 @@ whatever is learned; people are told what it is.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.studies import reading
-from experiments.studies.reading import Published
+from experiments.studies import loading
+from experiments.studies.loading import Published
 
 ACCURACY, ONLINE, AVERAGE = 'accuracy', 'online accuracy', 'average accuracy'
 TEST, VALIDATION = 'test accuracy', 'validation accuracy'
@@ -25,32 +25,27 @@ _MEANING = {
 }
 
 
-def of(task: Mapping[str, Any]) -> str:
+def compared(task: Mapping[str, Any]) -> str:
   """What is compared where a task is learned, by the definition of it."""
   return _of_stream(task) or TEST
 
 
-def tuned(task: Mapping[str, Any]) -> str:
-  """What the tuner goes by where a task is learned."""
-  return _of_stream(task) or VALIDATION
-
-
 def compared_in(study: Published) -> list[str]:
   """What is compared under the conditions of a study, each of it once."""
-  found = [of(each.task) for each in study.conditions.values()]
+  found = [compared(each.task) for each in study.conditions.values()]
   return [*dict.fromkeys(found)]
+
+
+def tuned_on(study: Published, condition: str) -> str:
+  """What the tuner went by under one of its conditions."""
+  tasks = (study.study['definition'].get('tuning') or {}).get('tasks') or {}
+  return _of_stream(tasks.get(condition) or {}) or VALIDATION
 
 
 def tuned_in(study: Published) -> list[str]:
   """What the tuner of a study goes by, under the conditions of its trials."""
-  names = dict.fromkeys(row['condition'] for row in study.trials)
-  return [*dict.fromkeys(tuned(tuning_task(study, name)) for name in names)]
-
-
-def tuning_task(study: Published, condition: str) -> Mapping[str, Any]:
-  """The definition of what arms were tuned on; empty where nothing says."""
-  tasks = (study.study['definition'].get('tuning') or {}).get('tasks') or {}
-  return tasks.get(condition) or {}
+  names = study.trials['condition'].unique()
+  return [*dict.fromkeys(tuned_on(study, name) for name in names)]
 
 
 def common(names: Iterable[str]) -> str:
@@ -70,4 +65,4 @@ def meaning(names: Iterable[str]) -> str:
 def _of_stream(task: Mapping[str, Any]) -> str | None:
   if not task.get('stream'):
     return None
-  return AVERAGE if reading.is_split(task) else ONLINE
+  return AVERAGE if loading.is_split(task) else ONLINE
