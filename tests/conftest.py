@@ -164,7 +164,7 @@ def _own_numbers():
 
 # The library casts, and never relies on JAX to promote dtypes. The tests of
 # these files, which do not either, find out.
-_STRICT = {'diagnostics', 'dtypes', 'transform', 'unit_mean'}
+_STRICT = {'diagnostics', 'dtypes', 'neuroplastic'}
 
 
 @pytest.hookimpl(tryfirst=True)

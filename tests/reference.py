@@ -107,6 +107,35 @@ def adam(m, v, g, t, b1=0.9, b2=0.999, eps=1e-8):
   return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps), m, v
 
 
+class Base:
+  """The updates of a base, by its name, and what each leaves of momentum."""
+
+  def __init__(self, kind: str | None, params: Sequence[np.ndarray]):
+    self.kind = kind
+    self.count = 0
+    self.m = [np.zeros_like(p) for p in params]
+    self.v = [np.zeros(np.shape(p)) for p in params]
+
+  def update(self, gradients: Sequence[np.ndarray]) -> Any:
+    self.count += 1
+    if self.kind is None:
+      return None
+    if self.kind == 'trace':
+      pairs = zip(self.m, gradients, strict=True)
+      self.m = [sgd_momentum(m, g) for m, g in pairs]
+      return self.m
+    triples = zip(self.m, self.v, gradients, strict=True)
+    updates, self.m, self.v = zip(
+      *(adam(m, v, g, self.count) for m, v, g in triples), strict=True
+    )
+    return updates
+
+  def m_hat(self, i: int) -> np.ndarray:
+    """The momentum of tensor i, without the bias of Adam's."""
+    debias = 1 - 0.9**self.count if self.kind == 'adam' else 1
+    return self.m[i] / debias
+
+
 # 4. Weight decay.
 
 

@@ -89,30 +89,6 @@ def test_nnx_optimizer(tx):
   assert _loss(model) < before
 
 
-def test_linen_train_state():
-  model = nn.Dense(2)
-  params = model.init(jax.random.key(0), _DATA)['params']
-  tx = neuroplastic_optimizer(0.1, weight_decay=0.01)
-  loss = lambda params: jnp.mean(
-    (model.apply({'params': params}, _DATA) - 1) ** 2
-  )
-  state = train_state.TrainState.create(
-    apply_fn=model.apply, params=params, tx=tx
-  )
-
-  @jax.jit
-  def step(state):
-    return state.apply_gradients(grads=jax.grad(loss)(state.params))
-
-  opt_state = tx.init(params)
-  for _ in range(5):
-    updates, opt_state = tx.update(jax.grad(loss)(params), opt_state, params)
-    params = optax.apply_updates(params, updates)
-    state = step(state)
-  chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
-  chex.assert_trees_all_close(state.opt_state, opt_state, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize('diagnostics', [None, 'global', 'per_leaf'])
 def test_a_train_state_is_serialized(diagnostics):
   model = nn.Sequential([nn.Dense(3), nn.Dense(2)])

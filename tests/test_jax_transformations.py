@@ -1,18 +1,22 @@
-"""JAX's transformations of a training change nothing of it."""
+"""JAX's transformations of a training, and export, change nothing of it."""
 
 import functools
 
 import chex
 import jax
+from jax import export
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
-from tests.arrays import device_mesh
 from tests.running import trained
 from tests.settings import every_setting
+from tests.settings import mostly_slow
+from tests.settings import RULES
 from tests.trees import is_ours
 from tests.trees import random_tree
 from tests.trees import random_trees
@@ -145,25 +149,52 @@ def test_one_compilation_for_any_number_of_updates(settings, compiled):
   assert compiled.count('jit(step)') == 1
 
 
-def test_sharded_tensors_are_still_whole_tensors():
-  mesh = device_mesh()
-  shard = jax.sharding.NamedSharding(mesh, jax.P('x'))
-  rng = np.random.default_rng(0)
-  # Magnitudes that differ from shard to shard, so that statistics do.
-  array = lambda: (
-    jnp.asarray(rng.normal(size=(8, 3)), 'float32')
-    * (10.0 ** jnp.linspace(-2, 1, 8)[:, None])
+STACKED = dict(stacked_axes={'w': 1, 'b': 0})
+EXPORTED = {
+  **{
+    name: dict(modulation=rule, base=optax.trace(0.9))
+    for name, rule in RULES.items()
+  },
+  'published': {},
+  'adam': dict(
+    base=optax.scale_by_adam(), modulation=modulations.Momentum(strength=0.6)
+  ),
+  'gradient_only': dict(gradient_only=True, homeostasis=None),
+  'one_alpha': dict(parameterwise=False, weight_decay=0.1),
+  'decoupled': dict(weight_decay=0.1, decoupled_weight_decay=True),
+  'bfloat16': dict(state_dtype='bfloat16'),
+  'global': dict(diagnostics='global'),
+  'per_leaf': dict(diagnostics='per_leaf'),
+  'stacked': STACKED,
+  'stacked_global': dict(diagnostics='global', **STACKED),
+  'stacked_per_leaf': dict(diagnostics='per_leaf', **STACKED),
+}
+
+
+def _params(rows, columns):
+  rng = np.random.default_rng(rows)
+  draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), 'float32')
+  return {'w': draw(rows, columns, 2), 'b': draw(columns)}
+
+
+@mostly_slow('settings', EXPORTED, 'published', 'stacked_global')
+def test_an_update_of_symbolic_shapes(settings):
+  tx = neuroplastic_optimizer(
+    0.1, controller=LearningRateController(), **settings
   )
-  tx = neuroplastic_optimizer(0.1, weight_decay=0.01)
-  params, gradients = array(), [array() for _ in range(3)]
-  expected = trained(tx, params, gradients)
-  actual = trained(
-    tx,
-    jax.device_put(params, shard),
-    jax.device_put(gradients, shard),
-    compiled=True,
-  )
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5)
-  for name in ('activity', 'memory_mu', 'memory_nu'):
-    moment = optax.tree.get(actual[1], name)
-    assert moment.sharding.is_equivalent_to(shard, moment.ndim)
+  rows, columns = export.symbolic_shape('rows, columns')
+  symbolic = {
+    'w': jax.ShapeDtypeStruct((rows, columns, 2), jnp.float32),
+    'b': jax.ShapeDtypeStruct((columns,), jnp.float32),
+  }
+  state = jax.eval_shape(tx.init, symbolic)
+  exported = export.export(jax.jit(tx.update))(symbolic, state, symbolic)
+  for shape in ((3, 4), (1, 5)):
+    params = _params(*shape)
+    state = tx.init(params)
+    chex.assert_trees_all_close(
+      exported.call(params, state, params),
+      tx.update(params, state, params),
+      rtol=1e-5,
+      atol=1e-6,
+    )

@@ -53,40 +53,30 @@ PAIRS = [
 def _expected(name, rule, base, params, gradients, h):
   """The last updates, by the equations."""
   params = [np.asarray(p, np.float64) for p in params]
-  ours = reference.Reference(params, h)
-  m = [np.zeros_like(p) for p in params]
-  v = [np.zeros_like(p) for p in params]
-  for t, g in enumerate(gradients, start=1):
+  ours, base = reference.Reference(params, h), reference.Base(base, params)
+
+  def modulate(i, b, alpha, alpha_gradient):
+    if name in ('direct', 'mean', 'norm'):
+      alpha = alpha / alpha.mean() if name == 'mean' else alpha
+      u = reference.direct(alpha, b)
+      if name == 'norm':
+        u = u * np.linalg.norm(b) / np.linalg.norm(u)
+      return u
+    numbers = rule.strength, rule.max_ratio
+    if name in ('gain', 'bounded'):
+      return reference.gain(alpha, b, *numbers)
+    if name == 'momentum':
+      return reference.momentum(alpha, b, base.m_hat(i), *numbers)
+    if name == 'trust_ratio':
+      return reference.trust_ratio(alpha, b, params[i], *numbers)
+    match = rule.match_gradient_norm
+    return reference.orthogonal(
+      alpha, alpha_gradient, b, *numbers, match, h.eps
+    )
+
+  for g in gradients:
     g = [np.asarray(x, np.float64) for x in g]
-    b, m_hat = None, None
-    if base == 'trace':
-      m = [reference.sgd_momentum(x, y) for x, y in zip(m, g, strict=True)]
-      b = m_hat = m
-    elif base == 'adam':
-      triples = [reference.adam(*x, t) for x in zip(m, v, g, strict=True)]
-      b, m, v = (list(x) for x in zip(*triples, strict=True))
-      m_hat = [x / (1 - 0.9**t) for x in m]
-
-    def modulate(i, b, alpha, alpha_gradient, m_hat=m_hat):
-      if name in ('direct', 'mean', 'norm'):
-        alpha = alpha / alpha.mean() if name == 'mean' else alpha
-        u = reference.direct(alpha, b)
-        if name == 'norm':
-          u = u * np.linalg.norm(b) / np.linalg.norm(u)
-        return u
-      numbers = rule.strength, rule.max_ratio
-      if name in ('gain', 'bounded'):
-        return reference.gain(alpha, b, *numbers)
-      if name == 'momentum':
-        return reference.momentum(alpha, b, m_hat[i], *numbers)
-      if name == 'trust_ratio':
-        return reference.trust_ratio(alpha, b, params[i], *numbers)
-      match = rule.match_gradient_norm
-      return reference.orthogonal(
-        alpha, alpha_gradient, b, *numbers, match, h.eps
-      )
-
-    updates = ours.update(g, params, b, modulate)
+    updates = ours.update(g, params, base.update(g), modulate)
   return updates
 
 
@@ -301,26 +291,6 @@ def test_alpha_is_left_where_its_mean_is_not_above_eps():
     np.testing.assert_array_equal(u, plain)
 
 
-def test_normalized_alpha_of_sharded_and_split_arrays():
-  g = array(16, 3)
-  for normalize in ('mean', 'norm'):
-    expected, _ = run(_mean(normalize), g, [g])
-    for kind in ('Auto', 'Explicit'):
-      mesh = device_mesh(kind)
-      with jax.set_mesh(mesh):
-        split = jax.device_put(g, jax.NamedSharding(mesh, jax.P('x', None)))
-        u, _ = run(_mean(normalize), split, [split])
-      np.testing.assert_allclose(u, expected, rtol=1e-5)
-    tx = _mean(normalize, axis_name='x')
-    update = jax.shard_map(
-      lambda g, tx=tx: tx.update(g, tx.init(g))[0],
-      mesh=device_mesh(),
-      in_specs=jax.P('x'),
-      out_specs=jax.P('x'),
-    )
-    np.testing.assert_allclose(jax.jit(update)(g), expected, rtol=1e-5)
-
-
 def test_diagnostics_show_alpha_before_it_is_normalized():
   for normalize in (None, 'mean', 'norm'):
     tx = _mean(normalize, diagnostics='global', max_alpha=0.5)
@@ -416,3 +386,98 @@ def test_own_rule_with_another_shape_or_no_dataclass_is_refused():
 
   with pytest.raises(TypeError, match='decorate Plain with @dataclasses'):
     neuroplastic(modulation=Plain())
+
+
+# What a rule sees of a tensor.
+
+SUMS = {
+  'sum': (lambda t: t.sum(t.base_update), lambda b, p: b.sum()),
+  'mean': (lambda t: t.mean(t.base_update), lambda b, p: b.mean()),
+  'dot': (
+    lambda t: t.dot(t.base_update, t.parameter),
+    lambda b, p: (b.conj() * p).sum().real,
+  ),
+  'norm': (lambda t: t.norm(t.parameter), lambda b, p: np.linalg.norm(p)),
+  'sum_of_scalar': (
+    lambda t: t.sum(jnp.float32(2.0)),
+    lambda b, p: 2.0 * b.size,
+  ),
+  'mean_of_scalar': (lambda t: t.mean(jnp.float32(2.0)), lambda b, p: 2.0),
+  'norm_of_scalar': (
+    lambda t: t.norm(jnp.float32(2.0)),
+    lambda b, p: 2.0 * np.sqrt(b.size),
+  ),
+  'dot_with_scalar': (
+    lambda t: t.dot(jnp.float32(2.0), t.base_update),
+    lambda b, p: 2.0 * b.real.sum(),
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums(modulations.Modulation):
+  """Fills the update with the sums, one along each column."""
+
+  names: tuple[str, ...] = (*SUMS,)
+  uses_parameter = True
+
+  def modulate(self, tensor):
+    u = jnp.zeros_like(tensor.base_update)
+    column = jnp.arange(u.shape[-1]) % len(self.names)
+    for i, name in enumerate(self.names):
+      value = jnp.full_like(u, SUMS[name][0](tensor))
+      u = jnp.where(column == i, value, u)
+    return u
+
+
+def _sums(*names, **kwargs):
+  return neuroplastic(
+    modulation=Sums(*[names] * bool(names)), homeostasis=None, **kwargs
+  )
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'complex64'])
+@pytest.mark.parametrize('stacked_axes', [0, 1, 2])
+def test_sums_are_those_of_each_slice(dtype, stacked_axes):
+  g, p = array(3, 2, 8, dtype=dtype), array(3, 2, 8, dtype=dtype)
+  if dtype == 'complex64':
+    g = g + 1j * array(3, 2, 8, dtype=dtype)
+    p = p - 2j * array(3, 2, 8, dtype=dtype)
+  tx = _sums(stacked_axes=stacked_axes)
+  u, _ = tx.update(g, tx.init(p), p)
+  for index in np.ndindex(*g.shape[:stacked_axes]):
+    b, theta = (np.asarray(x[index], np.complex128) for x in (g, p))
+    values = [expected(b, theta) for _, expected in SUMS.values()]
+    expected = np.broadcast_to(np.array(values), b.shape)
+    np.testing.assert_allclose(u[index], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sums_are_those_of_the_whole_tensor_in_shard_map():
+  g, p = array(16, 8), array(16, 8)
+  tx, whole = _sums(axis_name='x'), _sums()
+  update = jax.shard_map(
+    lambda g, p: tx.update(g, tx.init(p), p)[0],
+    mesh=device_mesh(),
+    in_specs=jax.P('x'),
+    out_specs=jax.P('x'),
+  )
+  expected, _ = whole.update(g, whole.init(p), p)
+  np.testing.assert_allclose(jax.jit(update)(g, p), expected, rtol=1e-5)
+
+
+def test_norm_neither_overflows_nor_vanishes_and_has_its_derivative():
+  """The derivative is that of √Σx², and 0 at 0."""
+  x = jnp.array([0.6, 0.0, -0.8])
+  tx = _sums('norm')
+
+  def norm(factor):
+    params = factor * x
+    return tx.update(x, tx.init(params), params)[0][0]
+
+  for size in (0.0, 1e-30, 1e-15, 0.5, 3.0, 1e15, 1e30):
+    np.testing.assert_allclose(norm(jnp.float32(size)), size, rtol=1e-6)
+  for differentiate in (jax.jacfwd, jax.jacrev):
+    slope = jax.jit(differentiate(norm))
+    for size in (0.0, 1e-15, 0.5, 3.0, 1e15):
+      expected = float(size > 0)
+      np.testing.assert_allclose(slope(jnp.float32(size)), expected, rtol=1e-6)

@@ -195,16 +195,7 @@ def test_schedule_must_return_a_real_scalar(name):
       jax.eval_shape(update)
 
 
-def test_schedule_does_not_recompile(compiled):
-  rule = Fields(bounded=optax.linear_schedule(0.0, 1.0, 4))
-  tx = neuroplastic(modulation=rule, homeostasis=None)
-  update, state = jax.jit(tx.update), tx.init(PARAMS)
-  compiled.clear()
-  for count in range(5):
-    u, state = update(GRADIENT, state, PARAMS)
-    np.testing.assert_allclose(u['b'], count / 4 * GRADIENT['b'], rtol=1e-6)
-  assert compiled.count('jit(update)') == 1
-
+def test_rules_that_differ_in_numbers_share_a_compilation(compiled):
   @jax.jit
   def with_rule(rule):
     tx = neuroplastic(modulation=rule, homeostasis=None)

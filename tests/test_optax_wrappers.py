@@ -31,34 +31,48 @@ HYPERPARAMETERS = dict(
 )
 
 
-def test_injected_hyperparameters_are_the_hyperparameters():
+def _assert_injection_changes_nothing(tx, arguments):
   params, gradients = random_tree(0), random_trees(5)
-  state = inject(**HYPERPARAMETERS).init(params)
+  actual, state = trained(tx(**arguments), params, gradients)
+  plain = neuroplastic_optimizer(**arguments)
+  expected, _ = trained(plain, params, gradients)
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+  return state.hyperparams
+
+
+def test_injected_hyperparameters_are_the_hyperparameters():
+  found = _assert_injection_changes_nothing(inject, HYPERPARAMETERS)
   numbers = {
     'activity_decay', 'activity_weight', 'eps', 'gradient_weight',
     'learning_rate', 'max_alpha', 'memory_b1', 'memory_b2', 'memory_weight',
     'min_alpha', 'plasticity_scale', 'weight_decay',
   }  # fmt: skip
-  assert state.hyperparams.keys() >= numbers
-  actual, _ = trained(
-    inject(**HYPERPARAMETERS), params, gradients, compiled=True
+  assert found.keys() >= numbers
+
+
+@pytest.mark.parametrize('name', ['learning_rate', 'plasticity_scale'])
+def test_injected_schedules_are_the_schedules(name):
+  arguments = HYPERPARAMETERS | {name: optax.linear_schedule(0.0, 2.0, 4)}
+  assert _assert_injection_changes_nothing(inject, arguments)[name] == 2.0
+
+
+def test_a_static_mask_function_works_injected():
+  with_mask = optax.inject_hyperparams(
+    neuroplastic_optimizer, static_args='weight_decay_mask'
   )
-  plain = neuroplastic_optimizer(**HYPERPARAMETERS)
-  expected, _ = trained(plain, params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+  arguments = dict(
+    learning_rate=0.1, weight_decay=0.1, weight_decay_mask=is_matrix
+  )
+  _assert_injection_changes_nothing(with_mask, arguments)
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
-def test_injected_hyperparameters_of_low_precision(dtype):
+def test_injected_hyperparameters_of_low_precision_are_finite_and_move(dtype):
   # Injection rounds every number to the params' dtype: 0.999 to 1 in
   # bfloat16, 1e-8 to 0 in float16. Neither may make a NaN or a standstill.
   params, gradients = random_tree(0, dtype), random_trees(20, dtype)
   tx = inject(**HYPERPARAMETERS)
-  state = tx.init(params)
-  for gradient in gradients[:3]:
-    updates, state = jax.jit(tx.update)(gradient, state, params)
-    assert types_of(updates) == types_of(gradient)
-  _, state = trained(tx, params, gradients)
+  _, state = trained(tx, params, gradients, compiled=True)
   chex.assert_tree_all_finite(state)
   for name in ('activity', 'memory_mu', 'memory_nu'):
     moved = optax.tree.get(state, name)
@@ -66,6 +80,7 @@ def test_injected_hyperparameters_of_low_precision(dtype):
   zero = jax.tree.map(jnp.zeros_like, params)
   updates, _ = jax.jit(tx.update)(zero, tx.init(params), zero)
   chex.assert_trees_all_equal(updates, zero)
+  assert types_of(updates) == types_of(params)
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
@@ -75,15 +90,13 @@ def test_injected_hyperparameters_may_have_a_dtype_of_their_own(dtype):
     neuroplastic_optimizer, hyperparam_dtype=jnp.float32
   )
   actual, _ = trained(wide(**HYPERPARAMETERS), params, gradients)
-  expected, _ = trained(
-    neuroplastic_optimizer(**HYPERPARAMETERS), params, gradients
-  )
-  chex.assert_trees_all_close(
-    actual, expected, rtol=2 * float(jnp.finfo(dtype).eps)
-  )
+  plain = neuroplastic_optimizer(**HYPERPARAMETERS)
+  expected, _ = trained(plain, params, gradients)
+  rtol = 2 * float(jnp.finfo(dtype).eps)
+  chex.assert_trees_all_close(actual, expected, rtol=rtol)
 
 
-def test_injected_hyperparameters_changed_by_hand():
+def test_injected_hyperparameters_changed_by_hand_act_at_once():
   params, (gradient, *_) = random_tree(0), random_trees(1)
   tx = inject(0.1, homeostasis=None)
   update = jax.jit(tx.update)
@@ -99,25 +112,12 @@ def test_injected_hyperparameters_changed_by_hand():
   chex.assert_trees_all_close(after, sgd, rtol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['learning_rate', 'plasticity_scale'])
-def test_injected_schedules_are_the_schedules(name):
-  params, gradients = random_tree(0), random_trees(5)
-  arguments = HYPERPARAMETERS | {name: optax.linear_schedule(0.0, 2.0, 4)}
-  actual, state = trained(inject(**arguments), params, gradients)
-  plain = neuroplastic_optimizer(**arguments)
-  expected, _ = trained(plain, params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
-  assert state.hyperparams[name] == 2.0
-
-
-def test_an_injected_mask_function_is_refused():
-  tx = inject(0.1, weight_decay=0.1, weight_decay_mask=is_matrix)
-  with pytest.raises(TypeError, match="static_args='weight_decay_mask'"):
-    tx.init(random_tree(0))
-
-
-def test_an_injected_decay_of_0_without_params_names_static_args():
+def test_injected_arguments_that_must_be_static_are_refused():
   params = random_tree(0)
+  for name, value in (('weight_decay_mask', is_matrix), ('stacked_axes', 1)):
+    tx = inject(0.1, weight_decay=0.1, **{name: value})
+    with pytest.raises(TypeError, match=f"static_args='{name}'"):
+      tx.init(params)
   tx = inject(learning_rate=0.1)
   with pytest.raises(ValueError, match="default 0, pass static_args='weight_d"):
     tx.update(params, tx.init(params))
@@ -125,30 +125,11 @@ def test_an_injected_decay_of_0_without_params_names_static_args():
   tx.update(params, tx.init(params))
 
 
-def test_an_injected_integer_of_axes_is_refused():
-  with pytest.raises(TypeError, match="static_args='stacked_axes'"):
-    inject(0.1, stacked_axes=1).init(random_tree(0))
-
-
-def test_a_static_mask_function_works_injected():
-  arguments = dict(
-    learning_rate=0.1, weight_decay=0.1, weight_decay_mask=is_matrix
-  )
-  with_mask = optax.inject_hyperparams(
-    neuroplastic_optimizer, static_args='weight_decay_mask'
-  )
-  params, gradients = random_tree(0), random_trees(3)
-  actual, _ = trained(with_mask(**arguments), params, gradients)
-  plain = neuroplastic_optimizer(**arguments)
-  expected, _ = trained(plain, params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
-
-
 # Other wrappers.
 
 
 @every_setting
-def test_multi_steps_accumulates(settings):
+def test_multi_steps_equal_updates_by_means(settings):
   tx = neuroplastic_optimizer(0.1, **settings)
   params, gradients = random_tree(0), random_trees(4)
   # Pairs of equal gradients: their mean is exact.
@@ -184,7 +165,7 @@ def test_apply_if_finite_leaves_no_trace_of_a_bad_step(poison, settings):
 
 
 @every_setting
-def test_masked(settings):
+def test_masked_leaf_is_updated_as_if_alone(settings):
   tx = neuroplastic_optimizer(0.1, **settings)
   mask = {'dense': {'kernel': True, 'bias': False}, 'scale': False}
   params, gradients = random_tree(0), random_trees(3)
@@ -196,7 +177,7 @@ def test_masked(settings):
 
 # The mask of the decay is as large as the params, of which `masked` shows a
 # part.
-def test_masked_with_a_mask_inside():
+def test_mask_of_the_decay_inside_masked_is_of_all_params():
   tx = neuroplastic_optimizer(
     0.1,
     weight_decay=0.1,
@@ -212,10 +193,9 @@ def test_masked_with_a_mask_inside():
   chex.assert_trees_all_equal(actual['dense'], expected['dense'])
 
 
-@pytest.mark.parametrize('partition', [optax.partition, optax.multi_transform])
-def test_partition(partition):
+def test_partition_updates_each_part_as_if_alone():
   ours, other = neuroplastic_optimizer(0.1), optax.adam(0.01)
-  tx = partition(
+  tx = optax.partition(
     {'ours': ours, 'other': other}, {'dense': 'ours', 'scale': 'other'}
   )
   params, gradients = random_tree(0), random_trees(3)

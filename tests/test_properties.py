@@ -1,156 +1,157 @@
 """What holds of any tree, any numbers and any chain of transformations."""
 
+import functools
+
 import chex
-from flax import serialization
 import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 import numpy as np
 import optax
 import pytest
 
-from tests import strategies
-from tests.arrays import device_mesh
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import mechanisms
+from neuroplastic_optax import modulations
+from neuroplastic_optax import neuroplastic
+from tests.running import trained
+from tests.trees import seeds
+from tests.trees import stack
 from tests.trees import types_of
 
 # Each example compiles its operations.
 pytestmark = pytest.mark.slow
-
-STEPS = 3
-WIDE = ('float32',)
-# Those that compile a training for every example.
 few = hypothesis.settings(
   max_examples=max(1, hypothesis.settings().max_examples * 2 // 5)
 )
 
+# Few, since JAX compiles every operation for each; an empty one among them.
+SHAPES = ((), (1,), (5,), (3, 4), (2, 3, 2), (0, 3))
+
+
+def forms(dtypes=('float32', 'bfloat16', 'float16'), most=4):
+  """Nested trees of shapes and dtypes; some have no leaf but None."""
+  leaf = st.builds(
+    jax.ShapeDtypeStruct, st.sampled_from(SHAPES), st.sampled_from(dtypes)
+  )
+  trees = st.recursive(
+    leaf | st.none(),
+    lambda inside: (
+      st.dictionaries(st.sampled_from('abc'), inside, max_size=3)
+      | st.lists(inside, max_size=3)
+      | st.tuples(inside, inside)
+    ),
+    max_leaves=most,
+  )
+  return trees.filter(jax.tree.leaves)
+
 
 def _problem(form, seed, exponent=0.0):
-  """Params, and a gradient for each step."""
-  params, *gradients = (
-    strategies.filled(form, seed + i, exponent * (i > 0))
-    for i in range(1 + STEPS)
-  )
-  return params, gradients
+  """Params, and a gradient near 10^exponent for each of three steps."""
+
+  def filled(seed, exponent):
+    rng = np.random.default_rng(seed)
+
+    def leaf(x):
+      most = float(jnp.finfo(x.dtype).max) / 64  # A few may be added.
+      values = rng.normal(size=x.shape) * 10.0**exponent
+      values *= rng.random(x.shape) > 0.1
+      return jnp.asarray(np.clip(values, -most, most), x.dtype)
+
+    return jax.tree.map(leaf, form)
+
+  return filled(seed, 0.0), [filled(seed + i, exponent) for i in (1, 2, 3)]
 
 
-def _train(tx, params, gradients):
-  """Params and state in the end."""
-  state = tx.init(params)
-  for gradient in gradients:
-    updates, state = tx.update(gradient, state, params)
-    params = optax.apply_updates(params, updates)
-  return params, state
-
-
-def _compare(actual, expected):
-  """Equal but for what compilation rounds otherwise."""
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for x, y in zip(
-    jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
-  ):
-    assert (x.dtype, x.shape) == (y.dtype, y.shape)
-    if jnp.issubdtype(x.dtype, jnp.floating):
-      np.testing.assert_allclose(
-        np.asarray(x, float), np.asarray(y, float), rtol=1e-4, atol=1e-5
-      )
-
-
-def _is_finite(tree):
-  return all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(tree))
-
-
-@given(
-  strategies.forms(),
-  strategies.our_chains,
-  strategies.seeds,
-  st.sampled_from([-30.0, -3.0, 0.0, 3.0, 30.0]),
+_decays = st.sampled_from([0.0, 0.5, 0.9, 0.99])
+_rules = st.one_of(
+  st.builds(modulations.Direct, st.sampled_from([None, 'mean', 'norm'])),
+  *(
+    st.builds(
+      rule,
+      strength=st.floats(0, 2, width=16),
+      max_ratio=st.sampled_from([0.0, 0.25, 2.0]),
+    )
+    for rule in (
+      *(modulations.Gain, modulations.TrustRatio),
+      functools.partial(modulations.Orthogonal, match_gradient_norm=True),
+    )
+  ),
 )
-def test_all_stays_finite_and_of_its_type(form, tx, seed, exponent):
-  """Of Optax's, some divide 0 by 0 in float16."""
+_plastic = st.builds(
+  neuroplastic,
+  st.sampled_from([None, optax.trace(0.9)]),
+  modulation=_rules,
+  homeostasis=st.sampled_from(['auto', None, Homeostasis(0.1, None)]),
+  controller=st.sampled_from([None, LearningRateController(gain=1.0)]),
+  gradient_only=st.booleans(),
+  activity_decay=_decays,
+  memory_b1=_decays,
+  memory_b2=_decays,
+  min_alpha=st.sampled_from([0.0, 0.2, 1.0]),
+  max_alpha=st.sampled_from([1.0, 2.0]),
+  plasticity_scale=st.sampled_from([0.0, 1.0, 3.0]),
+  parameterwise=st.booleans(),
+  weight_decay=st.sampled_from([0.0, 0.1]),
+  diagnostics=st.sampled_from([None, 'global', 'per_leaf']),
+)
+_ours = _plastic | st.sampled_from(
+  [
+    *(mechanisms.regenerate(0.1), mechanisms.add_consolidation()),
+    *(mechanisms.scale_by_classp(), mechanisms.metaplasticity()),
+    *(mechanisms.scale_by_upgd(), mechanisms.flip_signs(0.5)),
+    mechanisms.reset_moments(optax.trace(0.9)),
+    mechanisms.synergy({'trace': optax.trace(0.9), 'plastic': neuroplastic()}),
+  ]
+)
+_optax = st.sampled_from(
+  [
+    *(optax.scale_by_adam(), optax.trace(0.9), optax.scale_by_sign()),
+    *(optax.clip(0.5), optax.clip_by_global_norm(1.0)),
+    *(optax.add_decayed_weights(0.1), optax.scale_by_belief()),
+  ]
+)
+_last = st.sampled_from(
+  [
+    *(optax.identity(), mechanisms.keep_signs(), mechanisms.clip_weights(2.0)),
+    *(mechanisms.exponentiate(), mechanisms.hare_and_tortoise(0.9, period=2)),
+    *(mechanisms.sleep(period=2), mechanisms.normalize_and_project()),
+    mechanisms.shrink_and_perturb(0.1, 0.1, every=2),
+  ]
+)
+
+
+def chains(links):
+  """Complete optimizers of random depth."""
+  return st.builds(
+    lambda links, rate, end: optax.chain(*links, optax.scale(-rate), end),
+    st.lists(links, min_size=1, max_size=3),
+    st.sampled_from([0.1, 1.0]),
+    _last,
+  )
+
+
+@given(forms(), chains(_ours), seeds, st.sampled_from([-30.0, 0.0, 3.0, 30.0]))
+def test_our_updates_stay_finite_and_of_their_type(form, tx, seed, exponent):
+  """Some of Optax's divide 0 by 0 in float16."""
   params, gradients = _problem(form, seed, exponent)
   state = tx.init(params)
   for gradient in gradients:
     updates, after = tx.update(gradient, state, params)
     assert types_of(updates) == types_of(params)
     assert types_of(after) == types_of(state)
-    assert _is_finite(updates)
+    chex.assert_tree_all_finite(updates)
     state = after
 
 
 @few
-@given(strategies.forms(dtypes=WIDE), strategies.chains, strategies.seeds)
-def test_compiled_is_not_compiled(form, tx, seed):
-  params, gradients = _problem(form, seed)
-  compiled = jax.jit(lambda *problem: _train(tx, *problem))(params, gradients)
-  _compare(compiled, _train(tx, params, gradients))
-
-
-@few
-@given(
-  strategies.forms(dtypes=WIDE, most=2), strategies.chains, strategies.seeds
-)
-def test_mapped_is_a_loop(form, tx, seed):
+@given(forms(['float32'], most=2), chains(_ours | _optax), seeds)
+def test_mapped_and_compiled_training_is_a_loop(form, tx, seed):
   problems = [_problem(form, seed + 10 * i) for i in range(2)]
-  stacked = jax.tree.map(lambda *x: jnp.stack(x), *problems)
-  mapped = jax.vmap(lambda *problem: _train(tx, *problem))(*stacked)
-  for i, problem in enumerate(problems):
-    _compare(jax.tree.map(lambda x, i=i: x[i], mapped), _train(tx, *problem))
-
-
-@few
-@given(
-  strategies.forms(shapes=((8, 3), (16,), (8, 2, 2)), dtypes=WIDE, most=2),
-  strategies.chains,
-  strategies.seeds,
-)
-def test_sharded_is_whole(form, tx, seed):
-  params, gradients = _problem(form, seed)
-  train = jax.jit(lambda *problem: _train(tx, *problem))
-  rows = NamedSharding(device_mesh(), jax.P('x'))
-  _compare(
-    train(*jax.device_put((params, gradients), rows)),
-    train(params, gradients),
-  )
-
-
-@given(strategies.forms(), strategies.chains, strategies.seeds)
-def test_a_state_goes_on_from_where_it_was_saved(form, tx, seed):
-  params, gradients = _problem(form, seed)
-  state = _train(tx, params, gradients[:-1])[1]
-  saved = serialization.to_bytes(state)
-  restored = serialization.from_bytes(tx.init(params), saved)
-  chex.assert_trees_all_equal(restored, state)
-  restored = jax.tree.map(jnp.asarray, restored)
-  chex.assert_trees_all_equal(
-    tx.update(gradients[-1], restored, params),
-    tx.update(gradients[-1], state, params),
-  )
-
-
-@given(strategies.forms(dtypes=WIDE), strategies.alike_chains, strategies.seeds)
-def test_elements_in_another_order_end_in_that_order(form, tx, seed):
-  problem = _problem(form, seed)
-
-  def shuffled(x):
-    order = np.random.default_rng(x.size).permutation(x.size)
-    return x.reshape(-1)[order].reshape(x.shape)
-
-  moved = jax.tree.map(shuffled, problem)
-  expected = jax.tree.map(shuffled, _train(tx, *problem)[0])
-  _compare(_train(tx, *moved)[0], expected)
-
-
-@given(
-  st.lists(strategies.forms(dtypes=WIDE, most=2), min_size=2, max_size=3),
-  strategies.alike_chains,
-  strategies.seeds,
-)
-def test_leaves_in_another_order_end_in_that_order(form, tx, seed):
-  params, gradients = _problem(form, seed)
-  reverse = lambda trees: trees[::-1]
-  expected = reverse(_train(tx, params, gradients)[0])
-  actual = _train(tx, reverse(params), [*map(reverse, gradients)])[0]
-  _compare(actual, expected)
+  train = jax.jit(jax.vmap(functools.partial(trained, tx)))
+  alone = [trained(tx, *problem) for problem in problems]
+  mapped = train(*stack(problems))
+  chex.assert_trees_all_close(mapped, stack(alone), rtol=1e-4, atol=1e-5)

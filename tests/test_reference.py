@@ -152,37 +152,15 @@ def _run_library(tx, params, gradients):
   return directions, state
 
 
-class _Base:
-  """The updates of a base, in float64."""
-
-  def __init__(self, kind, params):
-    self.kind = kind
-    self.m = [np.zeros_like(p) for p in params]
-    self.v = [np.zeros(np.shape(p)) for p in params]
-
-  def update(self, gradients, t):
-    if self.kind is None:
-      return None
-    if self.kind == 'trace':
-      pairs = zip(self.m, gradients, strict=True)
-      self.m = [reference.sgd_momentum(m, g) for m, g in pairs]
-      return self.m
-    triples = zip(self.m, self.v, gradients, strict=True)
-    updates, self.m, self.v = zip(
-      *(reference.adam(m, v, g, t) for m, v, g in triples), strict=True
-    )
-    return updates
-
-
 def _run_reference(h, base, params, gradients):
   """The directions of all updates, and the last state."""
   wide = np.complex128 if np.iscomplexobj(params[0]) else np.float64
   params = [np.asarray(p, wide) for p in params]
-  expected, base = reference.Reference(params, h), _Base(base, params)
+  expected, base = reference.Reference(params, h), reference.Base(base, params)
   directions = []
   for t in range(UPDATES):
     g = [np.asarray(leaf[t], wide) for leaf in gradients]
-    u = expected.update(g, params, base.update(g, t + 1))
+    u = expected.update(g, params, base.update(g))
     params = [p - RATE * u for p, u in zip(params, u, strict=True)]
     directions.append(u)
   return [np.stack(leaf) for leaf in zip(*directions, strict=True)], expected

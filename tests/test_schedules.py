@@ -1,7 +1,6 @@
 """Schedules count updates, in integers."""
 
 from fractions import Fraction
-import re
 
 import hypothesis
 from hypothesis import strategies as st
@@ -65,24 +64,12 @@ def test_every_count_of_a_training(compiled):
   np.testing.assert_allclose(actual, np.repeat(expected, 5), rtol=1e-6)
 
 
-def test_counts_of_all_kinds():
-  schedule = schedules.epoch_warmup(2.0, 2, 10)
-  for count in (15, np.int64(15), np.asarray(15), jnp.uint8(15)):
-    assert schedule(count) == 1.0
-    assert jnp.shape(schedule(count)) == ()
-
-
 def test_large_counts_are_not_rounded():
   # float32 cannot tell this count from the one before.
   steps_per_epoch = 2**24 + 1
   schedule = schedules.epoch_warmup(1.0, 1, steps_per_epoch)
   assert schedule(jnp.int32(steps_per_epoch - 1)) == 0.0
   assert schedule(jnp.int32(steps_per_epoch)) == 1.0
-
-
-def test_no_warmup_is_the_scale():
-  schedule = schedules.epoch_warmup(2.0, 0, 10)
-  assert [schedule(count) for count in (0, 1, 10, LAST)] == [2.0] * 4
 
 
 def test_the_scale_may_be_traced():
@@ -110,62 +97,22 @@ def test_the_optimizer_follows_the_schedule():
   np.testing.assert_array_equal(list(actual), list(expected))
 
 
-WARMUP = dict(scale=2.0, warmup_epochs=2, steps_per_epoch=10)
-BAD = [
-  ('scale', -1.0, ValueError, 'a number in [0, inf)'),
-  ('scale', np.nan, ValueError, 'a number in [0, inf)'),
-  ('scale', np.ones(2), ValueError, 'a number in [0, inf)'),
-  ('scale', '2', TypeError, 'a number in [0, inf)'),
-  ('scale', None, TypeError, 'a number in [0, inf)'),
-  ('warmup_epochs', -1, ValueError, 'an integer ≥ 0'),
-  ('warmup_epochs', 2.0, TypeError, 'an integer ≥ 0'),
-  ('warmup_epochs', True, TypeError, 'an integer ≥ 0'),
-  ('warmup_epochs', None, TypeError, 'an integer ≥ 0'),
-  ('steps_per_epoch', 0, ValueError, 'an integer ≥ 1'),
-  ('steps_per_epoch', -10, ValueError, 'an integer ≥ 1'),
-  ('steps_per_epoch', 10.0, TypeError, 'an integer ≥ 1'),
-  ('steps_per_epoch', '10', TypeError, 'an integer ≥ 1'),
-]
-
-
-@pytest.mark.parametrize(('name', 'value', 'error', 'allowed'), BAD)
-def test_bad_arguments_are_refused(name, value, error, allowed):
-  message = f'{name} must be {allowed}, got {value!r}'
-  with pytest.raises(error, match=re.escape(message)):
-    schedules.epoch_warmup(**WARMUP | {name: value})
-
-
-@pytest.mark.parametrize('name', ['warmup_epochs', 'steps_per_epoch'])
-def test_numpy_integers_are_integers(name):
-  value = np.int64(WARMUP[name])
-  schedule = schedules.epoch_warmup(**WARMUP | {name: value})
-  assert schedule(15) == schedules.epoch_warmup(**WARMUP)(15)
-
-
-@pytest.mark.parametrize('name', ['Late', 'end', '', None, 3, ['late']])
-def test_what_is_no_phase_is_refused(name):
-  message = (
-    r'the phase \(argument name\) must be "early", "middle", "late" or "full", '
-    f'got {re.escape(repr(name))}'
-  )
-  with pytest.raises(ValueError, match=message):
-    schedules.phase(0.1, name, steps_per_epoch=10, epochs=10)
-
-
 @pytest.mark.parametrize('number', [2, 0.5], ids=['integer', 'real'])
-@pytest.mark.parametrize('kind', [np.float64, np.float16, np.int64, np.asarray])
 @pytest.mark.parametrize('x64', [False, True])
-def test_numbers_of_numpy_under_strict_promotion(kind, number, x64):
+def test_numbers_and_counts_of_numpy_under_strict_promotion(number, x64):
   with jax.enable_x64(x64), jax.numpy_dtype_promotion('strict'):
     for make in (
       lambda value: schedules.epoch_warmup(value, 0, 10),
-      lambda value: schedules.epoch_warmup(value, 3, 10),
+      lambda value: schedules.epoch_warmup(value, np.int64(3), 10),
       lambda value: schedules.late_ramp(value, 10, 5),
       lambda value: schedules.cosine_ramp(value, 10, 5),
       lambda value: schedules.phase(value, 'late', 10, 5),
     ):
-      value = kind(number)
-      expected = make(float(value))(jnp.int32(45))
-      actual = make(value)(jnp.int32(45))
-      np.testing.assert_allclose(actual, expected, rtol=1e-3)
-      assert jnp.issubdtype(actual.dtype, jnp.floating)
+      for kind in (np.float64, np.float16, np.int64, np.asarray):
+        value = kind(number)
+        expected = make(float(value))(jnp.int32(45))
+        for count in (45, np.int64(45), np.asarray(45), jnp.uint8(45)):
+          actual = make(value)(count)
+          np.testing.assert_allclose(actual, expected, rtol=1e-3)
+          assert jnp.shape(actual) == ()
+          assert jnp.issubdtype(jnp.result_type(actual), jnp.floating)

@@ -66,6 +66,8 @@ SETTINGS = {
   'trust_ratio': dict(
     base=optax.scale_by_adam(), modulation=modulations.TrustRatio(0.9)
   ),
+  'mean': dict(modulation=modulations.Direct(normalize='mean')),
+  'norm': dict(modulation=modulations.Direct(normalize='norm')),
   'momentum': dict(base=optax.trace(0.9), modulation=modulations.Momentum(0.9)),
   'controller': dict(controller=LearningRateController(gain=2.0)),
   'diagnostics': dict(diagnostics='per_leaf'),
@@ -74,7 +76,7 @@ SETTINGS = {
   ),
 }
 FAST = {
-  ('default', 'both', 'auto'),
+  ('norm', 'both', 'auto'),
   ('pooled', 'layers', 'explicit'),
 }
 COLLECTIVES = r'(all-gather|all-to-all|collective-permute|reduce-scatter)'

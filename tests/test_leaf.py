@@ -1,6 +1,10 @@
-"""The moments of the signals are true averages, also in few bits."""
+"""The coefficient α of a tensor, and the moments that it is made of."""
+
+import functools
 
 import chex
+import hypothesis
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +13,9 @@ import pytest
 from neuroplastic_optax import _leaf
 from neuroplastic_optax import neuroplastic
 from tests.running import all_updates
+from tests.trees import array
+from tests.trees import seeds
+from tests.trees import shapes
 
 
 def _memory(mu, nu, eps):
@@ -22,18 +29,6 @@ def test_moments_are_the_averages_they_are_said_to_be():
   np.testing.assert_allclose(state.activity['w'], [2.25, 3.0])
   np.testing.assert_allclose(state.memory_mu['w'], [1.3125, -1.75])
   np.testing.assert_allclose(state.memory_nu['w'], [2.109375, 3.75])
-
-
-def test_the_derivative_of_the_memory_is_that_of_its_formula():
-  """Written out, since √v has none at 0."""
-  mu, nu = jnp.asarray([0.3, -2.0, 1e-3]), jnp.asarray([0.5, 1e-4, 4.0])
-  eps = jnp.float32(0.01)
-  plain = lambda mu, nu, eps: jnp.abs(mu) / (jnp.sqrt(nu) + eps)
-  for which in range(3):
-    exact, found = (
-      jax.jacobian(f, which)(mu, nu, eps) for f in (plain, _memory)
-    )
-    np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
 def test_a_memory_that_is_held_has_the_derivative_0():
@@ -109,3 +104,77 @@ def test_low_precision_moments_are_hardly_biased():
   assert abs(np.mean(v / v32) - 1) < 0.02
   assert abs(np.mean(alpha) - np.mean(alpha32)) < 0.001
   assert np.sqrt(np.mean((alpha - alpha32) ** 2)) < 0.02 * np.std(alpha32)
+
+
+# Numbers are traced, so that one compilation serves for all of them.
+@functools.partial(jax.jit, static_argnames=('gradient_only', 'parameterwise'))
+def _alphas(gradients, **arguments):
+  """α of a tensor at each update, as what its gradient is multiplied by."""
+  tx = neuroplastic(homeostasis=None, **arguments)
+  state, alphas = tx.init(gradients[0]), []
+  for gradient in gradients:
+    updates, state = tx.update(gradient, state)
+    alphas.append(updates / gradient)
+  return jnp.stack(alphas)
+
+
+@hypothesis.given(
+  seed=seeds, shape=shapes, factor=st.floats(1e-6, 1e6), scale=st.floats(0, 2)
+)
+def test_alpha_does_not_depend_on_the_scale_of_gradients(
+  seed, shape, factor, scale
+):
+  rng = np.random.default_rng(seed)
+  gradients = [array(rng, shape) for _ in range(3)]
+  alphas = functools.partial(_alphas, plasticity_scale=scale, eps=1e-25)
+  scaled = [g * jnp.float32(factor) for g in gradients]
+  np.testing.assert_allclose(
+    alphas(scaled), alphas(gradients), rtol=1e-4, atol=1e-5
+  )
+
+
+@hypothesis.given(
+  seed=seeds,
+  shape=shapes,
+  low=st.floats(0, 1),
+  width=st.floats(0, 2),
+  scale=st.floats(0, 1),
+)
+def test_alpha_stays_within_its_bounds(seed, shape, low, width, scale):
+  rng = np.random.default_rng(seed)
+  gradients = [array(rng, shape) for _ in range(3)]
+  alpha = _alphas(
+    gradients, min_alpha=low, max_alpha=low + width, plasticity_scale=scale
+  )
+  assert np.min(alpha) >= low * (1 - 1e-5) - 1e-6
+  assert np.max(alpha) <= (low + width) * (1 + 1e-5) + 1e-6
+
+
+def test_extrapolated_alpha_leaves_its_bounds():
+  # Activity lags behind a gradient that moves from one element to the other.
+  gradients = [jnp.array([3.0, 1e-3]), jnp.array([1e-3, 3.0])]
+  alpha = _alphas(gradients, plasticity_scale=5.0)
+  assert np.min(alpha) < 0
+  assert np.max(alpha) > 2
+
+
+@pytest.mark.parametrize('shape', [(), (1,), (1, 1, 1)])
+def test_leaves_of_one_element_are_inert(shape):
+  # The one element is its own mean.
+  rng = np.random.default_rng(0)
+  gradients = [array(rng, shape) for _ in range(10)]
+  alpha = _alphas(gradients, plasticity_scale=2.0)
+  np.testing.assert_allclose(alpha, 1.0, rtol=1e-4)
+
+
+# One α for all of a tensor.
+
+
+def test_one_alpha_per_tensor_is_the_sum_of_weights():
+  rng = np.random.default_rng(0)
+  gradients = [array(rng, (3, 4)) for _ in range(3)]
+  weights = dict(activity_weight=0.6, gradient_weight=0.5, memory_weight=0.4)
+  alpha = _alphas(gradients, parameterwise=False, **weights)
+  np.testing.assert_allclose(alpha, 1.5, rtol=1e-4)
+  alpha = _alphas(gradients, parameterwise=False, max_alpha=1.2, **weights)
+  np.testing.assert_allclose(alpha, 1.2, rtol=1e-4)

@@ -1,0 +1,272 @@
+"""The direction: identities, symmetries, base, weight decay and state."""
+
+import functools
+
+import chex
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from neuroplastic_optax import Homeostasis
+from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import neuroplastic_optimizer
+from neuroplastic_optax import NeuroplasticState
+from tests.running import all_updates
+from tests.running import trained
+from tests.settings import every_setting
+from tests.settings import NEUTRAL
+from tests.trees import array
+from tests.trees import is_ours
+from tests.trees import problem
+from tests.trees import random_tree
+from tests.trees import random_trees
+from tests.trees import seeds
+
+# Identities, bit for bit.
+
+
+BASES = {
+  'none': None,
+  'adam': optax.scale_by_adam(),
+  'chain': optax.chain(optax.add_decayed_weights(0.1), optax.trace(0.9)),
+}
+
+
+def _mixed(seed):
+  """A problem whose leaves are of several dtypes."""
+  dtypes = ('float32', 'bfloat16', 'complex64')
+  trees = [problem(seed + i, 3, dtype) for i, dtype in enumerate(dtypes)]
+  params, gradients = zip(*trees, strict=True)
+  return [*params], [[*each] for each in zip(*gradients, strict=True)]
+
+
+@pytest.mark.parametrize('compiled', [False, True], ids=['eager', 'jit'])
+@pytest.mark.parametrize('name', BASES)
+def test_neutral_alpha_is_the_base_bit_for_bit(name, compiled):
+  base = BASES[name]
+  params, gradients = _mixed(0)
+  actual, state = all_updates(
+    neuroplastic(base, **NEUTRAL), params, gradients, compiled
+  )
+  expected, base_state = all_updates(
+    base or optax.identity(), params, gradients, compiled
+  )
+  chex.assert_trees_all_equal(actual, expected)
+  chex.assert_trees_all_equal(state.base, base_state)
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    {},
+    dict(parameterwise=False, min_alpha=0.5),
+    dict(base=optax.trace(0.9), homeostasis=Homeostasis(0.3), weight_decay=0.1),
+  ],
+  ids=['published', 'per_tensor', 'over_a_base'],
+)
+@pytest.mark.parametrize('compiled', [False, True], ids=['eager', 'jit'])
+def test_gradient_only_is_plasticity_scale_zero(arguments, compiled):
+  params, gradients = _mixed(1)
+  actual, expected = (
+    all_updates(
+      neuroplastic(**arguments, **ablation), params, gradients, compiled
+    )[0]
+    for ablation in (dict(gradient_only=True), dict(plasticity_scale=0.0))
+  )
+  chex.assert_trees_all_equal(actual, expected)
+
+
+# Symmetries.
+
+
+DECAYING = neuroplastic(weight_decay=0.1)
+
+
+@hypothesis.given(seed=seeds)
+def test_opposite_gradients_give_opposite_updates(seed):
+  params, gradients = _mixed(seed)
+  negate = functools.partial(jax.tree.map, jnp.negative)
+  actual, _ = all_updates(
+    DECAYING, negate(params), list(map(negate, gradients)), True
+  )
+  expected, _ = all_updates(DECAYING, params, gradients, True)
+  chex.assert_trees_all_equal(actual, list(map(negate, expected)))
+
+
+@hypothesis.given(seed=seeds)
+def test_shape_and_order_of_elements_do_not_matter(seed):
+  rng = np.random.default_rng(seed)
+  params, *gradients = (array(rng, (24,)) for _ in range(4))
+  order = rng.permutation(24)
+  change = lambda x: x[order].reshape(2, 3, 4)
+  expected, _ = all_updates(DECAYING, params, gradients, True)
+  actual, _ = all_updates(
+    DECAYING, change(params), list(map(change, gradients)), True
+  )
+  expected = list(map(change, expected))
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-7)
+
+
+# The base.
+
+
+def test_alpha_comes_from_the_raw_gradient():
+  params, gradients = problem(10, 3)
+  # Whatever the base makes of a gradient, α is what it is without a base.
+  constant = optax.stateless(
+    lambda updates, params: jax.tree.map(jnp.ones_like, updates)
+  )
+  alpha, _ = all_updates(neuroplastic(constant), params, gradients)
+  updates, _ = all_updates(neuroplastic(homeostasis=None), params, gradients)
+  expected = [
+    jax.tree.map(lambda a, g: a * g, a, g)
+    for a, g in zip(alpha, gradients, strict=True)
+  ]
+  chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+
+
+def test_the_base_gets_params_and_extra_args():
+  def update(updates, state, params, *, factor, **_):
+    return jax.tree.map(lambda u, p: factor * p, updates, params), state
+
+  base = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+  params, (gradient,) = problem(11, 1)
+  for tx, sign in (
+    (neuroplastic(base, **NEUTRAL), 1),
+    (neuroplastic_optimizer(1.0, base=base, **NEUTRAL), -1),
+  ):
+    updates, _ = tx.update(gradient, tx.init(params), params, factor=3.0)
+    expected = jax.tree.map(lambda p, sign=sign: sign * 3.0 * p, params)
+    chex.assert_trees_all_equal(updates, expected)
+
+
+# Weight decay.
+
+
+@pytest.mark.parametrize(
+  'weight_decay', [0.1, optax.linear_schedule(0.0, 0.2, 3)]
+)
+@pytest.mark.parametrize('mask', [None, {'layer': True, 'scale': False}])
+def test_coupled_decay_without_homeostasis_is_added(weight_decay, mask):
+  params, gradients = problem(4, 4)
+  bare = neuroplastic(homeostasis=None)
+  actual, _ = all_updates(
+    neuroplastic(
+      homeostasis=None, weight_decay=weight_decay, weight_decay_mask=mask
+    ),
+    params,
+    gradients,
+  )
+  decay = optax.add_decayed_weights(weight_decay, mask)
+  expected, _ = all_updates(optax.chain(bare, decay), params, gradients)
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+MOMENTS = ('activity', 'memory_mu', 'memory_nu')
+
+
+def _size(tree):
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def test_the_state_holds_three_moments_and_a_count():
+  params, _ = problem(12, 0)
+  state = neuroplastic().init(params)
+  assert _size(state) == 3 * _size(params) + 4
+  for name in MOMENTS:
+    moment = getattr(state, name)
+    assert jax.tree.structure(moment) == jax.tree.structure(params)
+
+
+def test_the_gradient_only_state_holds_a_count():
+  params, gradients = problem(13, 1)
+  tx = neuroplastic(gradient_only=True)
+  _, state = all_updates(tx, params, gradients)
+  assert len(jax.tree.leaves(state)) == 1
+  assert [getattr(state, name) for name in MOMENTS] == [None] * 3
+
+
+@pytest.mark.parametrize('state_dtype', ['bfloat16', jnp.float16])
+def test_state_dtype_halves_the_state(state_dtype):
+  params, gradients = problem(14, 3)
+  full, half = neuroplastic(), neuroplastic(state_dtype=state_dtype)
+  assert _size(half.init(params)) - 4 == (_size(full.init(params)) - 4) / 2
+  # It rounds the moments, and hardly touches the updates.
+  actual, _ = all_updates(half, params, gradients)
+  expected, _ = all_updates(full, params, gradients)
+  chex.assert_trees_all_close(actual, expected, rtol=0.03, atol=1e-3)
+
+
+def test_the_count_saturates():
+  tx = neuroplastic(plasticity_scale=lambda count: jnp.float32(count) * 0.0)
+  params = jnp.ones(2)
+  most = jnp.iinfo(jnp.int32).max
+  state = tx.init(params)._replace(count=jnp.asarray(most, jnp.int32))
+  updates, state = jax.jit(tx.update)(params, state)
+  assert state.count == most
+  chex.assert_tree_all_finite(updates)
+
+
+def test_schedules_see_the_number_of_updates_before():
+  counts = []
+
+  def schedule(count):
+    jax.debug.callback(lambda count: counts.append(int(count)), count)
+    return 1.0
+
+  params, gradients = problem(15, 3)
+  for name in ('plasticity_scale', 'weight_decay'):
+    counts.clear()
+    all_updates(neuroplastic(**{name: schedule}), params, gradients)
+    jax.effects_barrier()
+    assert sorted(set(counts)) == [0, 1, 2], name
+
+
+# Optax's own tools for trees and states.
+
+
+@every_setting
+def test_map_params(settings):
+  settings = settings | dict(
+    weight_decay=0.01,
+    weight_decay_mask={'dense': True, 'scale': False},
+    homeostasis=Homeostasis(target_rms_scale={'dense': 2.0, 'scale': 1.0}),
+  )
+  tx = neuroplastic_optimizer(optax.constant_schedule(0.1), **settings)
+  params = random_tree(0)
+  _, state = trained(tx, params, random_trees(2))
+  marked = optax.tree.map_params(
+    tx, lambda x: 'moment', state, transform_non_params=lambda x: 'other'
+  )
+  (ours,) = (s for s in marked if isinstance(s, NeuroplasticState))
+  like_params = jax.tree.map(lambda x: 'moment', params)
+  moments = ours.activity, ours.memory_mu, ours.memory_nu
+  if settings.get('gradient_only'):
+    assert moments == (None, None, None)
+  else:
+    assert moments == (like_params,) * 3
+  assert ours.count == 'other'
+
+
+WRAPPERS = {
+  'none': lambda tx: tx,
+  'chain': lambda tx: optax.chain(optax.clip(1.0), tx, optax.scale(-1.0)),
+  'named_chain': lambda tx: optax.named_chain(('ours', tx)),
+  'masked': lambda tx: optax.masked(tx, lambda params: True),
+  'multi_steps': lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+  'apply_if_finite': lambda tx: optax.apply_if_finite(tx, 2),
+}
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+def test_fields_of_the_state_are_found_by_name(wrap):
+  params = random_tree(0)
+  state = wrap(neuroplastic()).init(params)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  for name in ('activity', 'memory_mu', 'memory_nu'):
+    chex.assert_trees_all_equal(optax.tree.get(state, name), zeros)
+  count = optax.tree.get(state, 'count', filtering=is_ours)
+  assert (count.shape, count.dtype, count) == ((), jnp.int32, 0)
