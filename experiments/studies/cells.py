@@ -92,7 +92,6 @@ class Outcome:
     test_accuracy: of each training, if the test set was read.
     diverged: whether a loss of the training was ever not finite.
     steps_per_epoch: updates an epoch.
-    epoch_seconds: of one training, the time that each epoch took to train.
     seconds: the time that the cell took, compilation included.
     alpha: α at the last update of each epoch, as `Diagnostics.summary` gives
       it; None if the arm has no α, or if the test set was not read.
@@ -105,7 +104,6 @@ class Outcome:
   test_accuracy: list[float] | None
   diverged: list[bool]
   steps_per_epoch: int
-  epoch_seconds: list[float]
   seconds: float
   alpha: dict[str, Any] | None = None
   measures: dict[str, list[list[float | None]]] | None = None

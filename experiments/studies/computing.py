@@ -66,7 +66,6 @@ def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
     **found,
     diverged=history.diverged().tolist(),
     steps_per_epoch=session.steps,
-    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
     seconds=time.perf_counter() - start,
     alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
   )
