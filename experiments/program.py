@@ -70,8 +70,8 @@ def _main(
   argv: Sequence[str],
 ) -> None:
   if not flags.FLAGS['verbosity'].present:
-    # Orbax and TFDS tell of every file at the level that absl shows by default.
-    logging.set_verbosity(logging.WARNING)
+    # Orbax and TFDS log every file, and warn of what a killed run left behind.
+    logging.set_verbosity(logging.ERROR)
   try:
     if len(argv) > 1 and not positional:
       raise errors.UserError(
