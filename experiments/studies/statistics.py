@@ -171,7 +171,7 @@ def effect_size(differences: ArrayLike) -> np.ndarray:
 
 
 def seeds_needed(difference: float, deviation: float) -> float:
-  """How many pairs it takes to see a difference: ⌈(2.8 · σ / Δ)²⌉.
+  """The number of pairs it takes to see a difference: ⌈(2.8 · σ / Δ)²⌉.
 
   2.8 is z(0.975) + z(0.80): with so many pairs the two-sided test at 5 % finds
   the difference in 80 of 100 studies. Cohen (1988), chapter 2, with the normal

@@ -18,6 +18,8 @@ from experiments.studies import stable
 from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
+from experiments.studies.declarations import Condition
+from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import STABLE
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
@@ -74,6 +76,18 @@ def test_comparisons_and_targets_are_those_of_the_results(make_study, tmp_path):
   assert known['chance'] == pytest.approx(1 / 3)
   tuned = results.query('arm == "adamw" and ruleset == "tuned"')
   assert known['target'] == tuned['validation_accuracy'].median()
+
+
+def test_on_streams_arms_are_compared_with_sgd_too(make_study, tmp_path):
+  study = make_study()
+  stream = on_stream('permuted_labels', study.conditions[0].task.dataset)
+  here = Condition('here', dataclasses.replace(stream, tasks=2), ('default',))
+  study = dataclasses.replace(study, conditions=(here,), tuning=None)
+  made = tables.make(run(study, tmp_path)).frames
+  found = made['comparisons'][['arm', 'reference']]
+  assert found.to_numpy().tolist() == [['sgd', 'adamw'], ['adamw', 'sgd']]
+  # Made-up outcomes measure nothing else of a stream.
+  assert made['streams'].empty
 
 
 def test_times_are_steps_and_the_seconds_of_updates(make_study, tmp_path):
