@@ -1,4 +1,4 @@
-"""What a study is: a declaration of arms, conditions, rulesets and seeds."""
+"""Declarations: studies of arms, conditions, rulesets and seeds."""
 
 from collections.abc import Mapping
 import dataclasses

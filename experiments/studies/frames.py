@@ -40,7 +40,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     *('alpha_fraction_near_min', 'alpha_fraction_near_max'),
     *('gradient_norm', 'update_norm'),
   ),
-  # Of streams: each measure of every seed, each measure by task, evaluations.
+  # Streams: each measure of every seed, each measure by task, evaluations.
   'streams': (*_IDENTITY, 'seed', 'measure', 'value', 'status'),
   'measures': (*_IDENTITY, 'task', 'measure', *_SPREAD),
   'evaluations': (*_IDENTITY, 'task', 'update', 'evaluated_task', *_SPREAD),

@@ -1,4 +1,4 @@
-"""The plan of a study: which cells it has, as far as results tell by now."""
+"""The plan of a study: its cells, as far as they are known by now."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
@@ -22,17 +22,17 @@ from experiments.studies.tuner import Tuner
 
 
 class Item(NamedTuple):
-  """A cell of the plan, and what it is there for.
+  """A cell of the plan, and its purpose.
 
   Attributes:
-    condition: its name.
+    condition: the name of the condition.
     what: a ruleset, or a stage of the tuner.
     arm: the arm.
     task: the task.
-    size: how many trainings it is.
-    cell: the cell; None where it depends on results that are not there yet.
-    shared: whether arms wait for it: any process may compute it.
-    owner: a number by which processes share out the work.
+    size: the number of trainings.
+    cell: the cell; None if it depends on results that are not there yet.
+    shared: whether other arms wait for it, so that any process may compute it.
+    owner: a number by which processes divide the work.
   """
 
   condition: str
@@ -46,12 +46,12 @@ class Item(NamedTuple):
 
   @property
   def label(self) -> str:
-    """What it is, for a person."""
+    """The cell in words."""
     return f'{self.condition}, {self.what}, {self.arm}'
 
 
 class Final(NamedTuple):
-  """What a study reports: an arm under a condition and a ruleset.
+  """A reported result: an arm under a condition and a ruleset.
 
   Attributes:
     condition: the condition.
@@ -127,7 +127,7 @@ class Plan:
     return found
 
   def finals(self, tuners: Mapping[str, Tuner] | None = None) -> list[Final]:
-    """All that is reported, in the order of the tables.
+    """All reported results, in the order of the tables.
 
     Args:
       tuners: those of `tuners()`, where they are at hand.
@@ -170,7 +170,7 @@ class Plan:
     if ruleset == declarations.DEFAULT:
       return condition.defaults(arm)
     on = None if ruleset == declarations.STABLE else condition.tuned_on
-    # What was tuned once stays so: results never change.
+    # Results never change, so neither does the best trial.
     if (arm, on) not in self._tuned:
       best = tuners[on].best(arm) if on else _stable(arm, tuners)
       if best is None:
@@ -256,12 +256,12 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """Which of the cells are a process's to compute.
+  """The share of the cells that a process computes.
 
   Attributes:
-    arms: those that it is about.
-    index: of the process, from 1.
-    count: how many processes there are.
+    arms: the arms that the process computes.
+    index: the number of the process, from 1.
+    count: the number of processes.
   """
 
   arms: tuple[str, ...]
@@ -269,7 +269,7 @@ class Share:
   count: int = 1
 
   def wants(self, item: Item) -> bool:
-    """Whether the process is to see that a cell is computed."""
+    """Whether the process waits for a cell, or computes it."""
     if item.arm not in self.arms:
       # Ranges are extended for all arms, so that every search waits for the
       # grids of all: whoever has nothing else to do computes them.
@@ -277,5 +277,5 @@ class Share:
     return item.shared or self.owns(item)
 
   def owns(self, item: Item) -> bool:
-    """Whether the process takes it before others do."""
+    """Whether the process computes the cell before any other does."""
     return item.owner % self.count == self.index - 1

@@ -119,6 +119,10 @@ Accumulators, anchors and averages are at least float32, whatever the dtype of
 the params; updates keep their dtype. Finite numbers that no longer fit become
 the largest. Numbers may be Python or NumPy numbers, JAX arrays or tracers, and,
 where it is said, schedules of the update count, which is 0 at the first update.
+Mechanisms with noise take a `key`, 0 by default, which their state holds. Lanes
+of a `jax.vmap` share their noise unless each has a key of its own, as in
+`jax.vmap(lambda key: scale_by_upgd(key=key).init(params))(keys)`.
+
 Under `jit` sharded arrays need nothing, and noise does not depend on how they
 are sharded. Inside `shard_map` a mechanism acts on the local part of a leaf,
 and all parts get the same noise.

@@ -76,7 +76,7 @@ def test_a_killed_study_ends_as_an_uninterrupted_one(whole, tmp_path):
     (Moment('os.rename', '.cell.json.tmp', 2), signal.SIGTERM),
   ):
     result = run(folder, *SMOKE, at=(moment, number))
-    assert result.code == {9: -9, 15: 143}[number], result.stderr
+    assert result.code == -number, result.stderr
     after = cells(folder) if (folder / 'study' / 'cells').exists() else {}
     # What was there is still there, and was not computed again.
     assert before.items() <= after.items()

@@ -5,9 +5,12 @@ wrappers. `test_conformance.py` goes through all.
 """
 
 import optax
+import pytest
 
 from neuroplastic_optax import mechanisms
 from tests import optax_suite
+
+pytestmark = pytest.mark.slow
 
 
 def _descent(learning_rate, *directions):

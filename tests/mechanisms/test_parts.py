@@ -1,5 +1,6 @@
 """Stacked layers are layers of their own; mechanisms inside `shard_map`."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,3 +136,12 @@ def test_fan_in_bounds_by_rank_and_parent():
   stack = {'kernel': jnp.ones((5, 4, 2)), 'bias': jnp.ones((5, 2))}
   found = mechanisms.fan_in_bounds(stacked_axes=1)(stack)
   assert found == {'kernel': 0.5, 'bias': 0.5}
+
+
+def test_fan_in_bounds_of_an_nnx_state():
+  """Whose paths end in `.value`; a key of that name is a part of a path."""
+  state = nnx.state(nnx.Linear(4, 2, rngs=nnx.Rngs(0)), nnx.Param)
+  assert jax.tree.leaves(mechanisms.fan_in_bounds()(state)) == [0.5, 0.5]
+  named = {'value': jnp.ones((4, 2)), 'bias': {'value': jnp.ones(2)}}
+  bounds = mechanisms.fan_in_bounds()(named)
+  assert bounds == {'value': 0.5, 'bias': {'value': np.inf}}

@@ -1,5 +1,7 @@
 """`reset_state` and `reset_moments`, through wrappers of Optax."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,7 @@ HOLDERS = {
 every_holder = pytest.mark.parametrize('make', HOLDERS.values(), ids=HOLDERS)
 
 
+@functools.cache
 def _state(make):
   tx = make()
   params = random_tree(0)

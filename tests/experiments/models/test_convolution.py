@@ -26,7 +26,10 @@ _FORMS = [
   (1, 2, 'SAME'),
 ]
 forms = pytest.mark.parametrize('form', _FORMS, ids=str)
-dtypes = pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+dtypes = pytest.mark.parametrize(
+  'dtype',
+  ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)],
+)
 shapes = pytest.mark.parametrize(
   'shape', [(3, 6, 8, 4), (1, 7, 5, 3), (1, 1, 2, 1)], ids=str
 )

@@ -45,7 +45,9 @@ def _assert_equal(transform, *args):
 
 
 @shapes
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize(
+  'dtype', ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('special', [(), (np.nan, np.inf, -np.inf)])
 def test_result_and_gradient_are_the_same_to_the_last_bit(
   shape, dtype, special

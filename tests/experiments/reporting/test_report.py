@@ -22,6 +22,7 @@ from tests.experiments.reporting import directories
 
 NASTY = '<script>alert(1)</script>"\'&|$x_{'
 IDENTITY = ['condition', 'ruleset', 'arm']
+MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
 SVG = '{http://www.w3.org/2000/svg}'
 
 
@@ -301,7 +302,7 @@ def test_names_are_text_and_neither_markup_nor_mathematics(tmp_path, streams):
 def test_pictures_of_many_arms_are_small(tmp_path):
   many = dict(source='streams', conditions=['permuted_labels', 'split'])
   for name, given, limit in (
-    ('x', {'arms': catalogue.STUDIES['fashion_mnist'].arms[:26]}, 150_000),
+    ('x', {'arms': MANY, 'conditions': ['fashion_mnist_10']}, 150_000),
     ('y', {'arms': catalogue.STREAM_ARMS, **many}, 600_000),
   ):
     directories.write(tmp_path / name, **given)

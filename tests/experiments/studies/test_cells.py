@@ -22,7 +22,6 @@ OUTCOME = Outcome(
   test_accuracy=[0.5, 0.1],
   diverged=[False, True],
   steps_per_epoch=3,
-  epoch_seconds=[0.1, 0.2],
   seconds=1.5,
 )
 
