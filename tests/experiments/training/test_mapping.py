@@ -76,7 +76,8 @@ def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
 
 
 @pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
-@pytest.mark.parametrize('count', [pytest.param(4, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [4, 5])
 def test_placed_data_are_not_sent_again(count, monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
   programs.cache_clear()  # They were made for one device.
