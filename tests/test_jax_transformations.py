@@ -57,22 +57,6 @@ def test_vmap_over_members_equals_a_loop(settings):
 
 
 @every_setting
-def test_scan_equals_a_loop(settings):
-  tx = neuroplastic_optimizer(0.1, **settings)
-  params, gradients = random_tree(0), random_trees(5)
-
-  def step(carry, gradient):
-    params, state = carry
-    updates, state = tx.update(gradient, state, params)
-    return (optax.apply_updates(params, updates), state), None
-
-  scan = jax.jit(lambda carry, xs: jax.lax.scan(step, carry, xs)[0])
-  actual = scan((params, tx.init(params)), stack(gradients))
-  expected = trained(tx, params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=2e-5, atol=1e-6)
-
-
-@every_setting
 def test_update_and_no_update_are_branches_of_one_type(settings):
   tx = neuroplastic_optimizer(0.1, **settings)
   params, gradient = random_tree(0), random_tree(1)

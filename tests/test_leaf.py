@@ -22,7 +22,7 @@ def _memory(mu, nu, eps):
   return _leaf.memory_signal(jnp.abs(mu), nu, eps)
 
 
-def test_moments_are_the_averages_they_are_said_to_be():
+def test_moments_are_exponential_averages():
   gradient = {'w': jnp.array([3.0, -4.0])}
   tx = neuroplastic(activity_decay=0.5, memory_b1=0.75, memory_b2=0.875)
   _, state = all_updates(tx, gradient, [gradient] * 2)
@@ -48,7 +48,7 @@ def test_a_second_moment_of_0_has_no_part_in_the_derivative(mode):
   np.testing.assert_allclose(found, [1 / eps, 0.0, -mu / eps**2], rtol=1e-6)
 
 
-def test_memory_outlives_its_second_moment():
+def test_memory_is_finite_where_its_second_moment_vanished():
   # A state in which v vanished where m did not: |m| / ε is beyond float32.
   tx = neuroplastic(eps=2e-38, homeostasis=None)
   gradient = jnp.array([100.0, -50.0])

@@ -184,48 +184,47 @@ def test_a_strength_of_zero_has_a_derivative():
   np.testing.assert_allclose(slope, (update(0.01) - b) / 0.01, rtol=1e-3)
 
 
+def _reached_on_a_line(tx, scale=1.0):
+  """Σ params² after two updates; one gradient is 0."""
+  params = jnp.array([1.0, 0.5, -0.3, 0.0])
+  state = tx.init(params)
+  for _ in range(2):
+    gradient = scale * jnp.array([1.0, -2.0, 0.5, 1.0]) * params
+    updates, state = tx.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+  return jnp.sum(params**2)
+
+
 def test_huge_gradients_have_finite_derivatives():
   """The update is bounded, so that what is reached is finite too."""
   direction = jnp.linspace(0.5, 1.0, 5, dtype='float32')
 
   def reached(numbers, scale):
+    rate, kappa, most, target, max_alpha = numbers
     tx = neuroplastic_optimizer(
-      numbers[0],
-      plasticity_scale=numbers[1],
-      homeostasis=Homeostasis(numbers[2], numbers[3]),
-      max_alpha=numbers[4],
+      rate,
+      plasticity_scale=kappa,
+      homeostasis=Homeostasis(most, target),
+      max_alpha=max_alpha,
     )
-    params = jnp.array([1.0, 0.5, -0.3, 0.7])
-    state = tx.init(params)
-    for _ in range(2):
-      gradient = scale * jnp.array([1.0, -2.0, 0.5, 1.0]) * params
-      updates, state = tx.update(gradient, state, params)
-      params = optax.apply_updates(params, updates)
-    return jnp.sum(params**2)
+    return _reached_on_a_line(tx, scale)
+
+  @jax.jit
+  def derivatives(x, scale):
+    forward = jax.jvp(lambda x: reached(x, scale), (x,), (direction,))
+    return forward, jax.grad(reached)(x, scale)
 
   numbers = jnp.array([0.1, 1.0, 1.0, 0.02, 2.0])
-  backward = jax.jit(jax.grad(reached))
-  forward = jax.jit(
-    lambda x, scale: jax.jvp(lambda x: reached(x, scale), (x,), (direction,))
-  )
   for scale in (1e17, 1e20, 1e30):
-    assert jnp.all(jnp.isfinite(backward(numbers, scale)))
-    assert jnp.isfinite(forward(numbers, scale)[1])
+    for found in jax.tree.leaves(derivatives(numbers, scale)):
+      assert jnp.isfinite(found).all()
 
 
 @pytest.mark.parametrize('homeostasis', [Homeostasis(), None])
 def test_second_derivatives_are_finite_where_a_gradient_is_0(homeostasis):
   def reached(kappa):
-    tx = neuroplastic_optimizer(
-      0.1, plasticity_scale=kappa, homeostasis=homeostasis
-    )
-    params = jnp.array([1.0, 0.5, -0.3, 0.0])
-    state = tx.init(params)
-    for _ in range(2):
-      gradient = jnp.array([1.0, -2.0, 0.5, 1.0]) * params
-      updates, state = tx.update(gradient, state, params)
-      params = optax.apply_updates(params, updates)
-    return jnp.sum(params**2)
+    arguments = dict(plasticity_scale=kappa, homeostasis=homeostasis)
+    return _reached_on_a_line(neuroplastic_optimizer(0.1, **arguments))
 
   assert jnp.isfinite(jax.jit(jax.grad(jax.grad(reached)))(1.0))
 

@@ -18,6 +18,8 @@ from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests.arrays import GRADIENT
 from tests.arrays import PARAMS
+from tests.running import trained
+from tests.trees import stack
 
 # `test_bad_arguments` refuses bad values of every argument by name. Here is
 # what the messages are, word by word, and what is accepted.
@@ -294,61 +296,29 @@ def test_stages_cannot_be_changed_and_are_hashable():
         setattr(stage, field.name, 0.5)
 
 
-DIRECTION = dict(
-  activity_weight=[0.4, 0.1, 0.5],
-  gradient_weight=[0.4, 0.8, 0.0],
-  memory_weight=[0.2, 0.3, 0.9],
-  activity_decay=[0.95, 0.5, 0.0],
-  memory_b1=[0.9, 0.0, 0.5],
-  memory_b2=[0.99, 0.9, 0.999],
-  min_alpha=[0.2, 0.0, 0.9],
-  max_alpha=[2.0, 1.5, 1.0],
-  plasticity_scale=[1.0, 0.0, 3.0],
-  weight_decay=[0.0, 0.1, 0.5],
-  eps=[1e-8, 1e-3, 1.0],
-)
-HOMEOSTASIS = dict(
-  max_update_norm=[1.0, 0.1, 10.0],
-  target_rms=[0.02, 0.5, 0.0],
-  adaptation_rate=[0.01, 1.0, 2.0],
-)
-SCALES = {'w': [1.0, 2.0, 3.0], 'b': [1.0, 10.0, 0.1]}
-
-
 @pytest.mark.parametrize('decoupled', [False, True])
 def test_optimizer_can_be_built_inside_vmap_over_all_its_numbers(decoupled):
-  rng = np.random.default_rng(0)
-  like = lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype)
-  gradients = [jax.tree.map(like, PARAMS) for _ in range(4)]
+  # Each number at three fractions of its default, and those that default to 0.
+  fractions = jnp.array([1.0, 0.9, 0.5])
+  parameters = inspect.signature(neuroplastic).parameters
+  numbers = {name: fractions * parameters[name].default for name in NUMBERS}
+  numbers |= dict(learning_rate=fractions, weight_decay=0.2 * fractions)
+  homeostasis = Homeostasis(
+    *(fractions, fractions - 0.5, 2 * fractions),
+    target_rms_scale={'w': 3 * fractions, 'b': fractions},
+  )
+  gradients = [jax.tree.map(lambda g, n=n: g - n, GRADIENT) for n in range(4)]
 
-  def train(learning_rate, numbers, homeostasis):
+  def train(numbers, homeostasis):
     tx = neuroplastic_optimizer(
-      learning_rate,
-      homeostasis=homeostasis,
-      decoupled_weight_decay=decoupled,
-      **numbers,
+      homeostasis=homeostasis, decoupled_weight_decay=decoupled, **numbers
     )
-    params, state = PARAMS, tx.init(PARAMS)
-    for gradient in gradients:
-      updates, state = tx.update(gradient, state, params)
-      params = optax.apply_updates(params, updates)
-    return params, state
+    return trained(tx, PARAMS, gradients)
 
-  members = [
-    (
-      rate,
-      {name: values[i] for name, values in DIRECTION.items()},
-      Homeostasis(
-        **{name: values[i] for name, values in HOMEOSTASIS.items()},
-        target_rms_scale={name: values[i] for name, values in SCALES.items()},
-      ),
-    )
-    for i, rate in enumerate([0.1, 1.0, 0.01])
-  ]
-  batch = jax.tree.map(lambda *values: jnp.array(values), *members)
+  batch = numbers, homeostasis
   actual = jax.jit(jax.vmap(train))(*batch)
-  alone = [jax.jit(train)(*member) for member in members]
-  expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+  member = lambda i: jax.tree.map(lambda x: x[i], batch)
+  expected = stack([jax.jit(train)(*member(i)) for i in range(3)])
   chex.assert_trees_all_close(actual, expected, rtol=2e-5, atol=1e-6)
 
 

@@ -224,7 +224,7 @@ def test_traced_rate_is_accepted():
   assert jnp.all(jax.jit(jax.vmap(count))(jnp.ones(2)) == 0)
 
 
-def test_trial_leaves_nothing_in_the_programs():
+def test_refusal_leaves_nothing_in_the_program():
   base = optax.scale_by_adam()
   tried = neuroplastic_optimizer(0.1, base=base)
   plain = optax.chain(neuroplastic(base), optax.scale_by_learning_rate(0.1))

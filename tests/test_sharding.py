@@ -32,16 +32,6 @@ SHAPES = {
 # By rows, by columns, by both, and by whatever each leaf allows; of scanned
 # layers, each device has a part of every one of them.
 LAYOUTS = {
-  'fsdp': {
-    'embedding': ('x', None),
-    'layers': {'kernel': (None, 'x', None), 'bias': (None, None)},
-    'head': {'kernel': ('x', None), 'bias': (None,)},
-  },
-  'tensor': {
-    'embedding': (None, 'y'),
-    'layers': {'kernel': (None, None, 'y'), 'bias': (None, 'y')},
-    'head': {'kernel': (None, 'y'), 'bias': (None,)},
-  },
   'both': {
     'embedding': ('x', 'y'),
     'layers': {'kernel': (None, 'x', 'y'), 'bias': (None, 'y')},
@@ -232,7 +222,7 @@ def test_shard_map_with_axis_names_equals_unsharded(settings, form):
   _assert_close((updates, state), (expected, whole))
 
 
-def test_without_axis_names_shard_map_is_of_parts():
+def test_shard_map_without_axis_names_sees_parts():
   """What `axis_name` is for: each device would look at its part alone."""
   x = _params(0)['embedding']
   split = lambda tx: jax.jit(
@@ -248,7 +238,7 @@ def test_without_axis_names_shard_map_is_of_parts():
   assert not np.allclose(split(neuroplastic())(x), whole, rtol=1e-2)
 
 
-def test_pmap_with_an_axis_name():
+def test_pmap_with_an_axis_name_equals_unsharded():
   x = _params(0)['embedding']
   tx = neuroplastic(axis_name='i')
   whole = neuroplastic().update(x, neuroplastic().init(x))[0]

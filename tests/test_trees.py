@@ -89,7 +89,7 @@ def test_a_mask_may_be_a_prefix_or_a_function():
 
 @every_setting
 @pytest.mark.parametrize('tree', [{}, (), {'a': None, 'b': ()}, None])
-def test_empty_trees(settings, tree):
+def test_empty_trees_are_returned_as_they_are(settings, tree):
   tx = neuroplastic_optimizer(0.1, **settings)
   updates, _ = jax.jit(tx.update)(tree, tx.init(tree), tree)
   assert updates == tree
@@ -184,7 +184,7 @@ def test_a_stack_equals_its_layers(name):
     lambda path, leaf: int(jax.tree_util.keystr(path) == "['stack']"),
   ],
 )
-def test_stacked_axes_by_leaf(stacked_axes):
+def test_stacked_axes_may_differ_by_leaf(stacked_axes):
   rng = np.random.default_rng(0)
   g = {
     'stack': jnp.asarray(rng.standard_normal((2, 6)), jnp.float32),
