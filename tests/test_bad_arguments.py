@@ -88,10 +88,10 @@ _MASKS = (
   *(1.0, 0, 'w', b'w', '', NAN, Strange(), np.float32(1), jnp.ones(2), 1j),
   *({'w': 1.0}, {'w': 'yes', 'b': True}, {'w': True}, {'v': True, 'b': True}),
   *({'w': None, 'b': True}, [True, False], {'w': np.ones(3, bool), 'b': True}),
-  {'w': jnp.asarray(True), 'b': False},
   *(lambda params: 1.0, lambda params: {'w': True}, lambda params: None),
   lambda params: {'w': 'yes', 'b': False},
 )
+_ARRAY_MASKS = ({'w': jnp.asarray(True), 'b': False},)
 _SCALAR_MASKS = (True, False, np.True_, np.array(True), jnp.asarray(True))
 _TRANSFORMATIONS = (
   *('adam', optax.adam, 1, 0.1, True, NAN, Strange(), {}, [ADAM], ADAM.init),
@@ -154,8 +154,8 @@ KINDS: dict[str, tuple[Any, ...]] = {
   'switch': _SWITCHES,
   # `inject_hyperparams` makes an array of a bool.
   'switch or schedule': (1, 0, 1.0, None, 'yes', '', NAN, [], Strange(), 1j),
-  'mask': (*_MASKS, *_SCALAR_MASKS),
-  'mask or bool': _MASKS,
+  'mask': (*_MASKS, *_SCALAR_MASKS, *_ARRAY_MASKS),
+  'mask or bool': (*_MASKS, *_ARRAY_MASKS),
   'groups': (
     *({'v': 1}, [1, 2], {'w': 'a'}, {'w': Strange(), 'b': 1}),
     *({'w': jnp.ones(2), 'b': 1}, Strange(), lambda params: {'v': 1}),
@@ -210,7 +210,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
   'elements': (*_MASKS, {'w': jnp.ones((2, 3)), 'b': True}),
   'state': (None, 1, 'x', {}, (), NAN, Strange(), optax.EmptyState()),
   'params': (None, 1, 'x', {}, {'w': 1.0}, Strange(), [1.0, 2.0], ADAM),
-  'params or None': (1j, 'x', Strange()),
+  'params or None': ('x', Strange()),
 }
 
 # By kind, the arguments that have it, wherever `OWN` says nothing else.

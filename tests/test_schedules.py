@@ -64,6 +64,13 @@ def test_every_count_of_a_training(compiled):
   np.testing.assert_allclose(actual, np.repeat(expected, 5), rtol=1e-6)
 
 
+def test_counts_may_be_of_any_integer_kind():
+  schedule = schedules.epoch_warmup(2.0, 2, 10)
+  for count in (15, np.int64(15), np.asarray(15), jnp.uint8(15)):
+    assert schedule(count) == 1.0
+    assert jnp.shape(schedule(count)) == ()
+
+
 def test_large_counts_are_not_rounded():
   # float32 cannot tell this count from the one before.
   steps_per_epoch = 2**24 + 1
@@ -99,7 +106,7 @@ def test_the_optimizer_follows_the_schedule():
 
 @pytest.mark.parametrize('number', [2, 0.5], ids=['integer', 'real'])
 @pytest.mark.parametrize('x64', [False, True])
-def test_numbers_and_counts_of_numpy_under_strict_promotion(number, x64):
+def test_numbers_of_numpy_under_strict_promotion(number, x64):
   with jax.enable_x64(x64), jax.numpy_dtype_promotion('strict'):
     for make in (
       lambda value: schedules.epoch_warmup(value, 0, 10),
@@ -111,8 +118,6 @@ def test_numbers_and_counts_of_numpy_under_strict_promotion(number, x64):
       for kind in (np.float64, np.float16, np.int64, np.asarray):
         value = kind(number)
         expected = make(float(value))(jnp.int32(45))
-        for count in (45, np.int64(45), np.asarray(45), jnp.uint8(45)):
-          actual = make(value)(count)
-          np.testing.assert_allclose(actual, expected, rtol=1e-3)
-          assert jnp.shape(actual) == ()
-          assert jnp.issubdtype(jnp.result_type(actual), jnp.floating)
+        actual = make(value)(jnp.int32(45))
+        np.testing.assert_allclose(actual, expected, rtol=1e-3)
+        assert jnp.issubdtype(actual.dtype, jnp.floating)
