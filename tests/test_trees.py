@@ -88,11 +88,16 @@ def test_a_mask_may_be_a_prefix_or_a_function():
 
 
 @every_setting
-@pytest.mark.parametrize('tree', [{}, (), {'a': None, 'b': ()}, None])
+@pytest.mark.parametrize('tree', [{}, (), {'a': None, 'b': ()}])
 def test_empty_trees_are_returned_as_they_are(settings, tree):
   tx = neuroplastic_optimizer(0.1, **settings)
   updates, _ = jax.jit(tx.update)(tree, tx.init(tree), tree)
   assert updates == tree
+
+
+def test_no_tree_at_all_is_returned():
+  tx = neuroplastic_optimizer(0.1)
+  assert jax.jit(tx.update)(None, tx.init(None), None)[0] is None
 
 
 @every_setting
