@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import errno
 import functools
+import io
 import os
 from pathlib import Path
 import sys
@@ -18,6 +19,16 @@ from experiments import errors
 from experiments import interrupts
 
 CONFIG = 'config'
+# Of JAX; results do not depend on what the environment says instead.
+_JAX = {
+  'jax_enable_x64': False,
+  'jax_disable_jit': False,
+  'jax_numpy_dtype_promotion': 'standard',
+  'jax_numpy_rank_promotion': 'allow',
+  'jax_transfer_guard': 'allow',
+  'jax_debug_nans': False,  # An arm may diverge.
+  'jax_debug_infs': False,
+}
 _TRACEBACK = 'Traceback (most recent call last)'
 
 
@@ -57,10 +68,23 @@ def run(
     code: what the program exits with, at least, if a user did something wrong.
   """
   interrupts.end_at_once()
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      # One that is not UTF-8 (cron, bare containers) shows ? for → and ±.
+      stream.reconfigure(errors='replace')
   app.run(
     functools.partial(_main, main, positional, code),
     flags_parser=functools.partial(_parse, code=code),
   )
+
+
+def set_up_jax() -> None:
+  """Sets what the programs rely on, whatever JAX_ENABLE_X64 and such say."""
+  if 'jax' in sys.modules:  # Not all programs import it.
+    import jax
+
+    for name, value in _JAX.items():
+      jax.config.update(name, value)
 
 
 def _main(
@@ -70,8 +94,9 @@ def _main(
   argv: Sequence[str],
 ) -> None:
   if not flags.FLAGS['verbosity'].present:
-    # Orbax and TFDS tell of every file at the level that absl shows by default.
-    logging.set_verbosity(logging.WARNING)
+    # Orbax and TFDS log every file, and warn of what a killed run left behind.
+    logging.set_verbosity(logging.ERROR)
+  set_up_jax()
   try:
     if len(argv) > 1 and not positional:
       raise errors.UserError(
