@@ -28,15 +28,15 @@ from tests.trees import random_leaves
 
 UPDATES = 8
 BASES = {
-  'none': lambda: None,
+  None: lambda: None,
   'trace': lambda: optax.trace(0.9),
   'adam': optax.scale_by_adam,
 }
 # The other pairs are slow.
 FAST = {
-  *(('direct', 'none'), ('mean', 'adam'), ('norm', 'trace'), ('gain', 'adam')),
+  *(('direct', None), ('mean', 'adam'), ('norm', 'trace'), ('gain', 'adam')),
   *(('bounded', 'trace'), ('momentum', 'trace'), ('momentum', 'adam')),
-  *(('trust_ratio', 'adam'), ('orthogonal', 'none'), ('matched', 'trace')),
+  *(('trust_ratio', 'adam'), ('orthogonal', None), ('matched', 'trace')),
 }
 PAIRS = [
   pytest.param(
@@ -44,7 +44,7 @@ PAIRS = [
   )
   for rule in RULES
   for base in BASES
-  if not (rule == 'momentum' and base == 'none')
+  if not (rule == 'momentum' and base is None)
 ]
 
 # Against the equations.
