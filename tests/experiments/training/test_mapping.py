@@ -83,10 +83,10 @@ def test_placed_data_are_not_sent_again(count, monkeypatch):
   programs.cache_clear()  # They were made for one device.
   try:
     arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
-    pixels = mapping.share(arm.pixels, count)
-    trials = mapping.spread(arm.trials, count)
+    pixels = mapping.replicate(arm.pixels, count)
+    trials = mapping.shard(arm.trials, count)
     state = arm.programs.init(trials)
-    n = mapping.share(jax.numpy.int32(1), count)
+    n = mapping.replicate(jax.numpy.int32(1), count)
     update = jax.jit(arm.programs.trainer.update)
     jax.block_until_ready(update(state, trials, pixels, n))
     with jax.transfer_guard_device_to_device('disallow'):
