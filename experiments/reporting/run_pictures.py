@@ -15,7 +15,7 @@ from experiments import errors
 from experiments import optimizers
 from experiments.reporting import measures
 from experiments.reporting.figures import splits
-from experiments.reporting.figures import tasks
+from experiments.reporting.plots import grids
 from experiments.reporting.plots import layers
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import maps
@@ -177,7 +177,7 @@ def stream(histories: Histories, title: str) -> Figure:
     for each in measures.MEASURES
   }
   lost = {*histories} - {*finite}
-  return tasks.draw(
+  return grids.draw(
     found, tuple(histories), lost, f'Task by task{_SHOWN}: {title}'
   )
 

@@ -253,11 +253,6 @@ def now_and_then(
 # Leaves.
 
 
-def widest(arrays: Any) -> Any:
-  """The widest of the dtypes of arrays, at least float32."""
-  return _arrays.compute_dtype(arrays)
-
-
 def wide_dtype(leaf: Any) -> Any:
   """The dtype of an accumulator of a leaf: at least float32."""
   return _arrays.promoted(jnp.float32, jnp.result_type(leaf))

@@ -139,7 +139,7 @@ def restored(
     state: the state.
     fresh: what `tx.init` makes of the params.
     pick: `pick(old, fresh, mask)` is the new leaf.
-    mask: a tree like the params, whose leaves `pick` gets; None for none.
+    mask: a tree like the params, whose leaves `pick` gets; None for a count.
     counts: whether to reset counts that are in one named tuple with a copy.
   """
   # `optax.tree.map_params` finds copies by a state that is made of a

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -154,9 +155,11 @@ def simultaneous_perturbation(
 
       zeros = jax.tree.map(jnp.zeros_like, wide)
       mean = jax.lax.fori_loop(0, samples, add, zeros)
-    # By `map` for the casts alone.
-    updates, _ = leaves.map(lambda _, g, w, u: u, extras=[mean])
-    return updates, SimultaneousPerturbationState(
+    updates = [
+      g if _leaves.is_absent(g) else _arrays.downcast(u, jnp.asarray(g))
+      for g, u in zip(leaves.updates.leaves, mean, strict=True)
+    ]
+    return leaves.tree(updates), SimultaneousPerturbationState(
       optax.safe_increment(state.count), state.key
     )
 

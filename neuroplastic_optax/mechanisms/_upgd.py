@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -181,5 +182,5 @@ def _largest(leaves: _leaves.Leaves, utility: Any) -> jax.Array:
   ]
   if not found:
     return jnp.zeros([], jnp.float32)
-  dtype = _leaves.widest(found)
+  dtype = _arrays.compute_dtype(found)
   return functools.reduce(jnp.maximum, [x.astype(dtype) for x in found])

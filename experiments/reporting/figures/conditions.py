@@ -1,7 +1,6 @@
 """Accuracy against what alone differs between conditions: data, or noise."""
 
 from collections.abc import Iterator, Mapping, Sequence
-import functools
 import json
 from typing import Any
 
@@ -66,11 +65,8 @@ def conditions(study: Published) -> Iterator[Drawing]:
         ),
       ):
         if found:
-          yield Drawing(
-            (field, what, ruleset),
-            f'{title}, for every arm.',
-            functools.partial(lines.draw, found, study.arms, axes, title),
-          )
+          parts, alt = (field, what, ruleset), f'{title}, for every arm.'
+          yield kind.of_lines(study, parts, alt, found, axes, title)
 
 
 def _series(study: Published) -> Iterator[tuple[str, _Series]]:
