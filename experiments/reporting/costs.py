@@ -63,15 +63,17 @@ def measured(title: str, rows: Sequence[Row]) -> Table:
 def compile_times(title: str, rows: Sequence[Row]) -> Table:
   """The table of compile times by the number of leaves."""
   reference = _reference(rows)['seconds']
+
+  def seconds(count: int) -> Callable[[Row], str]:
+    return lambda row: f'{row["seconds"][count]:.2f} s'
+
+  def relative(count: int) -> Callable[[Row], str]:
+    return lambda row: f'{row["seconds"][count] / reference[count]:.1f}'
+
   columns: list[tuple[str, Callable[[Row], str]]] = []
-  for n, theirs in reference.items():
-    columns += [
-      (f'{n} leaves', lambda row, n=n: f'{row["seconds"][n]:.2f} s'),
-      (
-        '÷ AdamW',
-        lambda row, n=n, theirs=theirs: f'{row["seconds"][n] / theirs:.1f}',
-      ),
-    ]
+  for count in reference:
+    columns.append((f'{count} leaves', seconds(count)))
+    columns.append(('÷ AdamW', relative(count)))
   return _table(title, 'optimizer', rows, columns)
 
 
