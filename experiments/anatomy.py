@@ -17,14 +17,17 @@ import dataclasses
 from typing import Any
 
 from absl import flags
+import pandas as pd
 
 from experiments import errors
+from experiments import files
 from experiments import program
 from experiments.configs.default import Config
-from experiments.reporting import anatomy as picture
+from experiments.reporting.plots import anatomy as picture
+from experiments.reporting.plots import saving
+from experiments.reporting.plots import style
 from experiments.training import anatomy
 from experiments.training import engine
-from experiments.training import files
 from experiments.training import mapping
 from experiments.training import provenance
 from experiments.training import run as runs
@@ -40,7 +43,10 @@ def define_flags() -> None:
   program.define_config('default')
   flags.DEFINE_string('workdir', 'anatomy', 'Where the files go.')
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_list(
     'tasks', None, 'At whose start to look, from 2. Default: the last three.'
@@ -54,49 +60,36 @@ def define_flags() -> None:
   )
 
 
-def _tasks(given: Sequence[str] | None, count: int) -> tuple[int, ...]:
-  """The tasks at whose start to look, from 0 and in order.
+def _windows(config: Config, updates: int) -> anatomy.Windows:
+  """The updates to look at, as the flags say.
 
   Args:
-    given: what the flag says.
-    count: how many tasks there are.
+    config: with the stream.
+    updates: of a task.
 
   Raises:
-    InvalidValueError: there are no such tasks.
+    InvalidValueError: there are no such tasks, or they are too short.
   """
+  flag = flags.FLAGS
+  places = range(1, config.length)
+  given = flag.tasks
   if given is None:
-    return tuple(range(count))[1:][-3:]
-  numbers = {int(x) for x in given if x.isdecimal()}
-  if (
-    not numbers
-    or len(numbers) < len(given)
-    or not all(2 <= x <= count for x in numbers)
-  ):
+    given = [str(x + 1) for x in places[-3:]]
+  tasks = sorted({int(x) - 1 for x in given if x.isdecimal()})
+  if not {*tasks} <= {*places} or not 0 < len(tasks) == len(given):
     raise errors.InvalidValueError(
-      f'--tasks must be some of 2 to {count}, each once, got '
+      f'--tasks must be some of 2 to {config.length}, each once, got '
       f'{",".join(given)!r}.'
     )
-  return tuple(sorted(x - 1 for x in numbers))
-
-
-def _length(before: int, after: int | None, updates: int) -> int:
-  """How many updates to look at from the start of a task on.
-
-  Args:
-    before: what --before says.
-    after: what --after says; None for the default.
-    updates: those of a task.
-
-  Raises:
-    InvalidValueError: tasks are too short for both.
-  """
-  length = min(_AFTER, updates - before) if after is None else after
-  if length < 1 or before + length > updates:
+  after = flag.after
+  if after is None:
+    after = max(1, min(_AFTER, updates - flag.before))
+  if flag.before + after > updates:
     raise errors.InvalidValueError(
       f'--before and --after together must be at most {updates}, the updates '
-      f'of a task, got {before} and {1 if after is None else after}.'
+      f'of a task, got {flag.before} and {after}.'
     )
-  return length
+  return anatomy.Windows(tuple(tasks), flag.before, after, updates)
 
 
 def main(_: Sequence[str]) -> None:
@@ -113,13 +106,7 @@ def main(_: Sequence[str]) -> None:
   dataset = runs.load(config, given.data_dir)
   workdir = program.folder('workdir', given.workdir)
   run = runs.Run(config, dataset, workdir)
-  updates = run.setting.steps_per_epoch
-  looked_at = anatomy.Windows(
-    _tasks(given.tasks, config.length),
-    given.before,
-    _length(given.before, given.after, updates),
-    updates,
-  )
+  looked_at = _windows(config, run.context.steps_per_epoch)
   program.output_folder(given.workdir)
   console = program.console()
   pixels = mapping.share(engine.to_device(dataset), config.seeds)
@@ -140,7 +127,9 @@ def main(_: Sequence[str]) -> None:
   )
   files.write_table(workdir / STEPS, tuple(steps[0]), steps)
   files.write_table(workdir / RATES, tuple(rates[0]), rates)
-  picture.draw(rates, steps, workdir / PICTURE, run.title)
+  with style.plain():
+    figure = picture.draw(pd.DataFrame(rates), pd.DataFrame(steps), run.title)
+    saving.save(figure, workdir / PICTURE)
   console.print(f'{STEPS}, {RATES} and {PICTURE} are in {workdir}')
 
 

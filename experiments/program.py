@@ -1,10 +1,10 @@
 """What the programs share: how they start, speak, and say what is wrong."""
 
 from collections.abc import Callable, Sequence
+import errno
 import functools
 import os
 from pathlib import Path
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -16,7 +16,6 @@ from rich.console import Console
 
 from experiments import errors
 from experiments import interrupts
-from experiments import storage
 
 CONFIG = 'config'
 _TRACEBACK = 'Traceback (most recent call last)'
@@ -57,22 +56,11 @@ def run(
     positional: whether there may be anything besides flags.
     code: what the program exits with, at least, if a user did something wrong.
   """
-  interrupts.raise_them()
-  try:
-    try:
-      app.run(
-        functools.partial(_main, main, positional, code),
-        flags_parser=functools.partial(_parse, code=code),
-      )
-    finally:
-      # What comes now would show a traceback of how Python ends.
-      interrupts.end_at_once()
-  except KeyboardInterrupt as e:
-    interrupts.end_at_once()  # If this one kept it from being called.
-    number = getattr(e, 'number', signal.SIGINT)
-  # Here the exception is gone, and with it the frames and what they held: what
-  # is closed only when nobody holds it is closed now or never.
-  interrupts.end(number, 'interrupted. Run the same command again.')
+  interrupts.end_at_once()
+  app.run(
+    functools.partial(_main, main, positional, code),
+    flags_parser=functools.partial(_parse, code=code),
+  )
 
 
 def _main(
@@ -90,12 +78,16 @@ def _main(
         f'unexpected arguments: {" ".join(argv[1:])} (flags are written '
         '--name=value).'
       )
-    with interrupts.recognized():
-      main(argv[1:])
+    main(argv[1:])
   except errors.UserError as e:
     _fail(str(e), max(e.code, code))
+  except interrupts.StoppedError as e:
+    print(
+      f'stopped and saved: {e}. Run the same command to resume.',
+      file=sys.stderr,
+    )
+    sys.exit(128 + e.number)
   except OSError as e:
-    # Whatever was not written or read by way of `storage.writing`.
     if e.errno is None:
       raise
     where = f'{e.filename}: ' if e.filename is not None else ''
@@ -162,11 +154,11 @@ def folder(flag: str, name: str) -> Path:
   # The shell leaves the ~ of --workdir=~/x as it is.
   path = Path(os.path.expanduser(name))
   try:
-    fault = storage.no_folder(path)
+    for each in (path, *path.parents):
+      if (each.is_symlink() or each.exists()) and not each.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f'{each} is not a directory')
   except OSError as e:
-    fault = str(e.strerror)
-  if fault:
-    raise errors.InvalidValueError(f'--{flag}={name}: {fault}.')
+    raise errors.InvalidValueError(f'--{flag}={name}: {e.strerror}.') from e
   return path
 
 

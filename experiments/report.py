@@ -12,40 +12,32 @@ it is, with what is missing.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments import errors
 from experiments import program
-from experiments.reporting import figures
 from experiments.reporting import report
 from experiments.reporting.page import state
-from experiments.studies import reading
+from experiments.studies import loading
 
 
 def main(names: Sequence[str]) -> None:
   """The program."""
-  path = _directory(names)
-  study = reading.read(path)
-  report.check_writable(path)
+  if len(names) != 1:
+    given = ' '.join(names) or 'none'
+    raise errors.InvalidValueError(f'give one study directory, got {given!r}.')
+  path = program.folder('DIR', names[0])
+  study = loading.load(path)
   made = report.make(study)
   report.write(made, path)
   console = program.console()
   for sentence in state.sentences(study):
     console.print(sentence, soft_wrap=True)
-  for kind in made.absent:
-    reason = figures.words(kind.absent, study)
-    console.print(f'{kind.title} is left out. {reason}', soft_wrap=True)
+  for title, reason in made.left_out.items():
+    console.print(f'{title} is left out. {reason}', soft_wrap=True)
   console.print(
     f'{report.PAGE}, {report.TABLES} and {report.FIGURES} are in {path}',
     soft_wrap=True,
   )
-
-
-def _directory(names: Sequence[str]) -> Path:
-  if len(names) != 1:
-    given = ' '.join(names) or 'none'
-    raise errors.InvalidValueError(f'give one study directory, got {given!r}.')
-  return program.folder('DIR', names[0])
 
 
 if __name__ == '__main__':

@@ -28,9 +28,12 @@ from experiments.studies.cells import Store
 from experiments.studies.directory import CELLS
 from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Plan
 from experiments.studies.running import Runner
+from experiments.studies.speeds import Estimate
+
+# All of them are started at once.
+_MOST_JOBS = 1024
 
 
 def define_flags() -> None:
@@ -39,12 +42,17 @@ def define_flags() -> None:
     'workdir', None, 'The study directory. Default: studies/NAME[-smoke].'
   )
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_bool(
     'smoke', False, 'Run the study tiny, on the digits, in a minute or two.'
   )
-  flags.DEFINE_integer('jobs', 1, 'How many processes compute cells.')
+  flags.DEFINE_integer(
+    'jobs', 1, 'How many processes compute cells.', 1, _MOST_JOBS
+  )
   flags.DEFINE_string(
     'shard',
     None,
@@ -66,7 +74,6 @@ def main(names: Sequence[str]) -> None:
   study = options.study(names, smoke=given.smoke)
   arms = options.arms(study, given.only, smoke=given.smoke)
   share = options.share(given.shard, arms)
-  jobs = options.jobs(given.jobs)
   workdir = Path('studies') / (study.name + '-smoke' * given.smoke)
   if given.workdir is not None:
     workdir = program.folder('workdir', given.workdir)
@@ -83,7 +90,7 @@ def main(names: Sequence[str]) -> None:
 
   directory.claim()
   reporter = Reporter(program.console())
-  estimate = Estimate(load, jobs)
+  estimate = Estimate(load, given.jobs)
   runner = Runner(
     plan,
     share,
@@ -98,7 +105,7 @@ def main(names: Sequence[str]) -> None:
   for item in runner.missing():
     estimate.measure(item.task)
   reporter.started(runner.progress())
-  runner.run(jobs)
+  runner.run(given.jobs)
   if directory.wants_speeds(plan):
     reporter.say('measures how long the updates of each arm take')
     known = [speeds_of(other) for other in others]

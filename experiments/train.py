@@ -20,22 +20,17 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-import sys
-from typing import Any
 
 from absl import flags
 import jax
 
 from experiments import errors
-from experiments import interrupts
 from experiments import program
-from experiments import storage
 from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.reporting.console import Reporter
 from experiments.training import distributed
 from experiments.training import run
-from experiments.training import stopping
 
 
 def define_flags() -> None:
@@ -47,7 +42,10 @@ def define_flags() -> None:
     'The run directory. Default: runs/, then a name made from the settings.',
   )
   flags.DEFINE_string(
-    'data_dir', None, "Where TFDS data sets lie. Default: TFDS's own."
+    'data_dir',
+    None,
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
   )
   flags.DEFINE_bool(
     'resume', True, 'Resume the run in --workdir; --noresume refuses to.'
@@ -96,17 +94,6 @@ def default_workdir(config: Config) -> Path:
   return Path('runs') / '-'.join(parts)
 
 
-def _train(config: Config, workdir: Path, *args: Any, **kwargs: Any) -> None:
-  try:
-    run.train(config, workdir, *args, **kwargs)
-  except storage.WritingError as e:
-    if not workdir.is_dir():
-      raise
-    raise storage.WritingError(
-      f'{e}; once that is mended, the same command resumes the run.'
-    ) from e
-
-
 def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
@@ -126,7 +113,7 @@ def main(_: Sequence[str]) -> None:
     observer = run.Observer()
     if distributed.is_primary():
       observer = Reporter(program.console())
-    _train(
+    run.train(
       config,
       workdir,
       observer,
@@ -137,9 +124,6 @@ def main(_: Sequence[str]) -> None:
   except (errors.UserError, ValueError, jax.errors.JaxRuntimeError) as e:
     distributed.leave_if_lost(e)
     raise
-  except stopping.StoppedError as e:
-    text = f'stopped and saved: {e}. Run the same command to resume.'
-    sys.exit(interrupts.say(e.number, text))
 
 
 if __name__ == '__main__':

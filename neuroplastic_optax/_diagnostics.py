@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _reductions
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _tensor
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _stages
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
+from neuroplastic_optax import modulations
 from neuroplastic_optax._state import NeuroplasticState
 
 BINS = 64
@@ -82,9 +81,9 @@ def zeros(leaf: Any = 0.0, stacked_axes: int = 0) -> Statistics:
 
 def histogram(
   alpha: jax.Array,
-  low: _hyperparameters.Scalar,
-  high: _hyperparameters.Scalar,
-  reductions: _reductions.Reductions,
+  low: _numbers.Scalar,
+  high: _numbers.Scalar,
+  sums: _arrays.Sums,
 ) -> jax.Array:
   """Counts of α in `BINS` equal bins over [low, high], int32 [BINS].
 
@@ -103,7 +102,7 @@ def histogram(
   if explicit:
     # A scatter of what is sharded is refused where shardings are in the types.
     count = jax.sharding.auto_axes(_count, axes=explicit, out_sharding=jax.P())
-  return reductions.total(count(index))
+  return sums.total(count(index))
 
 
 def _count(index: jax.Array) -> jax.Array:
@@ -154,20 +153,20 @@ class Sample:
   """One tensor at one update, of which statistics are measured.
 
   Attributes:
-    tensor: what the rule saw.
-    modulated: what the rule made of it.
+    tensor: the tensor, as the rule sees it.
+    modulated: the update of the rule.
     raw_update: u before homeostasis.
     factor: what homeostasis multiplies u by.
     low: α_min.
     high: α_max.
   """
 
-  tensor: _tensor.Tensor
+  tensor: modulations.Tensor
   modulated: jax.Array
   raw_update: jax.Array
   factor: Any
-  low: _hyperparameters.Scalar
-  high: _hyperparameters.Scalar
+  low: _numbers.Scalar
+  high: _numbers.Scalar
 
   def detached(self) -> 'Sample':
     """The same without derivatives: a minimum over devices has none."""
@@ -175,7 +174,7 @@ class Sample:
     arrays = {
       field.name: stop(getattr(self.tensor, field.name))
       for field in dataclasses.fields(self.tensor)
-      if field.name != 'reductions'
+      if field.name != '_sums'
     }
     return Sample(
       dataclasses.replace(self.tensor, **arrays),
@@ -193,14 +192,14 @@ class Sample:
 
   @functools.cached_property
   def counts(self) -> jax.Array:
-    return histogram(self.alpha, self.low, self.high, self.tensor.reductions)
+    return histogram(self.alpha, self.low, self.high, self.tensor._sums)
 
   @functools.cached_property
   def raw_norm(self) -> jax.Array:
     return self.tensor.norm(self.raw_update)
 
   @property
-  def near(self) -> _hyperparameters.Scalar:
+  def near(self) -> _numbers.Scalar:
     """The distance from a bound within which α counts as near it."""
     return 0.05 * (self.high - self.low)
 
@@ -302,8 +301,8 @@ class _Row(NamedTuple):
 _TABLE = {
   'alpha_mean': _Row(lambda s: s.alpha_mean, Pool.mean),
   'alpha_std': _Row(Sample.alpha_std, Pool.std),
-  'alpha_min': _Row(lambda s: s.tensor.reductions.min(s.alpha), Pool.min),
-  'alpha_max': _Row(lambda s: s.tensor.reductions.max(s.alpha), Pool.max),
+  'alpha_min': _Row(lambda s: s.tensor._sums.min(s.alpha), Pool.min),
+  'alpha_max': _Row(lambda s: s.tensor._sums.max(s.alpha), Pool.max),
   'alpha_fraction_near_min': _Row(
     lambda s: s.fraction(s.alpha <= s.low + s.near), Pool.mean
   ),
@@ -317,7 +316,7 @@ _TABLE = {
   ),
   'raw_update_norm': _Row(lambda s: s.raw_norm, Pool.norm),
   'update_norm': _Row(
-    lambda s: _homeostasis.scaled(s.raw_norm, s.factor),
+    lambda s: _stages.scaled(s.raw_norm, s.factor),
     Pool.norm,
     multiplied=True,
   ),
@@ -343,7 +342,7 @@ def measure(sample: Sample) -> Statistics:
   )
 
 
-def complete(
+def _complete(
   measured: Statistics | None, multiplier: jax.Array | None
 ) -> Statistics | None:
   """The statistics of a tensor, given what the controller multiplies it by."""
@@ -384,7 +383,7 @@ def _over_slices(each: Statistics) -> Statistics:
   for axis in reversed(range(axes)):
     ones = jnp.ones(each.numbers.shape[axis], jnp.float32)
     pooled = functools.partial(_pooled, tensors=ones)
-    each = _slices.over_slices(pooled, axis)(each)
+    each = _trees.over_slices(pooled, axis)(each)
   return each
 
 
@@ -408,32 +407,45 @@ class PerLeaf(NamedTuple):
 
   def trees(self) -> dict[str, Any]:
     """By name, a tree like the params."""
-    treedef = jax.tree.structure(self.structure, is_leaf=lambda x: x is None)
-    each = [None if x is None else _arrays(x).named() for x in self.statistics]
+    named = [
+      None if x is None else _arrays_of(x).named() for x in self.statistics
+    ]
     return {
-      name: jax.tree.unflatten(
-        treedef, [None if x is None else x[name] for x in each]
+      name: _like(
+        self.structure, [None if x is None else x[name] for x in named]
       )
       for name in NAMES
     }
 
 
-def initial(
-  mode: Mode | None, flat: _trees.Flat, stacked_axes: Sequence[int]
-) -> Any:
-  """What the state holds before the first update: zeros."""
-  if mode is None:
-    return None
-  if mode == 'global':
-    return zeros()
-  return _per_leaf(flat, stacked_axes, [None] * len(flat.leaves))
+def _like(tree: Any, leaves: Sequence[Any]) -> Any:
+  """A tree of the structure of `tree`, in which None counts as a leaf.
+
+  A node of a user's may check the shapes of its leaves, and refuse others. A
+  dictionary by path then stands for the tree.
+  """
+  paths, treedef = jax.tree.flatten_with_path(tree, is_leaf=lambda x: x is None)
+  try:
+    return jax.tree.unflatten(treedef, leaves)
+  except Exception:
+    names = [_name(path) for path, _ in paths]
+    return dict(zip(names, leaves, strict=True))
+
+
+def _name(path: Any) -> str:
+  """The path of a leaf, as `layer/kernel`."""
+  # An NNX variable appends `.value`.
+  if path and path[-1] == jax.tree_util.GetAttrKey('value'):
+    path = path[:-1]
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def collect(
   mode: Mode,
   flat: _trees.Flat,
   stacked_axes: Sequence[int],
-  statistics: Sequence[Statistics | None],
+  measured: Sequence[Statistics | None],
+  multipliers: Sequence[jax.Array | None],
 ) -> Any:
   """What the state holds after an update.
 
@@ -441,51 +453,55 @@ def collect(
     mode: 'global' or 'per_leaf'.
     flat: the updates.
     stacked_axes: of each leaf.
-    statistics: of each leaf; None of None and of empty leaves.
+    measured: what `measure` returned for each leaf; None of None and of empty
+      leaves, and of all before the first update.
+    multipliers: what the controller multiplies each leaf by; None for 1.
 
   Returns:
     A `Statistics` or a `PerLeaf`.
   """
+  statistics = list(map(_complete, measured, multipliers))
   if mode == 'global':
-    return pool([each for each in statistics if each is not None])
-  return _per_leaf(flat, stacked_axes, statistics)
-
-
-def _per_leaf(
-  flat: _trees.Flat,
-  stacked_axes: Sequence[int],
-  statistics: Sequence[Statistics | None],
-) -> Any:
+    return pool([leaf for leaf in statistics if leaf is not None])
   if not flat.leaves:
     # One leaf: so `optax.tree.map_params`, which has a placeholder for the
     # params, finds no structure that it could miss in the true state.
     return jnp.zeros([], jnp.float32)
   filled = [
-    zeros(leaf, axes) if each is None and leaf is not None else each
-    for leaf, axes, each in zip(
+    zeros(leaf, axes) if found is None and leaf is not None else found
+    for leaf, axes, found in zip(
       flat.leaves, stacked_axes, statistics, strict=True
     )
   ]
-  return PerLeaf(tuple(filled), flat.unflatten([None] * len(filled)))
+  return PerLeaf(tuple(filled), _like(flat.tree, [None] * len(filled)))
 
 
-def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
+def get_diagnostics(
+  opt_state: _types.OptState, *, flat: bool = False
+) -> dict[str, Any]:
   """Returns what the last update did.
 
   It works on any state that holds a `NeuroplasticState`, such as that of
   `chain`, `masked` or `inject_hyperparams`, and on an `nnx.Optimizer`. It can
   be jitted.
 
+  Statistics of some updates only cost less: build the optimizer twice, with
+  diagnostics and without, and initialise with the one that has them. Each
+  accepts the other's state. Without diagnostics, the old ones are passed on;
+  with them, they are made anew. See the second example.
+
   Args:
     opt_state: the state of an optimizer built with `diagnostics="global"` or
       `"per_leaf"`.
+    flat: whether to return one dictionary of scalars, for loggers.
 
   Returns:
-    A dict by name. With "global", each value is a float32 scalar over all
-    elements of all leaves, except for the histogram. With "per_leaf", each
-    value is a tree like the params; with stacked axes, its arrays have the
-    sizes of those axes as leading shape. All values are zero before the first
-    update. The names are
+    A dict by name, where `flat` is False. With "global", each value is a
+    float32 scalar over all elements of all leaves, except for the histogram.
+    With "per_leaf", each value is a tree like the params, or a dictionary by
+    path where a node of the params takes no scalars; with stacked axes, its
+    arrays have the sizes of those axes as leading shape. All values are zero
+    before the first update. The names are
 
     - `alpha_mean`, `alpha_std`, `alpha_min`, `alpha_max`: statistics of α.
     - `alpha_median`: the median of α, computed from the histogram.
@@ -503,7 +519,13 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
     - `controller_multiplier`: what the controller multiplied the update by;
       with "global", its mean over leaves.
 
+    With `flat`, the names are `alpha_mean` and so on with "global", and
+    `layer/kernel/alpha_mean` with "per_leaf". A leaf with stacked axes has a
+    name for each slice, such as `blocks/kernel/3/alpha_mean`. The histogram is
+    left out.
+
   Raises:
+    TypeError: `flat` is not a bool.
     ValueError: the state holds no `NeuroplasticState`, or more than one, of
       which the message says how to reach each, or the diagnostics are off.
 
@@ -517,6 +539,15 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
     >>> f'{get_diagnostics(state)["alpha_max"]:.2f}'
     '1.40'
 
+    Statistics of every tenth update:
+
+    >>> plain = neuroplastic_optimizer(0.1)
+    >>> state = tx.init(params)
+    >>> for step in range(20):
+    ...   update = tx.update if step % 10 == 0 else plain.update
+    ...   updates, state = update(2 * params, state, params)
+    >>> scalars = get_diagnostics(state, flat=True)
+
     Where an optimizer holds several, pass the part of its state with the one
     that you want:
 
@@ -525,17 +556,30 @@ def get_diagnostics(opt_state: _types.OptState) -> dict[str, Any]:
     >>> state = tx.init({'dense': params, 'out': params})
     >>> head = get_diagnostics(state.inner_states['head'])
   """
+  _numbers.check_switch('flat', flat)
   kept = _only_state(opt_state).diagnostics
   if kept is None:
     raise ValueError(
       'the diagnostics of this optimizer are off: build it with '
       'diagnostics="global" or diagnostics="per_leaf".'
     )
+  found: dict[str, Any] = {name: {} for name in NAMES}  # No leaves.
   if isinstance(kept, PerLeaf):
-    return kept.trees()
-  if not isinstance(kept, Statistics):
-    return {name: {} for name in NAMES}  # No leaves.
-  return _arrays(kept).named()
+    found = kept.trees()
+  elif isinstance(kept, Statistics):
+    found = _arrays_of(kept).named()
+  return _scalars(found) if flat else found
+
+
+def _scalars(found: dict[str, Any]) -> dict[str, jax.Array]:
+  """The statistics in one dictionary of scalars."""
+  return {
+    '/'.join(filter(None, [_name(path), *map(str, index), name])): x[index]
+    for name in NAMES
+    if name != 'alpha_histogram'
+    for path, x in jax.tree.leaves_with_path(found[name])
+    for index in np.ndindex(jnp.shape(x))
+  }
 
 
 def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
@@ -562,6 +606,6 @@ def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
   return state
 
 
-def _arrays(kept: Statistics) -> Statistics:
+def _arrays_of(kept: Statistics) -> Statistics:
   """The arrays themselves, which `nnx.Optimizer` wraps in variables."""
   return Statistics(*jax.tree.leaves(kept))

@@ -6,35 +6,31 @@ from typing import Any, Literal
 import jax
 import optax
 
-from neuroplastic_optax import _controller
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _descent
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _homeostasis
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
 from neuroplastic_optax import _keywords
-from neuroplastic_optax import _transform
+from neuroplastic_optax import _neuroplastic
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _stages
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax import modulations
 
 
-def _widen(tree: Any) -> Any:
-  return jax.tree.map(
-    lambda x: _dtypes.upcast(x, _dtypes.compute_dtype(x)), tree
-  )
-
-
-def _keep_dtypes(
+def _at_full_precision(
   inner: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Computes in at least float32, and gives updates their dtype back.
+  """`inner` in at least float32; updates get their dtype back.
 
   Optax multiplies an update by a learning rate as they are: a float32 array
   times a bfloat16 update is float32, and a bfloat16 rate would round. Where
   promotion is strict, it cannot multiply them at all.
   """
+
+  def widened(tree: Any) -> Any:
+    return jax.tree.map(
+      lambda x: _arrays.upcast(x, _arrays.compute_dtype(x)), tree
+    )
 
   def update_fn(
     updates: _types.Updates,
@@ -42,33 +38,20 @@ def _keep_dtypes(
     params: _types.Params | None = None,
   ) -> tuple[_types.Updates, _types.OptState]:
     with jax.numpy_dtype_promotion('standard'):
-      wide, state = inner.update(_widen(updates), state, _widen(params))
-    return jax.tree.map(_dtypes.downcast, wide, updates), state
+      wide, state = inner.update(widened(updates), state, widened(params))
+    return jax.tree.map(_arrays.downcast, wide, updates), state
 
   return optax.GradientTransformation(inner.init, update_fn)
 
 
-def _checked_mask(mask: Any) -> Callable[[_types.Params], Any] | None:
-  """The mask, but that its leaves are checked: Optax takes what is truthy."""
-  if mask is None:
-    return None
-
-  def checked(params: _types.Params) -> Any:
-    flat = _trees.flatten(params)
-    return flat.unflatten(_trees.mask('weight_decay_mask', mask, flat))
-
-  return checked
-
-
-@_injection.guards_functions
 @_keywords.suggests_names
 def neuroplastic_optimizer(
   learning_rate: _types.ScalarOrSchedule,
   *,
   base: optax.GradientTransformation | None = None,
   modulation: modulations.Modulation = modulations.Direct(),
-  homeostasis: _homeostasis.Homeostasis | Literal['auto'] | None = 'auto',
-  controller: _controller.LearningRateController | None = None,
+  homeostasis: _stages.Homeostasis | Literal['auto'] | None = 'auto',
+  controller: _stages.LearningRateController | None = None,
   gradient_only: bool = False,
   activity_weight: _types.ArrayLike = 0.4,
   gradient_weight: _types.ArrayLike = 0.4,
@@ -87,7 +70,6 @@ def neuroplastic_optimizer(
   axis_name: Any = None,
   state_dtype: _types.DTypeLike | None = None,
   diagnostics: Literal['global', 'per_leaf'] | None = None,
-  diagnostics_every: int = 1,
   eps: _types.ArrayLike = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
   """The NeuroPlastic optimizer, complete with learning rate and sign.
@@ -134,8 +116,6 @@ def neuroplastic_optimizer(
     state_dtype: the floating dtype of the moments; None for that of the params.
     diagnostics: "global" or "per_leaf" to keep statistics of the last update
       in the state, for `get_diagnostics`.
-    diagnostics_every: n ≥ 1, a Python integer. The statistics are those of
-      updates n, 2n, 3n and so on, and are kept in between.
     eps: ε > 0.
 
   Returns:
@@ -171,11 +151,24 @@ def neuroplastic_optimizer(
     Biologically Inspired Learning Dynamics
     <https://arxiv.org/abs/2604.26297>`_, 2026
   """
-  _hyperparameters.check(
-    'learning_rate', learning_rate, _hyperparameters.REAL, schedule=True
-  )
-  _fields.check_switch('decoupled_weight_decay', decoupled_weight_decay)
-  direction = _transform.neuroplastic(
+
+  def checked(name: str, value: Any, allowed: _numbers.Number) -> Any:
+    """A number; or a schedule, of which the values are checked, too."""
+    allowed.scheduled.check(name, value)
+    if not callable(value):
+      return value
+    return lambda count: _numbers.value_at(name, value, count)
+
+  def decayed(params: _types.Params) -> Any:
+    """The mask with its leaves checked: Optax takes whatever is truthy."""
+    flat = _trees.flatten(params)
+    return flat.unflatten(
+      _trees.mask('weight_decay_mask', weight_decay_mask, flat)
+    )
+
+  rate = checked('learning_rate', learning_rate, _numbers.REAL)
+  _numbers.check_switch('decoupled_weight_decay', decoupled_weight_decay)
+  direction = _neuroplastic.neuroplastic(
     base,
     modulation=modulation,
     homeostasis=homeostasis,
@@ -197,25 +190,16 @@ def neuroplastic_optimizer(
     axis_name=axis_name,
     state_dtype=state_dtype,
     diagnostics=diagnostics,
-    diagnostics_every=diagnostics_every,
     eps=eps,
   )
-  steps = [
-    optax.scale_by_learning_rate(
-      _hyperparameters.checked('learning_rate', learning_rate)
-    )
-  ]
+  steps = []
   if decoupled_weight_decay:
-    _hyperparameters.check(
-      'weight_decay', weight_decay, _hyperparameters.NON_NEGATIVE, schedule=True
-    )
+    decay = checked('weight_decay', weight_decay, _numbers.NON_NEGATIVE)
     _trees.check_mask('weight_decay_mask', weight_decay_mask)
-    decay = optax.add_decayed_weights(
-      _hyperparameters.checked('weight_decay', weight_decay),
-      _checked_mask(weight_decay_mask),
-    )
-    steps = [decay, *steps]
-  chain = optax.chain(direction, *map(_keep_dtypes, steps))
+    mask = None if weight_decay_mask is None else decayed
+    steps.append(optax.add_decayed_weights(decay, mask))
+  steps.append(optax.scale_by_learning_rate(rate))
+  chain = optax.chain(direction, *map(_at_full_precision, steps))
   if base is None:
     return chain
 

@@ -1,7 +1,11 @@
-"""Tree plumbing: the only place that knows how leaves are found and aligned."""
+"""Trees: how leaves are found, and what users say of each of them.
 
-from collections.abc import Callable, Iterator, Sequence
-import contextlib
+Masks, groups, scales, stacked axes and axis names may be pytrees, prefixes of
+one, or callables. Here they become plain lists with an entry for each leaf;
+nothing else knows what a tree is.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 from typing import Any
 
@@ -9,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from neuroplastic_optax import _numbers
 
 _is_none = lambda x: x is None
 
@@ -43,17 +49,10 @@ class Flat:
     ]
 
   def align(self, name: str, tree: Any) -> list[Any]:
-    """The parts of `tree` where this one has leaves.
-
-    Args:
-      name: what `tree` is, for the message.
-      tree: a tree of this structure; None for nothing at all.
-
-    Returns:
-      A list as long as `leaves`.
+    """The parts of `tree` where this one has leaves; for None, as many None.
 
     Raises:
-      ValueError: the structures differ.
+      ValueError: the structures differ; it says that `name` is wrong.
     """
     if tree is None:
       return [None] * len(self.leaves)
@@ -64,7 +63,7 @@ class Flat:
         f'{name} must have the structure of the updates: {e}'
       ) from None
 
-  def unflatten(self, leaves: Sequence[Any]) -> Any:
+  def unflatten(self, leaves: Iterable[Any]) -> Any:
     """The tree of this structure with these leaves."""
     return self.treedef.unflatten(leaves)
 
@@ -74,6 +73,41 @@ def flatten(tree: Any) -> Flat:
   return Flat(*jax.tree.flatten(tree, is_leaf=_is_none))
 
 
+def check_arrays(name: str, flat: Flat) -> None:
+  """Raises TypeError for the first leaf that is no array and no number."""
+  for i, leaf in enumerate(flat.leaves):
+    is_array = hasattr(leaf, 'shape') and hasattr(leaf, 'dtype')
+    if leaf is not None and not is_array and not isinstance(leaf, int | float):
+      raise TypeError(
+        f'{name} must be a pytree of arrays, got {leaf!r} for '
+        f'{name}{flat.path(i)}.'
+      )
+
+
+def check_floating(
+  owner: str, name: str, flat: Flat, *, or_complex: bool = False
+) -> None:
+  """Raises TypeError for the first leaf that is not floating (or complex).
+
+  Args:
+    owner: what takes the tree, for the message.
+    name: what the tree is.
+    flat: the tree.
+    or_complex: whether leaves may be complex.
+  """
+  kind = jnp.inexact if or_complex else jnp.floating
+  words = 'floating or complex' if or_complex else 'floating'
+  for i, leaf in enumerate(flat.leaves):
+    if leaf is None:
+      continue
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, kind):
+      raise TypeError(
+        f'{owner} takes {words} {name}, got {name}{flat.path(i)} of dtype '
+        f'{dtype}. Leave such leaves out with optax.masked or optax.partition.'
+      )
+
+
 def is_callable_of_params(tree: Any) -> bool:
   """Whether `tree` is to be called, told as `optax.masked` tells it.
 
@@ -81,41 +115,6 @@ def is_callable_of_params(tree: Any) -> bool:
   """
   found = [callable(leaf) for leaf in jax.tree.leaves(tree)]
   return bool(found) and all(found)
-
-
-def broadcast(
-  name: str, prefix: Any | Callable[[Any], Any], flat: Flat
-) -> list[Any]:
-  """A value for every leaf, from a pytree (prefix) or a callable.
-
-  Args:
-    name: the argument's name, for the message.
-    prefix: a pytree with the structure of the params or a prefix of it, or a
-      callable that returns one, given the params.
-    flat: the params, or updates that stand for them.
-
-  Returns:
-    A list as long as `flat.leaves`.
-
-  Raises:
-    ValueError: `prefix` is no prefix of the tree.
-  """
-  if flat.leaves and is_callable_of_params(prefix):
-    prefix = prefix(flat.tree)
-  with refusing(name):
-    return spread(prefix, flat)
-
-
-@contextlib.contextmanager
-def refusing(name: str) -> Iterator[None]:
-  """Around `spread`: its errors name the argument that does not fit."""
-  try:
-    yield
-  except (ValueError, TypeError) as e:
-    raise ValueError(
-      f'{name} must be a pytree with the structure of the params or a prefix '
-      f'of it, or a callable of the params: {e}'
-    ) from None
 
 
 def spread(
@@ -130,35 +129,65 @@ def spread(
     # Nothing to align: an empty tree, or the placeholder that
     # `optax.tree.map_params` passes for the params.
     return []
-  stop = lambda x: is_leaf(x) or isinstance(x, optax.MaskedNode)
+  masked = lambda x: isinstance(x, optax.MaskedNode)
+  values: list[Any] = []
 
-  def fill(value: Any, part: Any) -> Any:
-    held = _Leaf(None if isinstance(value, optax.MaskedNode) else value)
-    return jax.tree.map(lambda _: held, part, is_leaf=_is_none)
+  def fill(value: Any, part: Any) -> None:
+    count = len(jax.tree.leaves(part, is_leaf=_is_none))
+    values.extend([None if masked(value) else value] * count)
 
-  full = jax.tree.map(fill, prefix, flat.tree, is_leaf=stop)
-  return [held.value for held in jax.tree.leaves(full)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaf:
-  """Holds a value, whatever it is, as one leaf."""
-
-  value: Any
+  stop = lambda x: is_leaf(x) or masked(x)
+  jax.tree.map(fill, prefix, flat.tree, is_leaf=stop)
+  return values
 
 
-def mask(
-  name: str, mask_: Any | Callable[[Any], Any], flat: Flat
-) -> list[bool]:
-  """Which leaves a mask takes.
+def broadcast(
+  name: str,
+  prefix: Any | Callable[[Any], Any],
+  flat: Flat,
+  is_leaf: Callable[[Any], bool] = _is_none,
+) -> list[Any]:
+  """A value for every leaf, from a pytree (prefix) or a callable.
 
   Args:
     name: the argument's name, for the message.
-    mask_: as in `optax.masked`; None for all.
+    prefix: a pytree with the structure of the params or a prefix of it, or a
+      callable that returns one, given the params.
     flat: the params, or updates that stand for them.
+    is_leaf: what counts as one value.
 
-  Returns:
-    A Python bool for every leaf.
+  Raises:
+    ValueError: `prefix` is no prefix of the tree.
+  """
+  if flat.leaves and is_callable_of_params(prefix):
+    prefix = prefix(flat.tree)
+  try:
+    return spread(prefix, flat, is_leaf)
+  except (ValueError, TypeError) as e:
+    raise ValueError(
+      f'{name} must be a pytree with the structure of the params or a prefix '
+      f'of it, or a callable of the params: {e}'
+    ) from None
+
+
+def check_mask(name: str, mask_: Any) -> None:
+  """Raises TypeError for a scalar, which can only be a mask by mistake.
+
+  `optax.inject_hyperparams` takes every callable for a schedule; a mask
+  function called with a count returns a scalar, which as a mask would quietly
+  take all leaves or none.
+  """
+  scalar = jax.tree_util.all_leaves([mask_]) and not callable(mask_)
+  if scalar and mask_ is not None:
+    raise TypeError(
+      f'{name} must be a pytree of bools or a callable of the params, got '
+      f'the scalar {mask_!r}. Under optax.inject_hyperparams, which takes a '
+      f"callable for a schedule, pass static_args='{name}'."
+    )
+
+
+def mask(name: str, mask_: Any, flat: Flat) -> list[bool]:
+  """Which leaves a mask takes, as in `optax.masked`; None for all.
 
   Raises:
     TypeError: a leaf of the mask is no bool.
@@ -176,84 +205,109 @@ def mask(
   return [bool(value) for value in values]
 
 
-def check_mask(name: str, mask_: Any) -> None:
-  """Refuses what can only be a mask by mistake.
-
-  `optax.inject_hyperparams` takes every callable for a schedule; a mask
-  function called with a count returns a scalar, which as a mask would quietly
-  take all leaves or none.
-
-  Args:
-    name: the argument's name, for the message.
-    mask_: a pytree of bools, a callable of the params, or None.
-
-  Raises:
-    TypeError: `mask_` is a scalar.
-  """
-  scalar = jax.tree_util.all_leaves([mask_]) and not callable(mask_)
-  if scalar and mask_ is not None:
-    raise TypeError(
-      f'{name} must be a pytree of bools or a callable of the params, got '
-      f'the scalar {mask_!r}. Under optax.inject_hyperparams, which takes a '
-      f"callable for a schedule, pass static_args='{name}'."
-    )
+# Leading axes that index independent tensors.
 
 
-def check_arrays(name: str, flat: Flat) -> None:
-  """Refuses leaves that are neither arrays nor numbers.
+def check_stacked_axes(stacked_axes: Any) -> None:
+  """Raises TypeError or ValueError for what cannot be `stacked_axes`."""
+  if stacked_axes is None or is_callable_of_params(stacked_axes):
+    return
+  for value in jax.tree.leaves(stacked_axes):
+    _check_axes(value)
 
-  Args:
-    name: what the tree is, for the message.
-    flat: the tree.
+
+def _check_axes(value: Any) -> None:
+  message = (
+    'stacked_axes must be an integer ≥ 0, a pytree (prefix) of such, or a '
+    f'callable (path, leaf) -> int, got {value!r}.'
+  )
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, jax.Array):
+      message += _numbers.STATIC.format('stacked_axes')
+    raise TypeError(message)
+  if value < 0:
+    raise ValueError(message)
+
+
+def stacked(stacked_axes: Any, flat: Flat) -> list[int]:
+  """How many leading axes of each leaf are stacked.
 
   Raises:
-    TypeError: naming the first such leaf.
+    TypeError: an entry is no integer.
+    ValueError: it is negative, or more than the leaf has axes.
   """
-  for i, leaf in enumerate(flat.leaves):
-    is_array = hasattr(leaf, 'shape') and hasattr(leaf, 'dtype')
-    if leaf is not None and not is_array and not isinstance(leaf, int | float):
-      raise TypeError(
-        f'{name} must be a pytree of arrays, got {leaf!r} for '
-        f'{name}{flat.path(i)}.'
-      )
-
-
-def check_floating(owner: str, name: str, flat: Flat) -> None:
-  """Refuses leaves that are not floating, complex ones among them.
-
-  Args:
-    owner: what takes the tree, for the message.
-    name: what the tree is.
-    flat: the tree.
-
-  Raises:
-    TypeError: naming the first such leaf.
-  """
-  _check_kind(owner, name, flat, jnp.floating, 'floating')
-
-
-def check_inexact(name: str, flat: Flat) -> None:
-  """Refuses leaves that are neither floating nor complex.
-
-  Args:
-    name: what the tree is, for the message.
-    flat: the tree.
-
-  Raises:
-    TypeError: naming the first such leaf.
-  """
-  _check_kind('neuroplastic', name, flat, jnp.inexact, 'floating or complex')
-
-
-def _check_kind(
-  owner: str, name: str, flat: Flat, kind: Any, words: str
-) -> None:
-  for i, leaf in enumerate(flat.leaves):
+  if stacked_axes is None:
+    return [0] * len(flat.leaves)
+  if is_callable_of_params(stacked_axes):
+    values = flat.map_with_path(stacked_axes)
+  else:
+    values = broadcast('stacked_axes', stacked_axes, flat)
+  for i, (value, leaf) in enumerate(zip(values, flat.leaves, strict=True)):
     if leaf is None:
       continue
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, kind):
-      raise TypeError(
-        f'{owner} takes {words} {name}, got {name}{flat.path(i)} of dtype '
-        f'{dtype}. Leave such leaves out with optax.masked or optax.partition.'
+    _check_axes(value)
+    if value > jnp.ndim(leaf):
+      raise ValueError(
+        f'stacked_axes must be at most the number of axes of a leaf, got '
+        f'{value} for params{flat.path(i)} of shape {jnp.shape(leaf)}.'
       )
+  return [
+    0 if leaf is None else value
+    for value, leaf in zip(values, flat.leaves, strict=True)
+  ]
+
+
+def over_slices(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
+  """`function` for every slice of arrays with `axes` stacked axes."""
+  for _ in range(axes):
+    function = jax.vmap(function)
+  return function
+
+
+# Mesh axes over which leaves are split inside `shard_map`.
+
+
+def check_axis_name(axis_name: Any) -> None:
+  """Raises TypeError for what cannot be `axis_name`."""
+  if axis_name is None or is_callable_of_params(axis_name):
+    return
+  for value in jax.tree.leaves(axis_name, is_leaf=is_names):
+    _names(value)
+
+
+def axis_names(axis_name: Any, flat: Flat) -> list[tuple[str, ...] | None]:
+  """The mesh axes over which each leaf is split; None for none.
+
+  Raises:
+    TypeError: a callable returns no name.
+    ValueError: `axis_name` is no prefix of the tree.
+  """
+  values: Sequence[Any]
+  if is_names(axis_name):
+    values = [axis_name] * len(flat.leaves)
+  elif is_callable_of_params(axis_name):
+    values = flat.map_with_path(axis_name)
+  else:
+    values = broadcast('axis_name', axis_name, flat, is_names)
+  return [_names(value) for value in values]
+
+
+def is_names(value: Any) -> bool:
+  """Whether this is one axis name, several, or None for none."""
+  if value is None or isinstance(value, str):
+    return True
+  return isinstance(value, (tuple, list)) and all(
+    isinstance(name, str) for name in value
+  )
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+  if not is_names(value):
+    raise TypeError(
+      'axis_name must be the name of a mesh axis, a tuple of names, a pytree '
+      '(prefix) of such, or a callable (path, leaf) -> name, got '
+      f'{value!r}.'
+    )
+  if isinstance(value, str):
+    return (value,)
+  return tuple(value) if value else None

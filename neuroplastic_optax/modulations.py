@@ -3,7 +3,7 @@
 Here b is the update of the base (the gradient g itself without a base), θ the
 parameter, m̂ the momentum of the base and s a strength:
 
-    Direct      u = α ⊙ b
+    Direct      u = α ⊙ b, at the mean or norm of b on request
     Gain        u = b + limit(s·(α - 1) ⊙ b)
     Momentum    u = b + limit(s·(α - 1) ⊙ m̂)
     TrustRatio  u = b + limit(s·(α - 1)·(clip(‖θ‖ / ‖b‖, 0.5, 1.5) - 1) ⊙ b)
@@ -14,28 +14,14 @@ Source: Jiang et al., arXiv:2604.26297.
 
 You can write a rule of your own. It is a frozen dataclass that derives from
 `Modulation` and has one method, `modulate`, or that derives from `Residual` and
-has one method, `residual`. Each gets a `Tensor` and returns an array. This rule
-keeps the norm of the base's update, so that α only shares it out differently:
+has one method, `residual`. Each gets a `Tensor` and returns an array. Use
+`number` for fields that hold numbers or schedules, and `switch` for fields that
+hold True or False:
 
 >>> import dataclasses
 >>> import jax.numpy as jnp
 >>> import optax
 >>> from neuroplastic_optax import modulations, neuroplastic
->>> @dataclasses.dataclass(frozen=True)
-... class AtTheNormOfTheBase(modulations.Modulation):
-...   '''u = α ⊙ b·‖b‖ / ‖α ⊙ b‖.'''
-...
-...   def modulate(self, tensor):
-...     u = tensor.alpha * tensor.base_update
-...     norm = tensor.norm(u)
-...     norm = jnp.where(norm > 0, norm, 1.0)
-...     return u * tensor.norm(tensor.base_update) / norm
->>> rule = AtTheNormOfTheBase()
->>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
-
-Use `number` for fields that hold numbers or schedules, and `switch` for fields
-that hold True or False:
-
 >>> @dataclasses.dataclass(frozen=True)
 ... class Signed(modulations.Residual):
 ...   '''u = b + s·α·‖b‖/√n ⊙ sign(b).'''
@@ -55,21 +41,16 @@ that hold True or False:
 import abc
 from collections.abc import Callable
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _derivatives
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _momentum
-from neuroplastic_optax import _stage
-from neuroplastic_optax import _trees
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
-from neuroplastic_optax._fields import number
-from neuroplastic_optax._fields import switch
-from neuroplastic_optax._tensor import Tensor
+from neuroplastic_optax._numbers import number
+from neuroplastic_optax._numbers import switch
 
 # In the order of the API reference.
 __all__ = (  # noqa: RUF022
@@ -91,7 +72,67 @@ Scope = Any | Callable[[_types.Params], Any]
 _TINY = 1e-12  # What the published program adds to the norms it divides by.
 
 
-class Modulation(_stage.Stage, abc.ABC):
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """What a rule sees of one parameter tensor at one update.
+
+  Arrays have the shape of the tensor and are at least float32. The methods are
+  sums over the whole tensor, also where it is split over devices inside
+  `shard_map`; with stacked axes, a tensor is one slice. They take arrays of
+  the tensor's shape, or scalars, which stand for a tensor of equal elements.
+
+  Attributes:
+    base_update: b, the update of the base; g without a base.
+    gradient: g, the raw gradient.
+    alpha: α, real; a scalar where there is one α for the whole tensor.
+    alpha_gradient: α_grad, of the same shape as α.
+    parameter: θ for rules with `uses_parameter = True`. For other rules it may
+      be None.
+    momentum: m̂ for rules with `uses_momentum = True`, else None.
+    eps: ε, a scalar.
+  """
+
+  base_update: jax.Array
+  gradient: jax.Array
+  alpha: jax.Array
+  alpha_gradient: jax.Array
+  parameter: Any
+  momentum: Any
+  eps: _numbers.Scalar
+  _sums: _arrays.Sums
+
+  def sum(self, x: jax.Array) -> jax.Array:
+    """Returns Σ x over the tensor, a scalar of x's dtype."""
+    return self._sums.sum(self.filled(x))
+
+  def mean(self, x: jax.Array) -> jax.Array:
+    """Returns the mean of x over the tensor, a scalar of x's dtype."""
+    return self._sums.mean(self.filled(x))
+
+  def dot(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns Σ x ⊙ y over the tensor, a real scalar.
+
+    For complex arrays this is the real part of Σ x̄ ⊙ y. Products that are too
+    large or too small for the dtype overflow or vanish; `norm` avoids that.
+    """
+    return self._sums.dot(self.filled(x), y)
+
+  def norm(self, x: jax.Array) -> jax.Array:
+    """Returns ‖x‖ over the tensor, a real scalar.
+
+    Squares neither overflow nor vanish for magnitudes from 1e-30 to 1e30 that
+    are near that of the gradient or near 1: the elements are divided by a power
+    of two before they are squared, which rounds nothing. The derivative is 0
+    where the norm is.
+    """
+    return self._sums.norm(self.filled(x))
+
+  def filled(self, x: jax.Array) -> jax.Array:
+    """Returns x, or a tensor that is x everywhere where x is a scalar."""
+    return jnp.broadcast_to(x, self.base_update.shape)
+
+
+class Modulation(_numbers.Stage, abc.ABC):
   """The base class of rules: the update of one tensor, given b and α.
 
   A subclass is a frozen dataclass and defines `modulate`. Its fields made by
@@ -107,11 +148,14 @@ class Modulation(_stage.Stage, abc.ABC):
     scope: the leaves the rule acts on: a pytree of bools (prefixes allowed) or
       a callable of the params; None for all. On the other leaves, u = b. A
       subclass can make this a field.
+    decay: β₁ of the base, for the bias correction of a momentum `mu`. A
+      subclass can make this a field.
   """
 
   uses_parameter: ClassVar[bool] = False
   uses_momentum: ClassVar[bool] = False
   scope: Scope | None = None
+  decay: Any = 0.9
 
   @abc.abstractmethod
   def modulate(self, tensor: Tensor) -> jax.Array:
@@ -126,27 +170,6 @@ class Modulation(_stage.Stage, abc.ABC):
       must use the methods of `tensor`, so that they are right however the
       tensor is sharded or stacked.
     """
-
-  def in_scope(self, flat: _trees.Flat) -> list[bool]:
-    """Returns which leaves the rule acts on. The library calls this."""
-    return _trees.mask(f'{self._owner}scope', self.scope, flat)
-
-  def check_base(
-    self, base_state: _types.OptState, params: _trees.Flat, inside: list[bool]
-  ) -> None:
-    """Refuses a base that the rule cannot use. The library calls this at init.
-
-    Args:
-      base_state: the state of the base.
-      params: the params.
-      inside: which leaves are in the scope of the rule.
-
-    Raises:
-      ValueError: the rule uses momentum, and the state holds none, or more
-        than one, for a leaf in its scope.
-    """
-    if self.uses_momentum and self.find_momentum(base_state) is None:
-      _momentum.check(type(self).__name__, base_state, params, inside)
 
   def find_momentum(self, base_state: _types.OptState) -> Any:
     """Returns the momentum of the base, for a rule with `uses_momentum`.
@@ -163,33 +186,27 @@ class Modulation(_stage.Stage, abc.ABC):
     del base_state
     return None
 
-  def momenta(self, step: _momentum.Step) -> list[Any]:
-    """Returns m̂ of every leaf. The library calls this at every update."""
-    if not self.uses_momentum:
-      return [None] * len(step.updates.leaves)
-    found = self.find_momentum(step.new_state)
-    if found is None:
-      return _momentum.momenta(step)
-    return step.updates.align('what find_momentum returned', found)
-
 
 @dataclasses.dataclass(frozen=True)
 class Direct(Modulation):
   """The classic rule: u = α ⊙ b.
 
-  With `unit_mean`,
+  With `normalize`, α only says how a step is distributed over the elements of a
+  tensor (of a slice with stacked axes), but not how long it is:
 
-      u = α / mean(α) ⊙ b
+      'mean'   u = α / mean(α) ⊙ b
+      'norm'   u = α ⊙ b·‖b‖ / ‖α ⊙ b‖
 
-  with the mean over the tensor (over each slice with stacked axes), so that the
-  coefficients of a tensor have mean 1. α then says how the step is distributed
-  over the elements, but not how long it is. Where the mean is at most ε, α is
-  left as it is. For κ far above 1, α can be negative and its mean small; single
-  steps can then be long. Diagnostics and the controller see α before the
-  division.
+  With "norm" the learning rate of the base keeps its meaning. Where α ⊙ b is 0,
+  so is u. With "mean", α is left as it is where its mean is at most ε. For κ
+  far above 1, α can be negative and its mean small; single steps can then be
+  long. Diagnostics and the controller see α before it is normalized.
 
   Attributes:
-    unit_mean: whether α is first divided by its mean over the tensor.
+    normalize: None, "mean" or "norm".
+
+  Raises:
+    ValueError: `normalize` is something else.
 
   Examples:
     >>> import optax
@@ -197,19 +214,30 @@ class Direct(Modulation):
     >>> tx = optax.chain(
     ...   neuroplastic(modulation=modulations.Direct()), optax.scale(-0.1)
     ... )
-    >>> rule = modulations.Direct(unit_mean=True)
+    >>> rule = modulations.Direct(normalize='norm')
     >>> tx = optax.chain(neuroplastic(modulation=rule), optax.scale(-0.1))
   """
 
-  unit_mean: bool = switch(default=False)
+  normalize: Literal['mean', 'norm'] | None = None
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    _numbers.check_choice(
+      'Direct.normalize', self.normalize, ('mean', 'norm'), optional=True
+    )
 
   def modulate(self, tensor: Tensor) -> jax.Array:
-    """Returns α ⊙ b, or α / mean(α) ⊙ b."""
-    alpha = tensor.alpha
-    if self.unit_mean:
+    """Returns α ⊙ b, normalized."""
+    alpha, b = tensor.alpha, tensor.base_update
+    if self.normalize == 'mean':
       mean = tensor.mean(alpha)
       alpha = alpha / jnp.where(mean > tensor.eps, mean, 1.0)
-    return _dtypes.times(alpha, tensor.base_update)
+    u = _arrays.times(alpha, b)
+    if self.normalize == 'norm':
+      norm = tensor.norm(u)
+      norm = jnp.where(norm > 0, norm, 1.0)
+      u = _arrays.times(_arrays.divide(tensor.norm(b), norm), u)
+    return u
 
 
 class Residual(Modulation):
@@ -249,20 +277,20 @@ class Residual(Modulation):
   def modulate(self, tensor: Tensor) -> jax.Array:
     """Returns b + δ, or b itself where the strength is 0."""
     b, strength = tensor.base_update, self.strength
-    if _hyperparameters.is_zero(strength):
+    if _numbers.is_zero(strength):
       return b
     u = b + self.residual(tensor)
     # Not even the sign of a zero may change; nor may 0·∞ get in.
-    if _hyperparameters.is_known(strength):
+    if _numbers.is_known(strength):
       return u
-    return _derivatives.unless_zero(strength, u, b)
+    return _arrays.unless_zero(strength, u, b)
 
 
 def _limit(delta: jax.Array, max_ratio: Any, tensor: Tensor) -> jax.Array:
   """Scales δ by r‖b‖ / ‖δ‖ where ‖δ‖ > r‖b‖."""
   norm = tensor.norm(delta)
   bound = max_ratio * tensor.norm(tensor.base_update)
-  return _dtypes.times(_shrinkage(norm, bound, _TINY), delta)
+  return _arrays.times(_shrinkage(norm, bound, _TINY), delta)
 
 
 def _shrinkage(norm: jax.Array, bound: jax.Array, eps: Any) -> jax.Array:
@@ -270,7 +298,7 @@ def _shrinkage(norm: jax.Array, bound: jax.Array, eps: Any) -> jax.Array:
   beyond = norm > bound
   # Both are infinite at once where everything overflows.
   bound = jnp.where(beyond, bound, 1.0)
-  return jnp.where(beyond, _derivatives.divide(bound, norm + eps), 1.0)
+  return jnp.where(beyond, _arrays.divide(bound, norm + eps), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,7 +334,7 @@ class Gain(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ b)."""
     gain = self.strength * (tensor.alpha - 1)
-    delta = _dtypes.times(gain, tensor.base_update)
+    delta = _arrays.times(gain, tensor.base_update)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -341,11 +369,11 @@ class TrustRatio(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: the limited gain times the trust ratio less 1."""
     b = tensor.base_update
-    ratio = _derivatives.divide(
+    ratio = _arrays.divide(
       tensor.norm(tensor.parameter), tensor.norm(b) + _TINY
     )
     trust = jnp.clip(ratio, 0.5, 1.5) - 1
-    delta = _dtypes.times(self.strength * (tensor.alpha - 1) * trust, b)
+    delta = _arrays.times(self.strength * (tensor.alpha - 1) * trust, b)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -357,7 +385,7 @@ class Momentum(Residual):
       u = b + δ·min(1, r·‖b‖ / ‖δ‖)
 
   The rule finds m̂ in the state of the base by name: it is `trace` as it is, or
-  `mu` with the bias correction of the base's own decay. This also works through
+  `mu / (1 - decayᵗ)`, where t is the `count` beside it. This also works through
   `chain`, `masked`, `partition` and `inject_hyperparams`. `init` raises
   ValueError if the base has no momentum. Source: Jiang et al.,
   arXiv:2604.26297.
@@ -366,6 +394,8 @@ class Momentum(Residual):
     strength: s ≥ 0, or a schedule of the update count.
     max_ratio: r ≥ 0. ‖u - b‖ is at most r·‖b‖.
     scope: the leaves on which the rule acts, as in `Gain`.
+    decay: β₁ of the base, in [0, 1): give it where it is not 0.9. A state with
+      `mu` does not hold it.
     momentum: a callable that takes the state of the base after its update and
       returns m̂, a tree like the updates; None to find m̂ by name.
 
@@ -374,7 +404,8 @@ class Momentum(Residual):
     >>> from neuroplastic_optax import modulations, neuroplastic
     >>> tx = optax.chain(
     ...   neuroplastic(
-    ...     optax.scale_by_adam(b1=0.95), modulation=modulations.Momentum()
+    ...     optax.scale_by_adam(b1=0.95),
+    ...     modulation=modulations.Momentum(decay=0.95),
     ...   ),
     ...   optax.scale(-1e-3),
     ... )
@@ -385,6 +416,9 @@ class Momentum(Residual):
   strength: Any = number(default=0.15, low=0.0)
   max_ratio: Any = number(default=0.25, low=0.0, schedule=False)
   scope: Scope | None = None
+  decay: Any = number(
+    default=0.9, low=0.0, high=1.0, high_open=True, schedule=False
+  )
   momentum: Callable[[_types.OptState], _types.Updates] | None = None
 
   def __post_init__(self) -> None:
@@ -402,7 +436,7 @@ class Momentum(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: limit(s·(α - 1) ⊙ m̂)."""
     gain = self.strength * (tensor.alpha - 1)
-    delta = _dtypes.times(gain, tensor.momentum)
+    delta = _arrays.times(gain, tensor.momentum)
     return _limit(delta, self.max_ratio, tensor)
 
 
@@ -441,18 +475,19 @@ class Orthogonal(Residual):
   def residual(self, tensor: Tensor) -> jax.Array:
     """Returns δ: the limited orthogonal part."""
     b, eps = tensor.base_update, tensor.eps
-    p = _dtypes.times(tensor.alpha - tensor.alpha_gradient, b)
-    # The sums and ε of the formula, all divided by norm_scale².
-    square = tensor.scaled_dot(b, b)
-    eps_scaled = eps / tensor.norm_scale / tensor.norm_scale
-    along = _derivatives.divide(tensor.scaled_dot(p, b), square + eps_scaled)
-    q = p - _dtypes.times(along, b)
+    p = _arrays.times(tensor.alpha - tensor.alpha_gradient, b)
+    # The sums and ε of the formula, all divided by scale².
+    sums = tensor._sums
+    square = sums.scaled_dot(b, b)
+    eps_scaled = eps / sums.scale / sums.scale
+    along = _arrays.divide(sums.scaled_dot(p, b), square + eps_scaled)
+    q = p - _arrays.times(along, b)
     base_norm, q_norm = tensor.norm(b), tensor.norm(q)
     if self.match_gradient_norm:
-      matched = _derivatives.divide(base_norm, q_norm + eps)
+      matched = _arrays.divide(base_norm, q_norm + eps)
       factor = jnp.where(q_norm > eps, matched, 1.0)
-      q, q_norm = _dtypes.times(factor, q), q_norm * factor
-    delta, norm = _dtypes.times(self.strength, q), self.strength * q_norm
+      q, q_norm = _arrays.times(factor, q), q_norm * factor
+    delta, norm = _arrays.times(self.strength, q), self.strength * q_norm
     bound = self.max_ratio * base_norm
-    delta = _dtypes.times(_shrinkage(norm, bound, eps), delta)
+    delta = _arrays.times(_shrinkage(norm, bound, eps), delta)
     return jnp.where(square <= eps_scaled, 0.0, delta)

@@ -18,10 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 
 __all__ = ('cosine_ramp', 'epoch', 'epoch_warmup', 'late_ramp', 'phase')
@@ -34,7 +32,7 @@ def _check_update_count(count: _types.ArrayLike) -> None:
     if not jnp.issubdtype(count.dtype, jnp.integer):
       raise TypeError(f'count must be integers ≥ 0, got {count!r}.')
   else:
-    _hyperparameters.check_integer('count', count, 0)
+    _numbers.check_integer('count', count, 0)
 
 
 def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
@@ -60,12 +58,11 @@ def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
     value = _jax_array(value)
   # Casts are explicit, for strict dtype promotion.
   if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
-    dtype = _dtypes.promoted(value, gate)
+    dtype = _arrays.promoted(value, gate)
     value, gate = value.astype(dtype), gate.astype(dtype)
   return jnp.asarray(value * gate)
 
 
-@_keywords.suggests_names
 def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   """Returns the epoch of an update.
 
@@ -86,7 +83,7 @@ def epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
     [1, 1, 2]
   """
   _check_update_count(count)
-  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  _numbers.check_integer('steps_per_epoch', steps_per_epoch)
   return _epoch(count, steps_per_epoch)
 
 
@@ -94,7 +91,6 @@ def _epoch(count: _types.ArrayLike, steps_per_epoch: int) -> jax.Array:
   return jnp.asarray(count) // steps_per_epoch + 1
 
 
-@_keywords.suggests_names
 def epoch_warmup(
   scale: _types.ArrayLike, warmup_epochs: int, steps_per_epoch: int
 ) -> _types.Schedule:
@@ -126,9 +122,9 @@ def epoch_warmup(
     [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
     >>> tx = neuroplastic(plasticity_scale=kappa)
   """
-  _hyperparameters.check('scale', scale, _hyperparameters.NON_NEGATIVE)
-  _hyperparameters.check_integer('warmup_epochs', warmup_epochs, 0)
-  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
+  _numbers.NON_NEGATIVE.check('scale', scale)
+  _numbers.check_integer('warmup_epochs', warmup_epochs, 0)
+  _numbers.check_integer('steps_per_epoch', steps_per_epoch)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = _epoch(count, steps_per_epoch) - 1
@@ -149,7 +145,6 @@ _PHASES: dict[str, Callable[[jax.Array, int], jax.Array | bool]] = {
 }
 
 
-@_keywords.suggests_names
 def phase(
   value: _types.ArrayLike,
   name: Literal['early', 'middle', 'late', 'full'],
@@ -187,10 +182,10 @@ def phase(
     [0.0, 0.0, 0.15, 0.15]
     >>> rule = modulations.Gain(strength=late)
   """
-  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  _fields.check_choice('the phase (argument name)', name, tuple(_PHASES))
-  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
-  _hyperparameters.check_integer('epochs', epochs)
+  _numbers.NON_NEGATIVE.check('value', value)
+  _numbers.check_choice('the phase (argument name)', name, tuple(_PHASES))
+  _numbers.check_integer('steps_per_epoch', steps_per_epoch)
+  _numbers.check_integer('epochs', epochs)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     return jnp.where(
@@ -202,7 +197,6 @@ def phase(
   return schedule
 
 
-@_keywords.suggests_names
 def late_ramp(
   value: _types.ArrayLike,
   steps_per_epoch: int,
@@ -237,10 +231,10 @@ def late_ramp(
     [0.0, 0.0, 0.1, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
-  _hyperparameters.check_integer('epochs', epochs)
-  _hyperparameters.check('start', start, _hyperparameters.DECAY)
+  _numbers.NON_NEGATIVE.check('value', value)
+  _numbers.check_integer('steps_per_epoch', steps_per_epoch)
+  _numbers.check_integer('epochs', epochs)
+  _numbers.DECAY.check('start', start)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     # A cast: strict promotion refuses to subtract a float from an integer.
@@ -254,7 +248,6 @@ def late_ramp(
   return schedule
 
 
-@_keywords.suggests_names
 def cosine_ramp(
   value: _types.ArrayLike, steps_per_epoch: int, epochs: int
 ) -> _types.Schedule:
@@ -285,9 +278,9 @@ def cosine_ramp(
     [0.02, 0.35, 0.7, 0.7]
     >>> rule = modulations.Orthogonal(strength=ramp)
   """
-  _hyperparameters.check('value', value, _hyperparameters.NON_NEGATIVE)
-  _hyperparameters.check_integer('steps_per_epoch', steps_per_epoch)
-  _hyperparameters.check_integer('epochs', epochs)
+  _numbers.NON_NEGATIVE.check('value', value)
+  _numbers.check_integer('steps_per_epoch', steps_per_epoch)
+  _numbers.check_integer('epochs', epochs)
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     progress = jnp.minimum(_epoch(count, steps_per_epoch), epochs) / epochs

@@ -21,8 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
@@ -43,7 +42,6 @@ def _path(path: Any) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
-@_keywords.suggests_names
 def matching(regex: str) -> Scope:
   """The leaves whose path matches a regular expression somewhere.
 
@@ -106,7 +104,6 @@ def _check_matches(pattern: re.Pattern[str], params: _types.Params) -> None:
   )
 
 
-@_keywords.suggests_names
 def convolutional(
   params: _types.Params | None = None, *, stacked_axes: int = 0
 ) -> Any:
@@ -135,14 +132,13 @@ def convolutional(
     >>> rule = modulations.Gain(scope=scopes.convolutional)
     >>> rule = modulations.Gain(scope=scopes.convolutional(stacked_axes=1))
   """
-  _hyperparameters.check_integer('stacked_axes', stacked_axes, 0)
+  _numbers.check_integer('stacked_axes', stacked_axes, 0)
   if params is None:
     return functools.partial(convolutional, stacked_axes=stacked_axes)
   _trees.check_arrays('params', _trees.flatten(params))
   return jax.tree.map(lambda leaf: jnp.ndim(leaf) - stacked_axes == 4, params)
 
 
-@_keywords.suggests_names
 def classifier(order: Sequence[str] | None = None) -> Scope:
   """The last two leaves of the model, such as a kernel and a bias.
 
@@ -166,7 +162,6 @@ def classifier(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank >= count - 2)
 
 
-@_keywords.suggests_names
 def early_blocks(order: Sequence[str] | None = None) -> Scope:
   """The first ⌈n/2⌉ of the n leaves that come before the last two.
 
@@ -185,7 +180,6 @@ def early_blocks(order: Sequence[str] | None = None) -> Scope:
   return _by_rank(order, lambda rank, count: rank < math.ceil(_body(count) / 2))
 
 
-@_keywords.suggests_names
 def late_blocks(order: Sequence[str] | None = None) -> Scope:
   """All but the first ⌊n/2⌋ of the n leaves that come before the last two.
 
@@ -206,7 +200,6 @@ def late_blocks(order: Sequence[str] | None = None) -> Scope:
   )
 
 
-@_keywords.suggests_names
 def thirds(
   early: _types.ArrayLike,
   middle: _types.ArrayLike,
@@ -237,7 +230,7 @@ def thirds(
     >>> homeostasis = Homeostasis(target_rms_scale=scale)
   """
   for name, value in (('early', early), ('middle', middle), ('late', late)):
-    _hyperparameters.check(name, value, _hyperparameters.POSITIVE)
+    _numbers.POSITIVE.check(name, value)
 
   def pick(rank: int, count: int) -> Any:
     if rank < math.ceil(count / 3):

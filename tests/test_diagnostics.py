@@ -1,13 +1,14 @@
 """Diagnostics: the right numbers, wherever the state is."""
 
-import functools
 import re
 
+import chex
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from neuroplastic_optax import _diagnostics
@@ -324,122 +325,132 @@ def test_they_are_right_of_sharded_arrays(axis_type):
     )
 
 
-EVERY = {
-  'global': dict(diagnostics='global'),
-  'per_leaf': dict(diagnostics='per_leaf', stacked_axes={'a': 1, 'b': 0}),
-  'adam': dict(
-    base=optax.scale_by_adam(),
-    diagnostics='global',
-    controller=LearningRateController(),
-  ),
-}
+# Statistics at some updates only: two optimizers with one state.
+
+MEASURED = neuroplastic_optimizer(0.1, diagnostics='global')
+PLAIN = neuroplastic_optimizer(0.1)
 
 
-@pytest.mark.parametrize('settings', EVERY.values(), ids=EVERY)
-def test_every_third_update_is_measured_and_kept(settings):
-  always = neuroplastic(**settings)
-  seldom = neuroplastic(**settings, diagnostics_every=3)
+def _sometimes(measured, plain):
+  """An update that measures every third time, inside a program."""
+
+  def update(gradient, state, params):
+    count = optax.tree.get(state, 'count')
+    updates, state = jax.lax.cond(
+      count % 3 == 2, measured.update, plain.update, gradient, state, params
+    )
+    return updates, state
+
+  return update
+
+
+def test_states_with_and_without_diagnostics_are_accepted_inside_scan():
   gradients = jax.tree.map(
     lambda p: jnp.stack([p * n - 0.3 for n in range(1, 8)]), PARAMS
   )
 
-  def all_steps(tx):
+  def statistics(update):
     def step(state, gradient):
-      update, state = tx.update(gradient, state, PARAMS)
-      return state, (update, get_diagnostics(state))
+      updates, state = update(gradient, state, PARAMS)
+      return state, (updates, get_diagnostics(state, flat=True))
 
-    return jax.jit(lambda: jax.lax.scan(step, tx.init(PARAMS), gradients)[1])()
+    start = MEASURED.init(PARAMS)
+    return jax.jit(lambda: jax.lax.scan(step, start, gradients)[1])()
 
-  (update, wanted), (same, found) = all_steps(always), all_steps(seldom)
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7),
-    update,
-    same,
-  )
-  zero = jax.tree.map(lambda x: jnp.zeros_like(x[0]), wanted)
-  for i, n in enumerate([0, 0, 3, 3, 3, 6, 6]):
-    expected = zero
-    if n:
-      expected = jax.tree.map(lambda x, n=n: x[n - 1], wanted)
-    jax.tree.map(
-      lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-6),
-      found,
-      expected,
-    )
+  expected, always = statistics(MEASURED.update)
+  updates, sometimes = statistics(_sometimes(MEASURED, PLAIN))
+  chex.assert_trees_all_close(updates, expected, rtol=1e-6, atol=1e-7)
+  for name, values in always.items():
+    wanted = [0, 0, *[values[2]] * 3, *[values[5]] * 2]
+    np.testing.assert_allclose(sometimes[name], wanted, rtol=1e-6)
 
 
-def test_an_update_that_is_not_measured_does_no_more():
-  """What the program does outside the conditional is what it does without."""
-  outside = {}
-  for every in (None, 5):
-    settings = (
-      {}
-      if every is None
-      else dict(diagnostics='global', diagnostics_every=every)
-    )
-    tx = neuroplastic(**settings)
-    jaxpr = jax.make_jaxpr(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
-    names = [eqn.primitive.name for eqn in jaxpr.eqns]
-    outside[every] = [
-      name for name in names if name not in ('cond', 'rem', 'eq', 'select_n')
-    ]
-  assert 'reduce_sum' in outside[5]
-  assert outside[5].count('reduce_sum') == outside[None].count('reduce_sum')
-
-
-@pytest.mark.parametrize('axis_type', ['Auto', 'Explicit'])
-@pytest.mark.parametrize('stacked_axes', [0, 1])
-@pytest.mark.parametrize('mode', ['global', 'per_leaf'])
-def test_seldom_measured_of_sharded_arrays(axis_type, mode, stacked_axes):
-  mesh = device_mesh(axis_type)
-  g = array(16, 6)
-  one = dict(diagnostics=mode, diagnostics_every=2, stacked_axes=stacked_axes)
-  _, state = _last(neuroplastic(**one), g, g, 2)
-  with jax.set_mesh(mesh):
-    split = jax.device_put(g, jax.NamedSharding(mesh, jax.P('x', None)))
-    _, sharded = _last(neuroplastic(**one), split, split, 2)
-    found = get_diagnostics(sharded)
-  for name, value in get_diagnostics(state).items():
-    np.testing.assert_allclose(
-      found[name], value, rtol=1e-5, atol=1e-6, err_msg=name
-    )
-
-
-def test_seldom_measured_in_a_vmap_is_the_same():
-  tx = neuroplastic(diagnostics='global', diagnostics_every=2)
-  trees = [PARAMS, jax.tree.map(lambda p: 2 * p, PARAMS)]
-  many = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-  state = jax.vmap(tx.init)(many)
-  for _ in range(3):
-    _, state = jax.jit(jax.vmap(tx.update))(many, state, many)
-  found = jax.vmap(get_diagnostics)(state)
-  for i, tree in enumerate(trees):
-    _, one = _last(tx, tree, tree)
-    for name, value in get_diagnostics(one).items():
-      np.testing.assert_allclose(found[name][i], value, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize('every', [1, 4, np.int32(2)])
-def test_every_is_no_hyperparameter(every):
-  make = optax.inject_hyperparams(neuroplastic_optimizer)
-  tx = make(0.1, diagnostics='global', diagnostics_every=every)
-  _, state = _last(tx, updates=4)
-  assert 'diagnostics_every' not in state.hyperparams
+def test_states_with_and_without_diagnostics_in_multi_steps_and_orbax(tmp_path):
+  measured, plain = (optax.MultiSteps(tx, 2) for tx in (MEASURED, PLAIN))
+  state = measured.init(PARAMS)
+  kind = jax.tree.map(jax.typeof, state)
+  for update in (measured.update, measured.update, plain.update, plain.update):
+    _, state = update(GRADIENT, state, PARAMS)
+    assert jax.tree.map(jax.typeof, state) == kind
+  kept = get_diagnostics(state.inner_opt_state)
+  assert kept['alpha_mean'] > 0
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / 'state', state)
+    checkpointer.wait_until_finished()
+    restored = checkpointer.restore(tmp_path / 'state', measured.init(PARAMS))
+  chex.assert_trees_all_equal(restored, state)
+  for update in (plain.update, plain.update):
+    _, restored = update(GRADIENT, restored, PARAMS)
+  after = get_diagnostics(restored.inner_opt_state)
+  chex.assert_trees_all_equal(after, kept)
+  # A state that was made without is given diagnostics.
+  _, state = MEASURED.update(GRADIENT, PLAIN.init(PARAMS), PARAMS)
   assert get_diagnostics(state)['alpha_mean'] > 0
-  assert 'diagnostics_every' not in make(0.1).init(PARAMS).hyperparams
 
 
-@pytest.mark.parametrize(
-  ('every', 'error'),
-  [
-    (0, ValueError),
-    (-3, ValueError),
-    (2.0, TypeError),
-    (True, TypeError),
-    (jnp.int32(2), TypeError),
-    (None, TypeError),
-  ],
-)
-def test_every_is_a_positive_integer(every, error):
-  with pytest.raises(error, match=r'diagnostics_every must be an integer ≥ 1'):
-    neuroplastic(diagnostics='global', diagnostics_every=every)
+# One dictionary of scalars.
+
+
+def test_flat_statistics_are_named_scalars():
+  params = {'a': {'kernel': PARAMS['a']}, 'b': PARAMS['b']}
+  tx = neuroplastic_optimizer(
+    0.1, diagnostics='per_leaf', stacked_axes={'a': 1, 'b': 0}
+  )
+  _, state = tx.update(params, tx.init(params), params)
+  scalars = jax.jit(lambda s: get_diagnostics(s, flat=True))(state)
+  trees = get_diagnostics(state)
+  means = {'b/alpha_mean': trees['alpha_mean']['b']} | {
+    f'a/kernel/{i}/alpha_mean': mean
+    for i, mean in enumerate(trees['alpha_mean']['a']['kernel'])
+  }
+  assert scalars.items() >= means.items()
+  assert len(scalars) == len(means) * (len(trees) - 1)
+  assert not any('histogram' in name for name in scalars)
+  assert all(jnp.ndim(x) == 0 for x in scalars.values())
+  _, state = MEASURED.update(PARAMS, MEASURED.init(PARAMS), PARAMS)
+  found = get_diagnostics(state)
+  del found['alpha_histogram']
+  assert get_diagnostics(state, flat=True) == found
+  tx = neuroplastic(diagnostics='per_leaf')
+  scalars = get_diagnostics(tx.init(jnp.ones(3)), flat=True)
+  assert scalars['alpha_mean'] == 0
+
+
+def test_flat_statistics_of_an_nnx_optimizer():
+  class Model(nnx.Module):
+    def __init__(self):
+      self.hidden = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+      return self.hidden(x)
+
+  model = Model()
+  tx = neuroplastic_optimizer(0.1, diagnostics='per_leaf')
+  optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+  loss = lambda m: jnp.sum(m(jnp.ones((1, 3))) ** 2)
+  optimizer.update(model, nnx.grad(loss)(model))
+  for holder in (optimizer, optimizer.opt_state):
+    scalars = get_diagnostics(holder, flat=True)
+    assert scalars['hidden/kernel/alpha_mean'] > 0
+    assert isinstance(scalars['hidden/bias/alpha_std'], jax.Array)
+
+
+def test_node_that_checks_shapes_is_shown_as_a_dictionary_by_path():
+  @jax.tree_util.register_pytree_node_class
+  class Checked:
+    def __init__(self, x):
+      assert x.shape == (3,)
+      self.x = x
+
+    def tree_flatten(self):
+      return (self.x,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+      return cls(*leaves)
+
+  params = {'node': Checked(jnp.ones(3))}
+  tx = neuroplastic(diagnostics='per_leaf')
+  _, state = tx.update(params, tx.init(params), params)
+  assert list(get_diagnostics(state)['alpha_mean']) == ['node/0']
+  assert get_diagnostics(state, flat=True)['node/0/alpha_mean'] > 0

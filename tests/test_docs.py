@@ -1,12 +1,12 @@
-"""The examples in docstrings run, and everything public has one."""
+"""The examples of docstrings and pages run; pages are short and up to date."""
 
+import dataclasses
 import doctest
 import importlib
 import inspect
 import pathlib
 import pkgutil
 import re
-import textwrap
 
 import chex
 import jax
@@ -19,12 +19,15 @@ from experiments.configs.default import Config
 from experiments.data import streams
 import neuroplastic_optax
 
-MODULES = sorted(
-  module.name
-  for module in pkgutil.walk_packages(
-    neuroplastic_optax.__path__, 'neuroplastic_optax.'
-  )
-)
+MODULES = [
+  'neuroplastic_optax',
+  *(
+    module.name
+    for module in pkgutil.walk_packages(
+      neuroplastic_optax.__path__, 'neuroplastic_optax.'
+    )
+  ),
+]
 
 
 def _public():
@@ -76,7 +79,7 @@ def test_public_functions_document_every_argument(name):
   arguments = [
     parameter
     for parameter in inspect.signature(value).parameters
-    if parameter not in ('args', 'kwargs')
+    if parameter not in ('args', 'kwargs') and parameter[0] != '_'
   ]
   missing = [name for name in arguments if f'\n  {name}: ' not in doc]
   assert not missing, f'{name} does not say what {missing} are'
@@ -85,41 +88,110 @@ def test_public_functions_document_every_argument(name):
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
-
-
-def _blocks(text):
-  """The blocks of Python in a page, without what indents them in a list."""
-  blocks = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
-  return [textwrap.dedent(block) for block in blocks]
-
-
-BLOCKS = _blocks(README)
-# A row: what, in the paper, lines of code.
-ROWS = re.findall(
-  r'^\| ([^|]+) \| [^|]+ \| (`tx = .*|`.*<br>.*) \|$', README, re.M
+PROGRAMS = (ROOT / 'experiments' / 'README.md').read_text()
+RESULTS = (ROOT / 'experiments' / 'results' / 'README.md').read_text()
+PAGES = sorted(
+  path
+  for folder in ('', 'experiments', 'experiments/results', 'experiments/costs')
+  for path in (ROOT / folder).glob('*.md')
 )
 
 
-def test_the_blocks_of_the_readme_run_one_after_another(capsys):
-  assert len(BLOCKS) == 8
-  names = {}
-  for block in BLOCKS:
+def _run(page):
+  """Runs the Python blocks of a page one after another; returns the names."""
+  names = {'__name__': __name__}
+  for block in re.findall(r'^```python\n(.*?)^```', page, re.DOTALL | re.M):
     exec(block, names)
+  return names
+
+
+def test_readme_blocks_run(capsys):
+  names = _run(README)
   assert float(capsys.readouterr().out) > 0
+  assert isinstance(names['tx'], optax.MultiSteps)
 
 
-def test_the_setting_for_streams_is_that_of_the_results():
-  (block,) = (each for each in BLOCKS if 'class AtTheNormOfTheBase' in each)
-  names = {}
-  exec(block, names)
+def test_rule_of_build_notes_runs():
+  tx = _run((ROOT / 'BUILD.md').read_text())['tx']
+  params = jnp.array([1.0, -2.0])
+  updates, _ = tx.update(params, tx.init(params), params)
+  assert jnp.all(updates * params > 0)
+
+
+def test_readme_is_short():
+  assert len(README.encode()) <= 9000
+  assert len((ROOT / 'BUILD.md').read_bytes()) <= 14_000
+
+
+def _anchors(text):
+  """The anchors that GitHub makes of the headings of a page."""
+  headings = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
+  return {
+    re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-')
+    for heading in headings
+  }
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.parent.name))
+def test_links_of_pages_lead_somewhere(page):
+  for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+    if link.startswith('https://'):
+      continue
+    name, _, anchor = link.partition('#')
+    target = (page.parent / name).resolve() if name else page
+    assert target.exists(), link
+    if anchor:
+      assert anchor in _anchors(target.read_text()), link
+
+
+# The columns of the README's table of results, and the arms they show.
+_COLUMNS = (
+  ('sgd',), ('full',), ('unit_rms', 'unit_rms_no_clip'), ('adamw',),
+  ('gain_adam',), ('muon', 'schedule_free', 'synaptic_intelligence'),
+)  # fmt: skip
+
+
+def _sections(text):
+  """The text under each heading of a page, by anchor."""
+  parts = re.split(r'^#+ (.*)$', text, flags=re.MULTILINE)[1:]
+  return {
+    _anchors(f'# {heading}').pop(): body
+    for heading, body in zip(parts[::2], parts[1::2], strict=True)
+  }
+
+
+def test_readme_results_are_those_of_the_results_page():
+  sections = _sections(RESULTS)
+  rows = re.findall(
+    r'^\| \[[^]]+\]\(experiments/results/README\.md#(\S+)\) (.*)\|$',
+    README,
+    re.MULTILINE,
+  )
+  assert len(rows) == 7
+  for anchor, cells in rows:
+    for cell, arms in zip(cells.split('|')[1:], _COLUMNS, strict=True):
+      if number := cell.strip().partition(' ')[0]:
+        row = rf'^\| `({"|".join(arms)})` \|.* {re.escape(number)} ± .*$'
+        assert re.search(row, sections[anchor], re.MULTILINE), (anchor, cell)
+
+
+def test_readme_intervals_are_those_of_the_results_page():
+  interval = r'[−\d.]+ \[[^]]+\]'
+  known = re.findall(interval, RESULTS.replace('+', '').replace('\n', ' '))
+  quoted = re.findall(interval, _sections(README)['choosing'])
+  assert len(quoted) == 5
+  assert set(quoted) <= set(known)
+
+
+def test_setting_for_streams_is_that_of_the_results():
   arm = optimizers.ARMS['unit_rms_no_clip']
   stream = streams.STREAMS['permuted_labels']
-  setting = optimizers.Setting(
+  setting = optimizers.Context(
     epochs=stream.tasks,
     steps_per_epoch=stream.images // stream.batch_size,
     warmup_epochs=Config().warmup_epochs,
   )
-  published = arm.build(arm.numbers({}), setting)
+  published = arm.build(arm.values({}), setting)
   params = {'kernel': jnp.linspace(-1.0, 2.0, 12).reshape(4, 3)}
   noise = jax.random.normal(jax.random.key(0), (2000, 4, 3)) ** 3
 
@@ -131,10 +203,10 @@ def test_the_setting_for_streams_is_that_of_the_results():
     return jax.lax.scan(step, tx.init(params), noise)[1]
 
   # κ is warm after 1250 of them.
-  chex.assert_trees_all_close(updates(names['tx']), updates(published))
+  chex.assert_trees_all_close(updates(_run(RESULTS)['tx']), updates(published))
 
 
-# What the table of arms says of families of them.
+# Families of arms that the table of arms names together.
 _FAMILIES = (
   r'(direct|gain|momentum|trust_ratio)_(sgdm|adam|muon)(_homeostasis)?',
   r'unit_rms_(sgdm|adam|muon)',
@@ -144,8 +216,8 @@ _FAMILIES = (
 )
 
 
-def test_the_readme_names_every_arm():
-  table = README.split('These are the arms.')[1].split('The run directory')[0]
+def test_table_of_arms_names_every_arm():
+  table = _sections(PROGRAMS)['arms']
   named = set(re.findall(r'`([a-z0-9_]+)`', table))
   family = re.compile('|'.join(_FAMILIES))
   missing = [
@@ -158,30 +230,21 @@ def test_the_readme_names_every_arm():
   assert named <= {*optimizers.ARMS, *rules}
 
 
-def test_the_readme_has_the_design_space():
-  assert len(ROWS) == 14
+def test_readme_names_every_mechanism():
+  section = _sections(README)['mechanisms']
+  for name in neuroplastic_optax.mechanisms.__all__:
+    named = f'`{name}`' in section or name.endswith('State')
+    assert named or name in ('eval_params', 'fan_in_bounds'), name
 
 
-@pytest.mark.parametrize('row', range(len(ROWS)), ids=lambda i: ROWS[i][0])
-def test_a_row_of_the_design_space_trains(row):
-  names = {'optax': optax}
-  (imports,) = (block for block in BLOCKS if 'scopes' in block)
-  exec(imports, names)
-  for line in re.findall(r'`([^`]+)`', ROWS[row][1]):
-    exec(line, names)
-  params = {'kernel': jnp.ones((3, 2)), 'bias': jnp.zeros(2)}
-  tx = names['tx']
-  state = tx.init(params)
-  updates, state = jax.jit(tx.update)(params, state, params)
-  assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
-  assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(updates))
-  assert jnp.any(updates['kernel'])
-
-
-def test_the_example_of_a_rule_in_the_build_notes_runs():
-  (block,) = _blocks((ROOT / 'BUILD.md').read_text())
-  names = {'__name__': __name__}
-  exec(block, names)
-  tx, params = names['tx'], jnp.array([1.0, -2.0])
-  updates, _ = tx.update(params, tx.init(params), params)
-  assert jnp.all(updates * params > 0)
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.parent.name))
+def test_commands_of_pages_have_programs_and_flags(page):
+  text = page.read_text().replace('\\\n', ' ')
+  commands = re.findall(r'python -m (experiments\.\w+)([^\n`|]*)', text)
+  fields = {field.name for field in dataclasses.fields(Config)}
+  for module, arguments in commands:
+    source = (ROOT / f'{module.replace(".", "/")}.py').read_text()
+    for flag in re.findall(r' --(?:no)?([a-z_.]+)', arguments):
+      config, _, name = flag.partition('config.')
+      known = name in fields if not config else f"'{flag}'" in source
+      assert known, f'{module} has no --{flag}'

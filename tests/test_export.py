@@ -20,7 +20,7 @@ SETTINGS = {
     for name, rule in RULES.items()
   },
   'published': {},
-  'unit_mean': dict(modulation=modulations.Direct(unit_mean=True)),
+  'unit_mean': dict(modulation=modulations.Direct(normalize='mean')),
   'adam': dict(
     base=optax.scale_by_adam(), modulation=modulations.Momentum(strength=0.6)
   ),

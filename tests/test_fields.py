@@ -137,13 +137,6 @@ def test_a_field_without_default_must_be_given():
   assert Required(1.0, True).power == 1.0
 
 
-def test_bounds_that_allow_nothing_are_refused():
-  with pytest.raises(ValueError, match=r'low must be at most high.*2.*1'):
-    modulations.number(low=2.0, high=1.0)
-  with pytest.raises(ValueError, match='low must be at most high'):
-    modulations.number(low=float('nan'))
-
-
 @pytest.mark.parametrize(
   'value', [1, 0, None, 'yes', np.True_, jnp.array(True)]
 )
@@ -154,13 +147,9 @@ def test_a_switch_is_a_python_bool(value):
 
 
 def test_the_switches_of_the_library_are_such():
-  for rule, name in (
-    (modulations.Direct, 'unit_mean'),
-    (modulations.Orthogonal, 'match_gradient_norm'),
-  ):
-    message = f'{rule.__name__}.{name} must be True or False, got 1.'
-    with pytest.raises(TypeError, match=re.escape(message)):
-      rule(**{name: 1})
+  message = 'Orthogonal.match_gradient_norm must be True or False, got 1.'
+  with pytest.raises(TypeError, match=re.escape(message)):
+    modulations.Orthogonal(match_gradient_norm=1)
 
 
 def test_numbers_are_leaves_and_all_else_is_static():
@@ -301,7 +290,7 @@ class OnMomentum(modulations.Modulation):
 
 
 def test_a_rule_of_ones_own_finds_momentum():
-  adam = optax.scale_by_adam(b1=0.8)
+  adam = optax.scale_by_adam(b1=0.9)
   tx = neuroplastic(adam, modulation=OnMomentum())
   u, _ = run(tx, PARAMS, [GRADIENT] * 3)
   chex.assert_trees_all_close(u, GRADIENT, rtol=1e-5)  # Bias-corrected.

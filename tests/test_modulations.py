@@ -158,7 +158,7 @@ def test_defaults_stay_what_they_were():
   rule = modulations.Orthogonal()
   assert (rule.strength, rule.max_ratio) == (0.1, 0.5)
   assert (rule.match_gradient_norm, rule.scope) == (False, None)
-  assert not modulations.Direct().unit_mean
+  assert modulations.Direct().normalize is None
 
 
 @pytest.mark.parametrize('name', list(RULES))

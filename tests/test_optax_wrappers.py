@@ -116,6 +116,11 @@ def test_an_injected_mask_function_is_refused():
     tx.init(random_tree(0))
 
 
+def test_an_injected_integer_of_axes_is_refused():
+  with pytest.raises(TypeError, match="static_args='stacked_axes'"):
+    inject(0.1, stacked_axes=1).init(random_tree(0))
+
+
 def test_a_static_mask_function_works_injected():
   arguments = dict(
     learning_rate=0.1, weight_decay=0.1, weight_decay_mask=is_matrix

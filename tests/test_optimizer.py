@@ -115,3 +115,22 @@ def test_only_coupled_decay_is_bounded():
     norms[decoupled] = optax.tree.norm(updates)
   assert norms[False] < 1.01
   assert norms[True] > 199
+
+
+# Names that people bring from elsewhere.
+
+
+@pytest.mark.parametrize(
+  ('make', 'keyword', 'advice'),
+  [
+    (neuroplastic_optimizer, 'lr', 'learning_rate'),
+    (neuroplastic_optimizer, 'b1', 'memory_b1'),
+    (neuroplastic, 'kappa', 'plasticity_scale'),
+    (neuroplastic, 'mask', 'weight_decay_mask'),
+    (neuroplastic, 'learning_rate', 'chain optax.scale_by_learning_rate'),
+  ],
+)
+def test_foreign_keyword_error_names_the_argument(make, keyword, advice):
+  message = f"{make.__name__}.* keyword argument '{keyword}': .*{advice}"
+  with pytest.raises(TypeError, match=message):
+    make(**{keyword: 0.1})

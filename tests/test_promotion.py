@@ -19,7 +19,7 @@ from neuroplastic_optax import schedules
 from tests.settings import RULES
 from tests.trees import types_of
 
-RULES = {**RULES, 'unit_mean': modulations.Direct(unit_mean=True)}
+RULES = {**RULES, 'unit_mean': modulations.Direct(normalize='mean')}
 PYTHON = dict(
   learning_rate=0.1,
   weight_decay=0.1,

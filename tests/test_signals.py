@@ -6,9 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuroplastic_optax import _signals
+from neuroplastic_optax import _leaf
 from neuroplastic_optax import neuroplastic
 from tests.running import all_updates
+
+
+def _memory(mu, nu, eps):
+  return _leaf.memory_signal(jnp.abs(mu), nu, eps)
 
 
 def test_moments_are_the_averages_they_are_said_to_be():
@@ -27,7 +31,7 @@ def test_the_derivative_of_the_memory_is_that_of_its_formula():
   plain = lambda mu, nu, eps: jnp.abs(mu) / (jnp.sqrt(nu) + eps)
   for which in range(3):
     exact, found = (
-      jax.jacobian(f, which)(mu, nu, eps) for f in (plain, _signals.memory)
+      jax.jacobian(f, which)(mu, nu, eps) for f in (plain, _memory)
     )
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
@@ -35,9 +39,9 @@ def test_the_derivative_of_the_memory_is_that_of_its_formula():
 def test_a_memory_that_is_held_has_the_derivative_0():
   """In both modes: backwards, its quotient overflows."""
   numbers = jnp.float32(2.0), jnp.float32(0), jnp.float32(1e-35)
-  assert _signals.memory(*numbers) == 2.0**100
+  assert _memory(*numbers) == 2.0**100
   for mode in (jax.jacfwd, jax.jacrev):
-    found = mode(_signals.memory, (0, 1, 2))(*numbers)
+    found = mode(_memory, (0, 1, 2))(*numbers)
     assert not np.any(found)
 
 
@@ -45,7 +49,7 @@ def test_a_memory_that_is_held_has_the_derivative_0():
 def test_a_second_moment_of_0_has_no_part_in_the_derivative(mode):
   """Its root has none there; the other numbers have theirs."""
   mu, eps = jnp.float32(3.0), jnp.float32(0.5)
-  found = mode(_signals.memory, (0, 1, 2))(mu, jnp.float32(0.0), eps)
+  found = mode(_memory, (0, 1, 2))(mu, jnp.float32(0.0), eps)
   np.testing.assert_allclose(found, [1 / eps, 0.0, -mu / eps**2], rtol=1e-6)
 
 

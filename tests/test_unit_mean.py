@@ -1,4 +1,4 @@
-"""Direct(unit_mean=True): α with mean 1, however the tensor is laid out."""
+"""Direct(normalize='mean'): α with mean 1, however the tensor is laid out."""
 
 import chex
 import jax
@@ -16,9 +16,9 @@ from tests.arrays import PARAMS
 from tests.running import run
 
 
-def _unit_mean(unit_mean=True, **kwargs):
+def _unit_mean(normalize='mean', **kwargs):
   return neuroplastic(
-    modulation=modulations.Direct(unit_mean=unit_mean),
+    modulation=modulations.Direct(normalize=normalize),
     homeostasis=None,
     **kwargs,
   )
@@ -39,7 +39,7 @@ def test_unit_mean_divides_alpha_by_its_mean(name, stacked_axes):
   g = array(3, 40)
   kwargs = SETTINGS[name] | dict(stacked_axes=stacked_axes)
   u, _ = run(_unit_mean(**kwargs), g, [g] * 3)
-  plain, _ = run(_unit_mean(False, **kwargs), g, [g] * 3)
+  plain, _ = run(_unit_mean(None, **kwargs), g, [g] * 3)
   alpha = np.asarray(plain, np.float64) / np.asarray(g)
   axis = 1 if stacked_axes else None
   mean = alpha.mean(axis=axis, keepdims=True)
@@ -65,7 +65,7 @@ def test_where_the_mean_is_not_above_eps_alpha_is_left():
     (array(50) ** 5, dict(min_alpha=0.0, plasticity_scale=3.0, eps=10.0)),
   ):
     u, _ = run(_unit_mean(**kwargs), g, [g])
-    plain, _ = run(_unit_mean(False, **kwargs), g, [g])
+    plain, _ = run(_unit_mean(None, **kwargs), g, [g])
     chex.assert_tree_all_finite(u)
     mean = np.mean(np.asarray(plain, np.float64) / np.asarray(g, np.float64))
     assert mean <= kwargs.get('eps', 1e-8)
@@ -118,8 +118,8 @@ def test_unit_mean_under_vmap():
 
 
 def test_unit_mean_is_of_the_step_not_of_the_diagnostics():
-  for unit_mean in (False, True):
-    tx = _unit_mean(unit_mean, diagnostics='global', max_alpha=0.5)
+  for normalize in (None, 'mean'):
+    tx = _unit_mean(normalize, diagnostics='global', max_alpha=0.5)
     _, state = run(tx, PARAMS, [GRADIENT] * 2)
     assert get_diagnostics(state)['alpha_max'] <= 0.5
 

@@ -12,12 +12,14 @@ import math
 from typing import Any
 
 import ml_collections
+from ml_collections import config_dict
 
 from experiments import data
 from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs import fields
+from experiments.configs.training import Training
 from experiments.data import streams
 from experiments.optimizers import schedules
 
@@ -39,15 +41,8 @@ def _stream(name: str, value: Any) -> str:
   return fields.one_of(name, value, tuple(streams.STREAMS))
 
 
-def _knobs() -> dict[str, dict[str, None]]:
-  """Every knob of every arm, unset."""
-  return {
-    name: dict.fromkeys(arm.knobs) for name, arm in optimizers.ARMS.items()
-  }
-
-
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-  """A group of settings; empty for none."""
+  """Hyperparameters by name; empty for none."""
   if value is None:
     return {}
   if not isinstance(value, Mapping):
@@ -56,15 +51,16 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _hparams(name: str, value: Any) -> dict[str, dict[str, float]]:
-  """The knobs that are set, by arm."""
+  """By arm, the hyperparameters that are given."""
   found: dict[str, dict[str, float]] = {}
-  for arm, numbers in _mapping(name, value).items():
+  for arm, given in _mapping(name, value).items():
     fields.one_of(name, arm, tuple(optimizers.ARMS))
-    for knob, number in _mapping(f'{name}.{arm}', numbers).items():
-      fields.one_of(f'{name}.{arm}', knob, tuple(optimizers.ARMS[arm].knobs))
+    field = f'{name}.{arm}'
+    for each, number in _mapping(field, given).items():
+      fields.one_of(field, each, tuple(optimizers.ARMS[arm].hyperparameters))
       if number is not None:
-        value = fields.knob_value(f'{name}.{arm}', knob, number)
-        found.setdefault(arm, {})[knob] = value
+        checked = fields.hyperparameter(field, each, number)
+        found.setdefault(arm, {})[each] = checked
   return found
 
 
@@ -101,7 +97,7 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
   if any(set(row) != set(rows[0]) for row in rows):
     raise refusal
   found = [
-    {knob: fields.knob_value(name, knob, row[knob]) for knob in rows[0]}
+    {each: fields.hyperparameter(name, each, row[each]) for each in rows[0]}
     for row in rows
   ]
   if any(row in found[:i] for i, row in enumerate(found)):
@@ -110,7 +106,7 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Training):
   """A run; the dataclass holds every field checked and filled in."""
 
   # digits, mnist, fashion_mnist, cifar10, or synthetic[:HxWxC[:CLASSES…]].
@@ -152,12 +148,12 @@ class Config:
   # κ of the arms that have it, and how many epochs its warm-up takes.
   plasticity_scale: float = fields.number(2.0, 0)
   warmup_epochs: int = fields.integer(2, low=0)
-  # The weight decay of the arms that have that knob; by default each arm's own.
+  # The weight decay of the arms that have one; by default each arm's own.
   weight_decay: float | None = fields.number(None, 0)
 
-  # Numbers of single arms, --config.hparams.ARM.NAME=value, which come before
-  # the fields above. `experiments.optimizers` has the knobs of every arm.
-  hparams: Mapping[str, Mapping[str, float]] = fields.group(_hparams, _knobs)
+  # Hyperparameters of single arms, --config.hparams.ARM.NAME=value, which come
+  # before the fields above; `experiments.optimizers` has those of every arm.
+  hparams: Mapping[str, Mapping[str, float]] = fields.checked('', _hparams)
   # Numbers that vary: a grid, {'learning_rate': [0.1, 0.3], 'strength': [1]},
   # whose combinations are all trained; or a list of combinations,
   # [{'learning_rate': 0.1}, {'learning_rate': 0.3}]. Each is trained with all
@@ -218,9 +214,9 @@ class Config:
         'config.seed + config.seeds must be at most 2³², got '
         f'{values["seed"]} + {values["seeds"]}.'
       )
-    _check_knobs(values['trials'], values['arms'])
+    _check_varied(values['trials'], values['arms'])
     for arm in values['arms'] if values['weight_decay'] is not None else ():
-      if 'weight_decay' not in optimizers.ARMS[arm].knobs:
+      if 'weight_decay' not in optimizers.ARMS[arm].hyperparameters:
         raise errors.InvalidValueError(
           'config.weight_decay must be left out for arms without weight decay, '
           f'of which {arm} is one, got {values["weight_decay"]!r}.'
@@ -240,23 +236,10 @@ class Config:
       Whether the run, resumed, ends as one that had this setting all along.
     """
     longer = 'tasks' if self.stream else 'epochs'
-    splits = self.stream and streams.STREAMS[self.stream].splits
     constant = self.schedule == schedules.CONSTANT
-    if name == longer and constant and not splits:
+    if name == longer and constant and not self.splits:
       return isinstance(there, int) and there < self.length
     return fields.is_free(type(self), name)
-
-  @property
-  def length(self) -> int:
-    """How many epochs, or tasks of a stream, it has."""
-    length = self.tasks if self.stream else self.epochs
-    assert length is not None
-    return length
-
-  @property
-  def unit(self) -> str:
-    """What it counts."""
-    return 'task' if self.stream else 'epoch'
 
   @property
   def seed_list(self) -> list[int]:
@@ -335,17 +318,17 @@ def _check_fit(values: Mapping[str, Any], spec: data.Spec) -> None:
     )
 
 
-def _check_knobs(
+def _check_varied(
   trials: tuple[Mapping[str, float], ...], arms: tuple[str, ...]
 ) -> None:
   """Refuses trials of numbers that an arm does not have."""
   for arm in arms if trials else ():
     for name in trials[0]:
-      known = tuple(optimizers.ARMS[arm].knobs)
+      known = tuple(optimizers.ARMS[arm].hyperparameters)
       if name not in known:
         raise errors.InvalidValueError(
-          f'config.trials must vary knobs of every arm, of {arm} one of '
-          f'{", ".join(known)}, got {name!r}.'
+          f'config.trials must vary hyperparameters of every arm, of {arm} one '
+          f'of {", ".join(known)}, got {name!r}.'
         )
 
 
@@ -375,10 +358,20 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
   if len(rates) != len(arms) or not all(0 < r < math.inf for r in rates):
     raise refusal
   for rate in rates:
-    fields.knob_value('', optimizers.LEARNING_RATE, rate)
+    fields.hyperparameter('', optimizers.LEARNING_RATE, rate)
   return tuple(rates)
 
 
 def get_config() -> ml_collections.ConfigDict:
   """The configuration and its defaults."""
-  return fields.config_dict(Config)
+  config = fields.config_dict(Config)
+  # A flag for every hyperparameter of every arm.
+  config.hparams = ml_collections.ConfigDict(
+    {
+      name: {
+        each: config_dict.placeholder(float) for each in arm.hyperparameters
+      }
+      for name, arm in optimizers.ARMS.items()
+    }
+  )
+  return config

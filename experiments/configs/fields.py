@@ -6,7 +6,7 @@ reads that back and refuses, by the field's name, what it may not hold.
 """
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -139,47 +139,18 @@ def choices(default: str, known: Sequence[str]) -> Any:
   return checked(default, check)
 
 
-def group(check: Check, defaults: Callable[[], Mapping[str, Any]]) -> Any:
-  """A field that holds groups of optional numbers.
-
-  Args:
-    check: what a value has to pass.
-    defaults: by group, the names of its numbers. They are asked for when the
-      flags are defined.
-
-  Returns:
-    A `dataclasses.field`.
-  """
-  return dataclasses.field(
-    default_factory=dict,
-    metadata={'check': check, 'kind': dict, 'groups': defaults},
-  )
-
-
-def knob_value(field: str, knob: str, value: Any) -> float:
-  """The value of a knob, if it can be one.
-
-  Args:
-    field: the field that it stands in; '' for one that is a knob itself.
-    knob: its name.
-    value: what the user gave.
-
-  Returns:
-    The number.
-
-  Raises:
-    InvalidValueError: it is no number ≥ 0 (> 0 for a learning rate) of float32.
-  """
+def hyperparameter(field: str, name: str, value: Any) -> float:
+  """The value of a hyperparameter, in a field of several; '' for none."""
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  positive = knob == 'learning_rate'
+  positive = name == 'learning_rate'
   if (
     not is_number
     or not 0 <= value <= _LARGEST
     or (positive and not np.float32(value))
   ):
     bound = '> 0' if positive else '≥ 0'
-    name = f'{field}.{knob}'.lstrip('.')
-    raise refusal(name, f'a finite number {bound} of float32', value)
+    where = f'{field}.{name}'.lstrip('.')
+    raise refusal(where, f'a finite number {bound} of float32', value)
   return float(value)
 
 
@@ -191,11 +162,7 @@ def one_of(name: str, value: Any, known: Sequence[str]) -> str:
 
 
 def literal(text: str) -> Any:
-  """The Python literal that a text is.
-
-  Raises:
-    ValueError: it is none.
-  """
+  """The Python literal that a text is; raises a ValueError if it is none."""
   try:
     return ast.literal_eval(text)
   # As it documents: some literals have no hash, or are nested too deep.
@@ -204,11 +171,7 @@ def literal(text: str) -> Any:
 
 
 def sequence(value: Any) -> list[Any]:
-  """What a field holds that is comma-separated, a literal or a sequence.
-
-  Raises:
-    ValueError: it begins as a literal, and is none.
-  """
+  """The items of a field that is comma-separated, a literal or a sequence."""
   if isinstance(value, str):
     text = value.strip()
     if text.startswith(('(', '[')):
@@ -224,30 +187,13 @@ def config_dict(cls: Any) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   for field in dataclasses.fields(cls):
     kind, default = field.metadata['kind'], field.default
-    if kind is dict:
-      config[field.name] = _placeholders(field.metadata['groups']())
-    elif kind is object:
+    if kind is object:
       # Later values may be of another type than the default.
-      config[field.name] = config_dicts.FieldReference(
-        default, field_type=object
-      )
+      default = config_dicts.FieldReference(default, field_type=object)
     elif default is None:
-      config[field.name] = config_dicts.placeholder(kind)
-    else:
-      config[field.name] = default
+      default = config_dicts.placeholder(kind)
+    config[field.name] = default
   return config
-
-
-def _placeholders(
-  groups: Mapping[str, Iterable[str]],
-) -> ml_collections.ConfigDict:
-  """Groups of floats that are not set."""
-  return ml_collections.ConfigDict(
-    {
-      name: {number: config_dicts.placeholder(float) for number in numbers}
-      for name, numbers in groups.items()
-    }
-  )
 
 
 def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,11 +201,11 @@ def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
   Args:
     cls: the configuration.
-    config: by name, what the user gave; it is not changed.
+    config: the user's values by name; it is not changed.
 
   Returns:
-    By name, what the fields hold; None where the default is, for the
-    configuration to fill in.
+    By name, the values; None where the default is, for the configuration to
+    fill in.
 
   Raises:
     InvalidValueError: naming the field, its value and what is allowed.

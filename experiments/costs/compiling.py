@@ -26,9 +26,12 @@ from experiments import errors
 from experiments import models
 from experiments import optimizers
 from experiments.configs.aot import Config
+from experiments.configs.training import Training
 from experiments.training import engine
+from experiments.training import learning
 from experiments.training import trials
 from experiments.training import wiring
+from experiments.training.feeds import Epochs
 
 AXIS = 'data'
 # Instructions of XLA, and how tables call them.
@@ -82,7 +85,7 @@ class _Problem:
   """A training step: `step(state, *inputs)`, both as shapes and dtypes."""
 
   step: Callable[..., Any]
-  state: engine.TrainState
+  state: learning.TrainState
   inputs: tuple[Any, ...]
   optimizer: optax.GradientTransformation
   stacked_axes: Callable[[Any, Any], int] | None
@@ -150,30 +153,28 @@ def _spread(tree: Any, mesh: Mesh, *names: str) -> Any:
 
 
 def _image_problem(
-  model: models.ImageModel, arm: optimizers.Arm, config: Config, mesh: Mesh
+  model: str, arm: str, config: Config, mesh: Mesh
 ) -> _Problem:
   """The step of `experiments.train`, its batch split over the devices."""
+  chosen = models.MODELS[model]
   spec = data.Spec(
     'images',
-    model.shape,
-    mean=(0.5,) * model.shape[-1],
-    std=(0.5,) * model.shape[-1],
-    augment=model.augment,
-  )
-  trainer = wiring.trainer(
-    arm,
-    optimizers.PUBLISHED,
-    spec=spec,
-    make_model=model.make,
-    batch_size=config.batch_size,
+    chosen.shape,
+    mean=(0.5,) * chosen.shape[-1],
+    std=(0.5,) * chosen.shape[-1],
+    augment=chosen.augment,
   )
   shape: Any = jax.ShapeDtypeStruct
   trial = trials.Trial(
     seed=shape((), jnp.uint32),
-    numbers={optimizers.LEARNING_RATE: shape((), jnp.float32)},
+    hyperparameters={optimizers.LEARNING_RATE: shape((), jnp.float32)},
     indices=shape((_EXAMPLES,), jnp.int32),
     labels=shape((_EXAMPLES,), jnp.int32),
   )
+  training = Training(spec.name, model, batch_size=config.batch_size)
+  trainer = wiring.Setup(
+    training, spec, None, trial, optimizers.PUBLISHED
+  ).trainer(arm)
   pixels = engine.Pixels(
     train_images=shape((_EXAMPLES, *spec.shape), jnp.uint8),
     test_images=shape((1000, *spec.shape), jnp.uint8),
@@ -182,7 +183,8 @@ def _image_problem(
   batch = shape((config.batch_size * mesh.size,), jnp.int32)
 
   def step(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
-    return trainer.step(state, trainer.batch(batch, trial, pixels), trial=trial)
+    chosen = Epochs(config.batch_size).of(batch, trial, pixels)
+    return trainer.step(state, chosen, trial=trial).state
 
   return _Problem(
     step,
@@ -192,25 +194,28 @@ def _image_problem(
       _spread(trial, mesh),
       _spread(pixels, mesh),
     ),
-    arm.build(arm.numbers({}), optimizers.PUBLISHED),
+    optimizers.ARMS[arm].build(
+      optimizers.ARMS[arm].values({}), optimizers.PUBLISHED
+    ),
     None,
   )
 
 
 def _stack_problem(
-  tree: models.ParameterTree, arm: optimizers.Arm, config: Config, mesh: Mesh
+  model: str, arm: str, config: Config, mesh: Mesh
 ) -> _Problem:
   """Next-token prediction by a transformer of scanned layers."""
-  setting = dataclasses.replace(
+  tree, chosen = models.STACKS[model], optimizers.ARMS[arm]
+  context = dataclasses.replace(
     optimizers.PUBLISHED, stacked_axes=tree.stacked_axes
   )
-  optimizer = arm.build(arm.numbers({}), setting)
+  optimizer = chosen.build(chosen.values({}), context)
   graphdef, _ = nnx.split(
     nnx.eval_shape(lambda: tree.make(nnx.Rngs(0))), nnx.Param
   )
   params = tree.params()
   state = jax.eval_shape(
-    lambda params: engine.TrainState(
+    lambda params: learning.TrainState(
       step=jnp.zeros([], jnp.int32),
       params=params,
       batch_stats={},
@@ -221,7 +226,9 @@ def _stack_problem(
     params,
   )
 
-  def step(state: engine.TrainState, tokens: jax.Array) -> engine.TrainState:
+  def step(
+    state: learning.TrainState, tokens: jax.Array
+  ) -> learning.TrainState:
     def loss_fn(params: Any) -> tuple[jax.Array, None]:
       net: Any = nnx.merge(graphdef, params, copy=True)
       logits = net(tokens[:, :-1])
@@ -230,7 +237,7 @@ def _stack_problem(
       )
       return jnp.mean(losses), None
 
-    params, opt_state, loss, _ = engine.descend(
+    params, opt_state, loss, _ = learning.descend(
       loss_fn, optimizer, state.params, state.opt_state
     )
     return state._replace(
@@ -252,13 +259,6 @@ def _stack_problem(
   )
 
 
-def _problem(name: str, arm: str, config: Config, mesh: Mesh) -> _Problem:
-  chosen = optimizers.ARMS[arm]
-  if name in models.STACKS:
-    return _stack_problem(models.STACKS[name], chosen, config, mesh)
-  return _image_problem(models.MODELS[name], chosen, config, mesh)
-
-
 def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
   """Compiles the training step of a model, and its update alone.
 
@@ -274,7 +274,8 @@ def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
   Raises:
     AotError: one does not fit into the memory of a device.
   """
-  problem = _problem(model, arm, config, mesh)
+  make = _stack_problem if model in models.STACKS else _image_problem
+  problem = make(model, arm, config, mesh)
   state = fsdp(
     problem.state, mesh, config.min_size_to_shard, problem.stacked_axes
   )

@@ -1,6 +1,6 @@
-"""What updates, training epochs, and steps in and out of a loop cost."""
+"""What updates and training cost: alone, in a loop, and in a stream."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -12,18 +12,203 @@ import optax
 from experiments import data
 from experiments import models
 from experiments import optimizers
+from experiments.configs.training import Training
 from experiments.costs import timing
+from experiments.data import streams
 from experiments.optimizers.rivals import REFERENCE
 from experiments.training import engine
-from experiments.training import trials
+from experiments.training import lapack
 from experiments.training import wiring
+from experiments.training.feeds import Epochs
 
 # What may follow the name of an optimizer after a +.
 UPDATE_SUFFIXES = ('global', 'per_leaf')
 TRAINING_SUFFIXES = ('diagnostics',)
-_BATCH_SIZE = 128
 # Of the epochs whose steps are compared with a step alone.
 _LOOP_STEPS = 4
+
+
+class Program:
+  """The training of one seed by an optimizer, ready to be timed.
+
+  Args:
+    setup: what is trained.
+    pixels: its data.
+    name: of the optimizer; NAME+diagnostics keeps those of the last update of
+      an epoch, as `experiments.train` does.
+    measure: whether a stream takes its measures.
+  """
+
+  def __init__(
+    self,
+    setup: wiring.Setup,
+    pixels: engine.Pixels,
+    name: str = REFERENCE,
+    *,
+    measure: bool = True,
+  ) -> None:
+    arm, _, diagnostics = name.partition('+')
+    self._pixels = pixels
+    self._trainer = setup.trainer(
+      arm, diagnosed=bool(diagnostics), measure=measure
+    )
+    self._trial = setup.trials.at(
+      {optimizers.LEARNING_RATE: optimizers.ARMS[arm].learning_rate}
+    )
+    self._state = jax.jit(self._trainer.init)(self._trial)
+    self.state_bytes = _nbytes(self._state.opt_state)
+
+  def epoch(self) -> timing.Step:
+    """A whole epoch, or a task of a stream."""
+    trainer = self._trainer
+
+    def epoch(state: Any, trial: Any, pixels: Any, n: jax.Array) -> Any:
+      state = trainer.update(state, trial, pixels, n)
+      return trainer.close(state, trial, pixels)[0]
+
+    n = jnp.int32(trainer.steps(self._trial) - 1)
+    return timing.Step(epoch, self._state, (self._trial, self._pixels, n))
+
+  def looped(self, updates: int) -> timing.Step:
+    """So many updates, of an epoch that has more."""
+    constants = self._trial, self._pixels, jnp.int32(updates)
+    return timing.Step(self._trainer.update, self._state, constants)
+
+  def step(self, batch_size: int) -> timing.Step:
+    """A training step that is a program of its own, as most people write it."""
+    trainer = self._trainer
+    trial, state = jax.tree.map(lambda x: x[0], (self._trial, self._state))
+
+    def step(state: Any, chosen: Any, trial: Any, pixels: Any) -> Any:
+      batch = Epochs(batch_size).of(chosen, trial, pixels)
+      return trainer.step(state, batch, trial=trial).state
+
+    chosen = jnp.arange(batch_size)
+    return timing.Step(step, state, (chosen, trial, self._pixels))
+
+
+def _set_up(
+  model: str, batch_size: int, examples: int, **more: Any
+) -> tuple[wiring.Setup, engine.Pixels]:
+  """The training of a model on noise of the shape it was published for."""
+  shape = 'x'.join(str(size) for size in models.MODELS[model].shape)
+  dataset = data.load(f'synthetic:{shape}:10:{examples}:2000')
+  training = Training(dataset.spec.name, model, batch_size=batch_size, **more)
+  return wiring.set_up(training, dataset, [0]), engine.to_device(dataset)
+
+
+def steps(
+  model: str,
+  names: Iterable[str],
+  batch_size: int,
+  seconds: float,
+  rounds: int,
+) -> list[timing.Row]:
+  """Measures whole training steps: batch, gradient, update.
+
+  Args:
+    model: the name of the model.
+    names: the optimizers besides the reference.
+    batch_size: examples of a step.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    A row for each optimizer, the reference first.
+  """
+  found = _set_up(model, batch_size, _LOOP_STEPS * batch_size)
+  programs = {
+    name: Program(*found, name) for name in dict.fromkeys((REFERENCE, *names))
+  }
+  return timing.rows(
+    {name: each.step(batch_size) for name, each in programs.items()},
+    {name: each.state_bytes for name, each in programs.items()},
+    seconds,
+    rounds,
+  )
+
+
+def epochs(
+  names: Iterable[str], examples: int, seconds: float, rounds: int
+) -> list[timing.Row]:
+  """Measures whole epochs of the MLP at its published batch size.
+
+  Args:
+    names: the optimizers besides the reference; see `Program`.
+    examples: images of an epoch.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    A row for each optimizer, the reference first.
+  """
+  found = _set_up('mlp', 128, examples)
+  programs = {
+    name: Program(*found, name) for name in dict.fromkeys((REFERENCE, *names))
+  }
+  return timing.rows(
+    {name: each.epoch() for name, each in programs.items()},
+    {name: each.state_bytes for name, each in programs.items()},
+    seconds,
+    rounds,
+  )
+
+
+def loop(
+  model: str, batch_size: int, seconds: float, rounds: int
+) -> timing.LoopRow:
+  """Measures a training step as a program of its own, and within an epoch.
+
+  Args:
+    model: the name of the model; the reference optimizer trains it.
+    batch_size: examples of a step.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    The row.
+  """
+  program = Program(*_set_up(model, batch_size, _LOOP_STEPS * batch_size))
+  programs = {
+    'alone': program.step(batch_size),
+    'epoch': program.looped(_LOOP_STEPS),
+  }
+  times = timing.interleaved(programs, seconds, rounds)
+  return timing.loop_row(model, times['alone'], times['epoch'], _LOOP_STEPS)
+
+
+def stream(
+  name: str, updates: int | None, seconds: float, rounds: int
+) -> timing.StreamRow:
+  """Measures a task of a stream, with and without its measures.
+
+  Args:
+    name: of the stream; the reference optimizer trains its own model.
+    updates: of a task; None for what the stream says.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    The row, beside as many updates of ordinary training.
+  """
+  chosen = streams.STREAMS[name]
+  size = chosen.batch_size
+  count = updates or chosen.updates or (chosen.images or 0) // size
+  plain = _set_up(chosen.model, size, count * size)
+  tasks = _set_up(
+    *(chosen.model, size, count * size),
+    stream=name,
+    tasks=chosen.tasks,
+    updates=count,
+  )
+  programs = {
+    'plain': Program(*plain).epoch(),
+    'stream': Program(*tasks, measure=False).epoch(),
+    'measured': Program(*tasks).epoch(),
+  }
+  with lapack.one_thread():
+    times = timing.interleaved(programs, seconds, rounds)
+  return timing.stream_row(name, count, **times)
 
 
 def updates(
@@ -44,38 +229,60 @@ def updates(
   Returns:
     A row for each optimizer, the reference first.
   """
-  shapes = tree.params()
-  draw = jax.jit(functools.partial(_normal, shapes), static_argnums=0)
-  gradient = draw(0)
-  steps, state_bytes = {}, {}
+  programs, state_bytes = {}, {}
   for name in dict.fromkeys((REFERENCE, *names)):
-    arm_name, _, diagnostics = name.partition('+')
-    arm = optimizers.ARMS[arm_name]
-    kept: Any = diagnostics or None
-    setting = dataclasses.replace(
-      optimizers.PUBLISHED,
-      stacked_axes=tree.stacked_axes,
-      diagnostics=kept,
+    programs[name], state_bytes[name] = _update(tree, name)
+  return timing.rows(programs, state_bytes, seconds, rounds)
+
+
+def compile_times(
+  counts: Sequence[int], names: Iterable[str]
+) -> list[timing.CompileRow]:
+  """Measures how long updates of so many leaves take to compile.
+
+  Args:
+    counts: how many leaves, of 64 × 64 elements each.
+    names: the optimizers besides the reference.
+
+  Returns:
+    A row for each optimizer, the reference first.
+  """
+  return [
+    timing.CompileRow(
+      name,
+      {
+        count: _update(models.leaves.tree(count, 64), name)[0].compile_seconds
+        for count in counts
+      },
     )
-    tx = arm.build(arm.numbers({}), setting)
-    params = draw(1)
-    state = jax.jit(tx.init)(params)
-    state_bytes[name] = _nbytes(state)
+    for name in dict.fromkeys((REFERENCE, *names))
+  ]
 
-    def step(
-      carry: Any, gradient: Any, tx: optax.GradientTransformation = tx
-    ) -> Any:
-      params, state = carry
-      updates, state = optax.with_extra_args_support(tx).update(
-        gradient, state, params, value_fn=_cheap_loss
-      )
-      return optax.apply_updates(params, updates), state
 
-    # A weakly typed leaf of a rival's state would not fit the next call.
-    strong = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
-    steps[name] = timing.Step(step, (params, strong), (gradient,))
-  times = timing.interleaved(steps, seconds, rounds)
-  return timing.rows(steps, times, state_bytes)
+def _update(tree: models.ParameterTree, name: str) -> tuple[timing.Step, int]:
+  """The update of a parameter tree, and the bytes of the optimizer's state."""
+  draw = jax.jit(functools.partial(_normal, tree.params()), static_argnums=0)
+  arm_name, _, diagnostics = name.partition('+')
+  arm, kept = optimizers.ARMS[arm_name], (diagnostics or None)
+  context: Any = dataclasses.replace(
+    optimizers.PUBLISHED,
+    stacked_axes=tree.stacked_axes,
+    diagnostics=kept,  # type: ignore[arg-type]
+  )
+  tx = arm.build(arm.values({}), context)
+  params = draw(1)
+  state = jax.jit(tx.init)(params)
+
+  def step(carry: Any, gradient: Any) -> Any:
+    params, state = carry
+    updates, state = optax.with_extra_args_support(tx).update(
+      gradient, state, params, value_fn=_cheap_loss
+    )
+    return optax.apply_updates(params, updates), state
+
+  # A weakly typed leaf of a rival's state would not fit the next call.
+  strong = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
+  return timing.Step(step, (params, strong), (draw(0),)), _nbytes(state)
 
 
 def _cheap_loss(params: Any) -> jax.Array:
@@ -92,106 +299,6 @@ def _normal(shapes: Any, seed: int) -> Any:
     for key, leaf in zip(each, leaves, strict=True)
   ]
   return jax.tree.unflatten(treedef, values)
-
-
-def epochs(
-  names: Iterable[str], examples: int, seconds: float, rounds: int
-) -> list[timing.Row]:
-  """Measures whole epochs of `experiments.train`, one seed each.
-
-  Args:
-    names: the optimizers besides the reference; NAME+diagnostics keeps those of
-      the last update of an epoch, as the program does.
-    examples: images of an epoch.
-    seconds: after which no further round begins.
-    rounds: at most.
-
-  Returns:
-    A row for each optimizer, the reference first.
-  """
-  dataset = data.load(f'synthetic:28x28x1:10:{examples}:1000')
-  trial = trials.make_trials(dataset, [0])
-  pixels = engine.to_device(dataset)
-  setting = dataclasses.replace(
-    optimizers.PUBLISHED, steps_per_epoch=-(-examples // _BATCH_SIZE)
-  )
-  steps, state_bytes = {}, {}
-  for name in dict.fromkeys((REFERENCE, *names)):
-    arm_name, _, diagnostics = name.partition('+')
-    arm = optimizers.ARMS[arm_name]
-    trainer = wiring.trainer(
-      arm,
-      setting,
-      spec=dataset.spec,
-      make_model=models.MODELS['mlp'].make,
-      batch_size=_BATCH_SIZE,
-      diagnosed=bool(diagnostics),
-    )
-    own = trial.at({optimizers.LEARNING_RATE: arm.learning_rate})
-    state = jax.jit(trainer.init)(own)
-    state_bytes[name] = _nbytes(state.opt_state)
-
-    def epoch(
-      state: engine.TrainState,
-      own: trials.Trials,
-      pixels: engine.Pixels,
-      n: jax.Array,
-      trainer: engine.Trainer = trainer,
-    ) -> engine.TrainState:
-      state = trainer.update(state, own, pixels, n)
-      return trainer.close(state, own, pixels)[0]
-
-    n = jnp.int32(trainer.steps(own) - 1)
-    steps[name] = timing.Step(epoch, state, (own, pixels, n))
-  times = timing.interleaved(steps, seconds, rounds)
-  return timing.rows(steps, times, state_bytes)
-
-
-def loop(
-  name: str, batch_size: int, seconds: float, rounds: int
-) -> timing.LoopRow:
-  """Measures a training step as a program of its own, and within an epoch.
-
-  Args:
-    name: of the model; it trains on images of the shape that it was published
-      for, with the reference optimizer.
-    batch_size: examples of a step.
-    seconds: after which no further round begins.
-    rounds: at most.
-
-  Returns:
-    The row.
-  """
-  model = models.MODELS[name]
-  shape = 'x'.join(str(size) for size in model.shape)
-  dataset = data.load(f'synthetic:{shape}:10:{_LOOP_STEPS * batch_size}:10')
-  pixels = engine.to_device(dataset)
-  arm = optimizers.ARMS[REFERENCE]
-  trainer = wiring.trainer(
-    arm,
-    dataclasses.replace(optimizers.PUBLISHED, steps_per_epoch=_LOOP_STEPS),
-    spec=dataset.spec,
-    make_model=model.make,
-    batch_size=batch_size,
-  )
-  trial = trials.make_trials(dataset, [0]).at(
-    {optimizers.LEARNING_RATE: arm.learning_rate}
-  )
-  state = jax.jit(trainer.init)(trial)
-  first_trial, first_state = jax.tree.map(lambda x: x[0], (trial, state))
-
-  def alone(state: Any, batch: Any, trial: Any, pixels: Any) -> Any:
-    return trainer.step(state, trainer.batch(batch, trial, pixels), trial=trial)
-
-  constants = jnp.arange(batch_size), first_trial, pixels
-  steps = {
-    'alone': timing.Step(alone, first_state, constants),
-    'epoch': timing.Step(
-      trainer.update, state, (trial, pixels, jnp.int32(_LOOP_STEPS))
-    ),
-  }
-  times = timing.interleaved(steps, seconds, rounds)
-  return timing.loop_row(name, times['alone'], times['epoch'], _LOOP_STEPS)
 
 
 def _nbytes(tree: Any) -> int:

@@ -38,6 +38,19 @@ class Row:
 
 
 @dataclasses.dataclass
+class CompileRow:
+  """How long the update of one optimizer takes to compile.
+
+  Attributes:
+    name: of the optimizer.
+    seconds: by the number of leaves, of tracing and compilation.
+  """
+
+  name: str
+  seconds: dict[int, float]
+
+
+@dataclasses.dataclass
 class LoopRow:
   """What was measured of a model's training step, alone and in a loop.
 
@@ -129,24 +142,40 @@ def interleaved(
 
 def rows(
   steps: Mapping[str, Step],
-  times: Mapping[str, list[float]],
   state_bytes: Mapping[str, int],
+  seconds: float,
+  rounds: int,
 ) -> list[Row]:
-  """A row for each program, with its times as multiples of the reference's."""
-  reference = times[REFERENCE]
+  """Measures some programs, the reference's among them, in turn.
+
+  Args:
+    steps: by optimizer, its program.
+    state_bytes: by optimizer, of its state.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    A row for each of them.
+  """
+  times = interleaved(steps, seconds, rounds)
   return [
     Row(
       name=name,
       seconds=statistics.median(times[name]),
-      ratio=statistics.median(
-        mine / other for mine, other in zip(times[name], reference, strict=True)
-      ),
+      ratio=_ratio(times[name], times[REFERENCE]),
       state_bytes=state_bytes[name],
       bytes_accessed=step.bytes_accessed,
       compile_seconds=step.compile_seconds,
     )
     for name, step in steps.items()
   ]
+
+
+def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
+  """The median over rounds of the ratio within a round."""
+  return statistics.median(
+    mine / other for mine, other in zip(some, others, strict=True)
+  )
 
 
 def loop_row(
@@ -158,9 +187,7 @@ def loop_row(
     name=name,
     alone_seconds=statistics.median(alone),
     loop_seconds=statistics.median(in_loop),
-    ratio=statistics.median(
-      mine / other for mine, other in zip(in_loop, alone, strict=True)
-    ),
+    ratio=_ratio(in_loop, alone),
   )
 
 
@@ -172,17 +199,14 @@ def stream_row(
   measured: Sequence[float],
 ) -> StreamRow:
   """A row from the times of ordinary training, and of tasks of a stream."""
-  ratio = lambda some, others: statistics.median(
-    mine / other for mine, other in zip(some, others, strict=True)
-  )
   return StreamRow(
     name=name,
     updates=updates,
     plain_seconds=statistics.median(plain),
     stream_seconds=statistics.median(stream),
     measured_seconds=statistics.median(measured),
-    ratio=ratio(stream, plain),
-    measures_ratio=ratio(measured, stream),
+    ratio=_ratio(stream, plain),
+    measures_ratio=_ratio(measured, stream),
   )
 
 

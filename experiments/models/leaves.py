@@ -16,7 +16,12 @@ class Leaves(nnx.Module):
     )
 
 
+def tree(count: int, size: int) -> ParameterTree:
+  """So many matrices of size × size elements."""
+  return ParameterTree(lambda _: Leaves(count, size))
+
+
 # A million parameters in one leaf, for the price of noise.
-TREES['leaf1m'] = ParameterTree(lambda _: Leaves(1, 1024))
+TREES['leaf1m'] = tree(1, 1024)
 # 0.8 million parameters in 200 leaves.
-TREES['leaves200'] = ParameterTree(lambda _: Leaves(200, 64))
+TREES['leaves200'] = tree(200, 64)

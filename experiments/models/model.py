@@ -7,8 +7,6 @@ from typing import Any
 from flax import nnx
 import jax
 
-from experiments import discovery
-
 ImageShape = tuple[int, int, int]  # Height, width, channels.
 StackedAxes = Callable[[Any, Any], int]
 
@@ -93,8 +91,8 @@ def count(params: Any) -> int:
 
 
 # What `experiments.train` trains, by name.
-MODELS: discovery.Registry[ImageModel] = discovery.Registry()
+MODELS: dict[str, ImageModel] = {}
 # Language models, whose training step `experiments.aot` compiles.
-STACKS: discovery.Registry[ParameterTree] = discovery.Registry()
+STACKS: dict[str, ParameterTree] = {}
 # What `experiments.benchmark` updates besides the parameters of those.
-TREES: discovery.Registry[ParameterTree] = discovery.Registry()
+TREES: dict[str, ParameterTree] = {}

@@ -1,27 +1,39 @@
 """The one registry of optimizers: what trains, is measured and is compiled.
 
-A new one is a decorated function in a module here; see `arm.register`.
+A new one is a decorated function, see `arm.register`, in a module that is
+imported here.
 """
 
-from experiments import discovery
+from experiments.optimizers import ablations
+from experiments.optimizers import controls
+from experiments.optimizers import hybrids
+from experiments.optimizers import mechanisms
+from experiments.optimizers import plastic
+from experiments.optimizers import rivals
 from experiments.optimizers.arm import Arm
 from experiments.optimizers.arm import ARMS
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Context
+from experiments.optimizers.arm import FAMILIES
 from experiments.optimizers.arm import LEARNING_RATE
-from experiments.optimizers.arm import Numbers
 from experiments.optimizers.arm import PLASTICITY_SCALE
 from experiments.optimizers.arm import PUBLISHED
-from experiments.optimizers.arm import Setting
+from experiments.optimizers.arm import Range
+from experiments.optimizers.arm import Values
 
 __all__ = [
   'ARMS',
+  'FAMILIES',
   'LEARNING_RATE',
   'PLASTICITY_SCALE',
   'PUBLISHED',
   'Arm',
-  'Knob',
-  'Numbers',
-  'Setting',
+  'Context',
+  'Range',
+  'Values',
+  'ablations',
+  'controls',
+  'hybrids',
+  'mechanisms',
+  'plastic',
+  'rivals',
 ]
-
-discovery.import_all(__name__, __path__)

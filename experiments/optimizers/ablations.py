@@ -30,7 +30,6 @@ from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
 
 _WEIGHTS = {'activity': 0.4, 'gradient': 0.4, 'memory': 0.2}
-_FULL = {**plastic.CLASSIC, **plastic.KAPPA}
 
 
 def signal_weights() -> dict[str, dict[str, float]]:
@@ -57,10 +56,11 @@ def _add_signals(name: str, weights: dict[str, float]) -> None:
   kept = name.replace('signal_', '').replace('_', ' and ')
   plastic.add(
     name,
+    arm.SIGNALS,
     f'The full arm with no signal but {kept} in α.',
     # κ scales what α is above that of the gradient's signal alone.
-    plastic.CLASSIC if name == 'signal_gradient' else _FULL,
-    lambda numbers, setting: dict(weights),
+    plastic.CLASSIC if name == 'signal_gradient' else plastic.FULL,
+    lambda values, context: dict(weights),
   )
 
 
@@ -68,12 +68,13 @@ def _add_unit_rms(signal: str) -> None:
   weights = signal_weights()[f'signal_{signal}']
   plastic.add(
     f'unit_rms_{signal}_no_clip',
+    arm.SIGNALS,
     f'The arm unit_rms_no_clip with no signal but {signal} in α.',
-    plastic.CLASSIC if signal == 'gradient' else _FULL,
-    lambda numbers, setting: {
+    plastic.CLASSIC if signal == 'gradient' else plastic.FULL,
+    lambda values, context: {
       **weights,
       **plastic.NO_CLIP,
-      'modulation': controls.UnitRms(),
+      'modulation': controls.AT_THE_NORM_OF_THE_BASE,
     },
   )
 
@@ -81,24 +82,25 @@ def _add_unit_rms(signal: str) -> None:
 def _add_gain(
   name: str,
   place: str,
-  rule: Callable[[arm.Numbers, arm.Setting], modulations.Gain],
+  rule: Callable[[arm.Values, arm.Context], modulations.Gain],
 ) -> None:
   plastic.add(
     f'gain_adam_{name}',
+    arm.HYBRIDS,
     f'A gain over Adam in {place}.',
-    hybrids.knobs('gain', 'adam', homeostasis=False),
-    lambda numbers, setting: dict(
+    hybrids.hyperparameters('gain', 'adam', homeostasis=False),
+    lambda values, context: dict(
       base=optax.scale_by_adam(),
-      modulation=rule(numbers, setting),
+      modulation=rule(values, context),
       decoupled_weight_decay=True,
     ),
   )
 
 
 def _add_phase(phase: Literal['early', 'middle', 'late']) -> None:
-  def rule(numbers: arm.Numbers, setting: arm.Setting) -> modulations.Gain:
+  def rule(values: arm.Values, context: arm.Context) -> modulations.Gain:
     strength = schedules.phase(
-      numbers['strength'], phase, setting.steps_per_epoch, setting.epochs
+      values['strength'], phase, context.steps_per_epoch, context.epochs
     )
     return modulations.Gain(strength)
 
@@ -109,8 +111,8 @@ def _add_scope(scope: Callable[..., scopes.Scope], place: str) -> None:
   _add_gain(
     scope.__name__,
     place,
-    lambda numbers, setting: modulations.Gain(
-      numbers['strength'], scope=scope(setting.order)
+    lambda values, context: modulations.Gain(
+      values['strength'], scope=scope(context.order)
     ),
   )
 
@@ -119,9 +121,10 @@ for _name, _weights in signal_weights().items():
   _add_signals(_name, _weights)
 plastic.add(
   'memory_only_no_clip',
+  arm.NEUROPLASTIC,
   'The arm signal_memory without the norm clip of homeostasis.',
-  _FULL,
-  lambda numbers, setting: signal_weights()['signal_memory'] | plastic.NO_CLIP,
+  plastic.FULL,
+  lambda values, context: signal_weights()['signal_memory'] | plastic.NO_CLIP,
 )
 for _name in _WEIGHTS:
   _add_unit_rms(_name)
@@ -133,15 +136,16 @@ _add_scope(scopes.early_blocks, 'the first half of the other layers')
 _add_scope(scopes.late_blocks, 'the second half of the other layers')
 plastic.add(
   'controlled_classifier',
+  arm.NEUROPLASTIC,
   'The full arm with a learning-rate controller of the last layer.',
-  _FULL,
-  lambda numbers, setting: dict(
-    controller=LearningRateController(scope=scopes.classifier(setting.order))
+  plastic.FULL,
+  lambda values, context: dict(
+    controller=LearningRateController(scope=scopes.classifier(context.order))
   ),
 )
 
 
-@plastic.variant(**_FULL)
+@plastic.variant(arm.NEUROPLASTIC, plastic.FULL)
 def controlled_layer() -> dict[str, Any]:
   """The full arm with a learning-rate controller of each layer."""
   return dict(controller=LearningRateController(groups=layers))

@@ -1,26 +1,33 @@
 """What every optimizer under comparison is: an arm, and the registry of them.
 
-An arm declares its numbers (its knobs) with their defaults and the ranges they
-are tuned in, and builds an Optax transformation from their values. Values may
+An arm declares its hyperparameters, with their defaults and the ranges in which
+they are tuned, and builds an Optax transformation from their values. Values may
 be tracers: a grid of them is trained in one program, and the optimizer is built
 inside the function that is mapped over it.
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import optax
 
-from experiments import discovery
+# Families of arms, in the order in which reports show them.
+NEUROPLASTIC = 'NeuroPlastic'
+CONTROLS = 'controls'
+SIGNALS = 'signals of α'
+HYBRIDS = 'α over another optimizer'
+MECHANISMS = 'mechanisms of plasticity'
+OTHERS = 'other optimizers'
+FAMILIES = (NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, MECHANISMS, OTHERS)
 
 LEARNING_RATE = 'learning_rate'
 PLASTICITY_SCALE = 'plasticity_scale'
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-  """What an optimizer may want to know of the run that it is built for.
+class Context:
+  """What an optimizer may want to know of the training it is built for.
 
   Attributes:
     steps_per_epoch: updates an epoch.
@@ -40,12 +47,12 @@ class Setting:
 
 
 # The published run: 10 epochs of 60,000 images, 128 at a time.
-PUBLISHED = Setting(steps_per_epoch=469, epochs=10, warmup_epochs=2)
+PUBLISHED = Context(steps_per_epoch=469, epochs=10, warmup_epochs=2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
-  """A number of an arm.
+class Range:
+  """A hyperparameter: its default, and where it is tuned.
 
   Attributes:
     default: its value where nobody says otherwise.
@@ -60,10 +67,11 @@ class Knob:
   log: bool = True
 
 
-# By the name of a knob: a Python number, a tracer or, for the learning rate, a
-# schedule of the update count.
-Numbers = Mapping[str, Any]
-Build = Callable[[Numbers, Setting], optax.GradientTransformation]
+# By name, values of hyperparameters: Python numbers, tracers or, for the
+# learning rate, a schedule of the update count.
+Values = Mapping[str, Any]
+Optimizer: TypeAlias = optax.GradientTransformation
+Build = Callable[[Values, Context], Optimizer]
 EvalParams = Callable[[optax.OptState, optax.Params], optax.Params]
 
 
@@ -73,17 +81,20 @@ class Arm:
 
   Attributes:
     name: what it is called on the command line.
+    family: one of `FAMILIES`, by which reports group arms.
     description: what it is, in a sentence.
-    knobs: its numbers, the learning rate first.
-    build: the transformation, from a value of each knob and the run's setting.
+    hyperparameters: the learning rate first.
+    build: the transformation, from a value of each of them and what is known of
+      the training.
     alpha_bounds: α_min and α_max, where it has an α and can keep diagnostics.
     eval_params: the parameters to evaluate at, from its state and the
       parameters that it trains; None where those are the same.
   """
 
   name: str
+  family: str
   description: str
-  knobs: Mapping[str, Knob]
+  hyperparameters: Mapping[str, Range]
   build: Build
   alpha_bounds: tuple[float, float] | None = None
   eval_params: EvalParams | None = None
@@ -91,28 +102,41 @@ class Arm:
   @property
   def learning_rate(self) -> float:
     """The learning rate where the run does not say."""
-    return self.knobs[LEARNING_RATE].default
+    return self.hyperparameters[LEARNING_RATE].default
 
-  def numbers(self, given: Numbers) -> dict[str, Any]:
-    """A value for each knob: what is given, else the default."""
+  def values(self, given: Values) -> dict[str, Any]:
+    """A value for each hyperparameter: the one given, else the default."""
     return {
-      name: given.get(name, knob.default) for name, knob in self.knobs.items()
+      name: given.get(name, each.default)
+      for name, each in self.hyperparameters.items()
     }
 
 
-# In the order in which people are told of them.
-ARMS: discovery.Registry[Arm] = discovery.Registry()
+# By name, in the order in which programs list them.
+ARMS: dict[str, Arm] = {}
+
+
+def add(arm: Arm) -> None:
+  """Registers an arm; raises a ValueError if another has its name."""
+  if arm.name in ARMS:
+    raise ValueError(f'two arms are called {arm.name!r}')
+  ARMS[arm.name] = arm
 
 
 def register(
-  knobs: Mapping[str, Knob], *, eval_params: EvalParams | None = None
+  family: str,
+  hyperparameters: Mapping[str, Range],
+  *,
+  eval_params: EvalParams | None = None,
 ) -> Callable[[Build], Build]:
   """Registers the decorated function as the `build` of an arm of its name."""
 
   def decorate(build: Build) -> Build:
-    name = build.__name__
-    ARMS[name] = Arm(
-      name, describe(build), knobs, build, eval_params=eval_params
+    name, sentence = build.__name__, describe(build)
+    add(
+      Arm(
+        name, family, sentence, hyperparameters, build, eval_params=eval_params
+      )
     )
     return build
 

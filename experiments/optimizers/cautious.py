@@ -26,7 +26,7 @@ def cautious(
   where few elements agree, their steps are long.
 
   Cautious AdamW is this over Adam (β = 0.9, 0.999, ε = 1e-8, as AdamW's: the
-  paper leaves a base's numbers alone), with a decoupled decay that is not
+  paper leaves a base's values alone), with a decoupled decay that is not
   masked.
 
   Args:

@@ -24,8 +24,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.optimizers import arm
 from experiments.optimizers import plastic
 from neuroplastic_optax import modulations
+
+AT_THE_NORM_OF_THE_BASE = modulations.Direct(normalize='norm')
 
 _ROUNDS = 2
 # A sort takes longer than all else in an update of more elements than this.
@@ -57,28 +60,6 @@ class MeanOfGradientOnly(modulations.Modulation):
     factor = tensor.mean(wanted) / jnp.where(mean > tensor.eps, mean, 1.0)
     factor = jnp.where(mean > tensor.eps, factor, 1.0)
     return factor * tensor.alpha * tensor.base_update
-
-
-@dataclasses.dataclass(frozen=True)
-class UnitRms(modulations.Modulation):
-  """α ⊙ b, scaled to the norm of b.
-
-      u = α ⊙ b·‖b‖ / ‖α ⊙ b‖
-
-  and 0 where α ⊙ b is 0.
-  """
-
-  def modulate(self, tensor: modulations.Tensor) -> jax.Array:
-    """Returns u."""
-    return _at_the_norm_of_the_base(tensor, tensor.alpha * tensor.base_update)
-
-
-def _at_the_norm_of_the_base(
-  tensor: modulations.Tensor, u: jax.Array
-) -> jax.Array:
-  norm = tensor.norm(u)
-  ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
-  return u * ratio
 
 
 def _count(count: jax.Array) -> jax.Array:
@@ -121,11 +102,14 @@ class Shuffled(modulations.Modulation):
 
 @dataclasses.dataclass(frozen=True)
 class ShuffledUnitRms(Shuffled):
-  """α[π] ⊙ b, scaled to the norm of b; see `Shuffled` and `UnitRms`."""
+  """α[π] ⊙ b, scaled to the norm of b; see `Shuffled`."""
 
   def modulate(self, tensor: modulations.Tensor) -> jax.Array:
     """Returns u."""
-    return _at_the_norm_of_the_base(tensor, super().modulate(tensor))
+    u = super().modulate(tensor)
+    norm = tensor.norm(u)
+    ratio = tensor.norm(tensor.base_update) / jnp.where(norm > 0, norm, 1.0)
+    return u * ratio
 
 
 def _hashed(x: jax.Array) -> jax.Array:
@@ -142,7 +126,7 @@ def _hashed(x: jax.Array) -> jax.Array:
 def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   """The elements of an array in a random order.
 
-  Small arrays are sorted by random numbers. That would take longer than the
+  Small arrays are sorted by random values. That would take longer than the
   training step for large ones, of which n = rows × columns elements are
   permuted by a Feistel network instead: every row is rotated by a random number
   of places, then every column, twice. Each rotation is a permutation. Not all
@@ -171,31 +155,31 @@ def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   return x.ravel()[row * columns + column].reshape(x.shape)
 
 
-@plastic.variant(**plastic.CLASSIC)
+@plastic.variant(arm.CONTROLS, plastic.CLASSIC)
 def gradient_only_same_range() -> dict[str, Any]:
   """The ablation with the full arm's clip range, [0.2, 2]."""
   return dict(gradient_only=True)
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_mean() -> dict[str, Any]:
   """The full arm with α divided by its mean over the tensor."""
-  return dict(modulation=modulations.Direct(unit_mean=True))
+  return dict(modulation=modulations.Direct(normalize='mean'))
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def mean_of_gradient_only() -> dict[str, Any]:
   """The full arm with α rescaled to the mean of the published ablation's."""
   return dict(modulation=MeanOfGradientOnly())
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def unit_rms() -> dict[str, Any]:
   """The full arm with its step scaled to the norm of the gradient."""
-  return dict(modulation=UnitRms())
+  return dict(modulation=AT_THE_NORM_OF_THE_BASE)
 
 
-@plastic.variant(**plastic.CLASSIC, **plastic.KAPPA)
+@plastic.variant(arm.CONTROLS, plastic.FULL)
 def shuffled() -> dict[str, Any]:
   """The full arm with α permuted at random within each tensor."""
   return dict(modulation=Shuffled())
@@ -206,14 +190,15 @@ def _add_without_clip(
 ) -> None:
   plastic.add(
     f'{name}_no_clip',
+    arm.CONTROLS,
     description or f'The arm {name} without the norm clip of homeostasis.',
-    {**plastic.CLASSIC, **plastic.KAPPA},
-    lambda numbers, setting: dict(modulation=rule, **plastic.NO_CLIP),
+    plastic.FULL,
+    lambda values, context: dict(modulation=rule, **plastic.NO_CLIP),
   )
 
 
-_add_without_clip('unit_mean', modulations.Direct(unit_mean=True))
-_add_without_clip('unit_rms', UnitRms())
+_add_without_clip('unit_mean', modulations.Direct(normalize='mean'))
+_add_without_clip('unit_rms', AT_THE_NORM_OF_THE_BASE)
 _add_without_clip('shuffled', Shuffled())
 _add_without_clip(
   'unit_rms_shuffled',

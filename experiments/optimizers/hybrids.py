@@ -20,26 +20,26 @@ from experiments.optimizers import arm
 from experiments.optimizers import controls
 from experiments.optimizers import muon_direction
 from experiments.optimizers import plastic
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Range
 from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import modulations
 
-_STRENGTH = {'strength': Knob(0.15, 0.05, 1.0)}
-_DECOUPLED = Knob(0.0, 1e-4, 1.0)
+_STRENGTH = {'strength': Range(0.15, 0.05, 1.0)}
+_DECOUPLED = Range(0.0, 1e-4, 1.0)
 
 
-def _sgdm(decay: Any, _: arm.Setting) -> dict[str, Any]:
+def _sgdm(decay: Any, _: arm.Context) -> dict[str, Any]:
   # α still comes from the gradient itself: the decay is inside of the base.
   base = optax.chain(optax.add_decayed_weights(decay), optax.trace(decay=0.9))
   return dict(base=base, weight_decay=0.0)
 
 
-def _adam(_: Any, __: arm.Setting) -> dict[str, Any]:
+def _adam(_: Any, __: arm.Context) -> dict[str, Any]:
   return dict(base=optax.scale_by_adam(), decoupled_weight_decay=True)
 
 
-def _muon(_: Any, setting: arm.Setting) -> dict[str, Any]:
-  base = muon_direction.scale_by_muon_and_adam(setting.stacked_axes)
+def _muon(_: Any, context: arm.Context) -> dict[str, Any]:
+  base = muon_direction.scale_by_muon_and_adam(context.stacked_axes)
   return dict(base=base, decoupled_weight_decay=True)
 
 
@@ -51,15 +51,15 @@ class _Base(NamedTuple):
     rate: the learning rate without homeostasis.
     bounded_rate: the learning rate with it.
     decay: the weight decay.
-    options: from the value of the decay and the run's setting, arguments of
+    options: from the value of the decay and the context, arguments of
       `neuroplastic_optimizer`.
   """
 
   title: str
-  rate: Knob
-  bounded_rate: Knob
-  decay: Knob
-  options: Callable[[Any, arm.Setting], dict[str, Any]]
+  rate: Range
+  bounded_rate: Range
+  decay: Range
+  options: Callable[[Any, arm.Context], dict[str, Any]]
 
 
 class _Rule(NamedTuple):
@@ -67,32 +67,36 @@ class _Rule(NamedTuple):
 
   Attributes:
     title: what stands before the name of the base.
-    make: the rule, from a value of each of its knobs.
-    knobs: its numbers.
+    make: the rule, from a value of each of its hyperparameters.
+    hyperparameters: its own.
     bounded: whether it comes with homeostasis, too.
   """
 
   title: str
   make: Callable[..., modulations.Modulation]
-  knobs: dict[str, Knob]
+  hyperparameters: dict[str, Range]
   bounded: bool = True
 
 
 _BASES = {
   'sgdm': _Base(
     'SGD momentum',
-    Knob(0.01, 1e-3, 1.0),
-    Knob(0.01, 1e-3, 1.0),
-    Knob(0.0, 1e-6, 1e-2),
+    Range(0.01, 1e-3, 1.0),
+    Range(0.01, 1e-3, 1.0),
+    Range(0.0, 1e-6, 1e-2),
     _sgdm,
   ),
   'adam': _Base(
-    'Adam', Knob(1e-3, 1e-4, 1e-2), Knob(1e-3, 1e-3, 1.0), _DECOUPLED, _adam
+    'Adam',
+    Range(1e-3, 1e-4, 1e-2),
+    Range(1e-3, 1e-3, 1.0),
+    _DECOUPLED,
+    _adam,
   ),
   'muon': _Base(
     'Muon',
     muon_direction.LEARNING_RATE,
-    Knob(muon_direction.LEARNING_RATE.default, 0.01, 1.0),
+    Range(muon_direction.LEARNING_RATE.default, 0.01, 1.0),
     _DECOUPLED,
     _muon,
   ),
@@ -107,22 +111,27 @@ _RULES = {
     'The trust ratio over', modulations.TrustRatio, _STRENGTH
   ),
   # The clip of homeostasis would change the norm that it has just set.
-  'unit_rms': _Rule('α at the norm of', controls.UnitRms, {}, bounded=False),
+  'unit_rms': _Rule(
+    'α at the norm of',
+    lambda: controls.AT_THE_NORM_OF_THE_BASE,
+    {},
+    bounded=False,
+  ),
 }
 # By what is added to the name.
 _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 
 
-def knobs(
+def hyperparameters(
   rule_name: str, base_name: str, *, homeostasis: bool
-) -> dict[str, Knob]:
-  """The numbers of an arm of the grid."""
+) -> dict[str, Range]:
+  """The values of an arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
   return {
     arm.LEARNING_RATE: base.bounded_rate if homeostasis else base.rate,
     'weight_decay': base.decay,
     **plastic.KAPPA,
-    **rule.knobs,
+    **rule.hyperparameters,
   }
 
 
@@ -130,12 +139,17 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   """Registers one arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
   homeostasis = _HOMEOSTASIS[suffix]
+  more: dict[str, Any] = {}
+  if (rule_name, base_name) == ('momentum', 'muon'):
+    more = {'momentum': muon_direction.momentum}
 
-  def options(numbers: arm.Numbers, setting: arm.Setting) -> dict[str, Any]:
+  def options(values: arm.Values, context: arm.Context) -> dict[str, Any]:
     return dict(
-      modulation=rule.make(**{name: numbers[name] for name in rule.knobs}),
+      modulation=rule.make(
+        **{name: values[name] for name in rule.hyperparameters}, **more
+      ),
       homeostasis=homeostasis,
-      **base.options(numbers['weight_decay'], setting),
+      **base.options(values['weight_decay'], context),
     )
 
   how = (
@@ -143,8 +157,9 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
   )
   plastic.add(
     rule_name + '_' + base_name + suffix,
+    arm.HYBRIDS,
     f'{rule.title} {base.title}, {how}.',
-    knobs(rule_name, base_name, homeostasis=homeostasis is not None),
+    hyperparameters(rule_name, base_name, homeostasis=homeostasis is not None),
     options,
   )
 

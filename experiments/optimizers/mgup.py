@@ -26,7 +26,7 @@ def scale_by_mgup_adam(
   Of equal elements those that come first are chosen. A tensor of one element
   has k = 0 and thus always the short step.
 
-  The authors' numbers are τ = 0.5 and those of Adam here. MGUP-AdamW has a
+  The authors' values are τ = 0.5 and those of Adam here. MGUP-AdamW has a
   decoupled decay, which is not scaled.
 
   Args:

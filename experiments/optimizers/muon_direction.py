@@ -10,13 +10,15 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Range
 
-LEARNING_RATE = Knob(0.02, 2e-3, 0.2)
+LEARNING_RATE = Range(0.02, 2e-3, 0.2)
 ADAM_RATIO = 3e-4 / 0.02
+_DECAYS = {'muon': 0.95, 'adam': 0.9}
 
 
 def dimensions(params: optax.Params, stacked_axes: Any = None) -> optax.Params:
@@ -71,4 +73,30 @@ def scale_by_muon_and_adam(
       ),
     ),
     optax.scale(-1.0),
+  )
+
+
+def momentum(state: Any) -> Any:
+  """m̂ of every leaf: Muon and its Adam have decays of their own.
+
+  Args:
+    state: that of `scale_by_muon_and_adam`.
+
+  Returns:
+    A tree like the updates.
+  """
+  is_masked = lambda x: isinstance(x, optax.MaskedNode)
+  parts = []
+  for name, decay in _DECAYS.items():
+    inner = state[0].inner_states[name].inner_state[0]
+    correction = 1 - jnp.float32(decay) ** inner.count.astype(jnp.float32)
+    parts.append(
+      jax.tree.map(
+        lambda mu, c=correction: mu if is_masked(mu) else mu / c,
+        inner.mu,
+        is_leaf=is_masked,
+      )
+    )
+  return jax.tree.map(
+    lambda x, y: y if is_masked(x) else x, *parts, is_leaf=is_masked
   )

@@ -12,147 +12,144 @@ from experiments.optimizers import grams as grams_rule
 from experiments.optimizers import m_svag as m_svag_rule
 from experiments.optimizers import mgup as mgup_rule
 from experiments.optimizers import muon_direction
-from experiments.optimizers.arm import Knob
+from experiments.optimizers.arm import Context
 from experiments.optimizers.arm import LEARNING_RATE
-from experiments.optimizers.arm import Numbers
-from experiments.optimizers.arm import Setting
+from experiments.optimizers.arm import Optimizer
+from experiments.optimizers.arm import Range
+from experiments.optimizers.arm import Values
 
 # What times and sizes are told as multiples of.
 REFERENCE = 'adamw'
 
-_L2 = {'weight_decay': Knob(0.0, 1e-6, 1e-2)}
-_ADAM_RATE = {LEARNING_RATE: Knob(1e-3, 1e-4, 1e-2)}
-_ADAMW_DECAY = {'weight_decay': Knob(0.01, 1e-4, 1.0)}
-_DECOUPLED = {'weight_decay': Knob(0.0, 1e-4, 1.0)}
+_L2 = {'weight_decay': Range(0.0, 1e-6, 1e-2)}
+_ADAM_RATE = {LEARNING_RATE: Range(1e-3, 1e-4, 1e-2)}
+_ADAMW_DECAY = {'weight_decay': Range(0.01, 1e-4, 1.0)}
+_DECOUPLED = {'weight_decay': Range(0.0, 1e-4, 1.0)}
+
+_register = functools.partial(arm.register, arm.OTHERS)
 
 
 def _decayed(
-  numbers: Numbers, optimizer: optax.GradientTransformation
+  values: Values, optimizer: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
   """L2 regularisation: λθ joins the gradient."""
   return optax.chain(
-    optax.add_decayed_weights(numbers['weight_decay']), optimizer
+    optax.add_decayed_weights(values['weight_decay']), optimizer
   )
 
 
 def _descent(
-  numbers: Numbers, direction: optax.GradientTransformation
+  values: Values, direction: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
   """A direction, with the learning rate and a decoupled weight decay."""
   return optax.chain(
     direction,
-    optax.add_decayed_weights(numbers['weight_decay']),
-    optax.scale_by_learning_rate(numbers[LEARNING_RATE]),
+    optax.add_decayed_weights(values['weight_decay']),
+    optax.scale_by_learning_rate(values[LEARNING_RATE]),
   )
 
 
-@arm.register({LEARNING_RATE: Knob(0.1, 0.01, 1.0), **_L2})
-def sgd(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({LEARNING_RATE: Range(0.1, 0.01, 1.0), **_L2})
+def sgd(values: Values, _: Context) -> Optimizer:
   """Plain stochastic gradient descent."""
-  return _decayed(numbers, optax.sgd(numbers[LEARNING_RATE]))
+  return _decayed(values, optax.sgd(values[LEARNING_RATE]))
 
 
-@arm.register({LEARNING_RATE: Knob(0.01, 1e-3, 1.0), **_L2})
-def sgdm(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({LEARNING_RATE: Range(0.01, 1e-3, 1.0), **_L2})
+def sgdm(values: Values, _: Context) -> Optimizer:
   """SGD with momentum 0.9."""
-  return _decayed(numbers, optax.sgd(numbers[LEARNING_RATE], momentum=0.9))
+  return _decayed(values, optax.sgd(values[LEARNING_RATE], momentum=0.9))
 
 
-@arm.register({**_ADAM_RATE, **_L2})
-def adam(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_L2})
+def adam(values: Values, _: Context) -> Optimizer:
   """Adam, β = (0.9, 0.999)."""
-  return _decayed(numbers, optax.adam(numbers[LEARNING_RATE]))
+  return _decayed(values, optax.adam(values[LEARNING_RATE]))
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
-def adamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
+def adamw(values: Values, _: Context) -> Optimizer:
   """AdamW: Adam with a decoupled weight decay, 0.01 by default."""
-  return optax.adamw(
-    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
-  )
+  return optax.adamw(values[LEARNING_RATE], weight_decay=values['weight_decay'])
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
-def nadamw(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
+def nadamw(values: Values, _: Context) -> Optimizer:
   """AdamW with Nesterov's momentum."""
   return optax.nadamw(
-    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
+    values[LEARNING_RATE], weight_decay=values['weight_decay']
   )
 
 
-@arm.register({**_ADAM_RATE, **_DECOUPLED})
-def adabelief(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_DECOUPLED})
+def adabelief(values: Values, _: Context) -> Optimizer:
   """AdaBelief: Adam that divides by how far the gradient is off its mean."""
-  return _descent(numbers, optax.scale_by_belief())
+  return _descent(values, optax.scale_by_belief())
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
-def cautious_adamw(
-  numbers: Numbers, setting: Setting
-) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
+def cautious_adamw(values: Values, context: Context) -> Optimizer:
   """Cautious AdamW: no step where it would go against the gradient."""
   return _descent(
-    numbers, cautious.cautious(optax.scale_by_adam(), setting.stacked_axes)
+    values, cautious.cautious(optax.scale_by_adam(), context.stacked_axes)
   )
 
 
-@arm.register({**_ADAM_RATE, **_ADAMW_DECAY})
-def grams(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_ADAMW_DECAY})
+def grams(values: Values, _: Context) -> Optimizer:
   """Grams: Adam's step with the signs of the gradient."""
-  return _descent(numbers, grams_rule.grams(optax.scale_by_adam()))
+  return _descent(values, grams_rule.grams(optax.scale_by_adam()))
 
 
-@arm.register({**_ADAM_RATE, **_DECOUPLED})
-def mgup(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
+@_register({**_ADAM_RATE, **_DECOUPLED})
+def mgup(values: Values, context: Context) -> Optimizer:
   """MGUP-AdamW: longer steps where momentum and gradient agree most."""
   return _descent(
-    numbers,
-    mgup_rule.scale_by_mgup_adam(stacked_axes=setting.stacked_axes),
+    values,
+    mgup_rule.scale_by_mgup_adam(stacked_axes=context.stacked_axes),
   )
 
 
 # An average of gradients is a tenth of the buffer of SGD momentum.
-@arm.register({LEARNING_RATE: Knob(0.1, 0.01, 10.0), **_L2})
-def m_svag(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+@_register({LEARNING_RATE: Range(0.1, 0.01, 10.0), **_L2})
+def m_svag(values: Values, _: Context) -> Optimizer:
   """M-SVAG: momentum, damped where the gradient's variance is large."""
   return _decayed(
-    numbers,
+    values,
     optax.chain(
       m_svag_rule.scale_by_m_svag(),
-      optax.scale_by_learning_rate(numbers[LEARNING_RATE]),
+      optax.scale_by_learning_rate(values[LEARNING_RATE]),
     ),
   )
 
 
-@arm.register(
+@_register(
   {
-    LEARNING_RATE: Knob(1e-4, 1e-5, 1e-2),
-    'weight_decay': Knob(1e-3, 1e-4, 1.0),
+    LEARNING_RATE: Range(1e-4, 1e-5, 1e-2),
+    'weight_decay': Range(1e-3, 1e-4, 1.0),
   }
 )
-def lion(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+def lion(values: Values, _: Context) -> Optimizer:
   """Lion: the sign of an interpolated momentum."""
-  return optax.lion(
-    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
-  )
+  return optax.lion(values[LEARNING_RATE], weight_decay=values['weight_decay'])
 
 
-@arm.register(
+@_register(
   {
     LEARNING_RATE: muon_direction.LEARNING_RATE,
-    'weight_decay': Knob(0.0, 1e-4, 1.0),
+    'weight_decay': Range(0.0, 1e-4, 1.0),
   }
 )
-def muon(numbers: Numbers, setting: Setting) -> optax.GradientTransformation:
+def muon(values: Values, context: Context) -> Optimizer:
   """Muon: orthogonalised momentum of matrices and convolutions, else Adam."""
-  rate = numbers[LEARNING_RATE]
+  rate = values[LEARNING_RATE]
   return contrib.muon(
     rate,
     adam_learning_rate=_times(muon_direction.ADAM_RATIO, rate),
-    weight_decay=numbers['weight_decay'],
-    adam_weight_decay=numbers['weight_decay'],
+    weight_decay=values['weight_decay'],
+    adam_weight_decay=values['weight_decay'],
     muon_weight_dimension_numbers=functools.partial(
-      muon_direction.dimensions, stacked_axes=setting.stacked_axes
+      muon_direction.dimensions, stacked_axes=context.stacked_axes
     ),
   )
 
@@ -164,25 +161,28 @@ def _times(factor: float, rate: Any) -> Any:
   return factor * rate
 
 
-@arm.register(
-  {LEARNING_RATE: Knob(1.0, 0.1, 10.0), 'weight_decay': Knob(0.0, 1e-4, 1.0)}
+@_register(
+  {
+    LEARNING_RATE: Range(1.0, 0.1, 10.0),
+    'weight_decay': Range(0.0, 1e-4, 1.0),
+  }
 )
-def prodigy(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+def prodigy(values: Values, _: Context) -> Optimizer:
   """Prodigy: Adam that estimates its own learning rate, times this one."""
   return contrib.prodigy(
-    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
+    values[LEARNING_RATE], weight_decay=values['weight_decay']
   )
 
 
-@arm.register(
+@_register(
   {
-    LEARNING_RATE: Knob(2.5e-3, 1e-4, 0.05),
-    'weight_decay': Knob(0.0, 1e-4, 1.0),
+    LEARNING_RATE: Range(2.5e-3, 1e-4, 0.05),
+    'weight_decay': Range(0.0, 1e-4, 1.0),
   },
   eval_params=contrib.schedule_free_eval_params,
 )
-def schedule_free(numbers: Numbers, _: Setting) -> optax.GradientTransformation:
+def schedule_free(values: Values, _: Context) -> Optimizer:
   """Schedule-Free AdamW: an average of the iterates is what is evaluated."""
   return contrib.schedule_free_adamw(
-    numbers[LEARNING_RATE], weight_decay=numbers['weight_decay']
+    values[LEARNING_RATE], weight_decay=values['weight_decay']
   )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from experiments.optimizers.arm import Setting
+from experiments.optimizers.arm import Context
 
 # The one that does not depend on how many epochs a run has.
 CONSTANT = 'constant'
@@ -17,7 +17,7 @@ SCHEDULES: dict[str, Callable[[int], optax.Schedule | None]] = {
 
 
 def scheduled(
-  name: str, peak: optax.ScalarOrSchedule, setting: Setting
+  name: str, peak: optax.ScalarOrSchedule, context: Context
 ) -> optax.ScalarOrSchedule:
   """The learning rate over the run.
 
@@ -25,12 +25,12 @@ def scheduled(
     name: a key of `SCHEDULES`: `constant`, or `cosine` for a decay to zero at
       the end of the run.
     peak: the learning rate at the start; may be a tracer.
-    setting: the run.
+    context: the run.
 
   Returns:
     A number or a schedule of the update count.
   """
-  factor = SCHEDULES[name](setting.epochs * setting.steps_per_epoch)
+  factor = SCHEDULES[name](context.epochs * context.steps_per_epoch)
   if factor is None:
     return peak
   return lambda count: peak * factor(count)

@@ -6,10 +6,7 @@ import contextlib
 from rich.console import Console
 
 from experiments import optimizers
-from experiments.reporting import alpha
-from experiments.reporting import curves
-from experiments.reporting import overview
-from experiments.reporting import streams
+from experiments.reporting import run_pictures
 from experiments.reporting import tensorboard
 from experiments.reporting import terminal
 from experiments.training import run as runs
@@ -43,55 +40,18 @@ class Reporter(runs.Observer):
     """See the base class."""
     self._say(text)
 
-  def finished_before(self, run: runs.Run, arm: str, session: Session) -> None:
-    """See the base class."""
-    # It may have been killed between its last checkpoint and its last event.
-    _board(run, arm, session.history)
-
   @contextlib.contextmanager
   def training(
     self, run: runs.Run, arm: str, session: Session
-  ) -> Iterator[runs.Progress]:
+  ) -> Iterator[None]:
     """See the base class."""
-    epochs, done = run.config.length, session.done / session.steps
+    self._epochs, done = run.config.length, session.done / session.steps
+    # Of a finished arm, too: a kill may have cost it its last event.
+    self._board = _board(run, arm, session.history)
     with terminal.progress(
-      self._console, arm, done, epochs, run.config.unit
-    ) as shown:
-      yield _Progress(epochs, shown, _board(run, arm, session.history))
-
-  def finished(self, run: runs.Run) -> None:
-    """See the base class."""
-    drawn = ', '.join(_draw(run))
-    if run.tasks:
-      table = streams.results_table(run.results(), run.title)
-    else:
-      seconds = {
-        label: run.compile_seconds[variant.arm]
-        for label, variant in run.variants().items()
-        if variant.arm in run.compile_seconds
-      }
-      table = terminal.results_table(run.results(), seconds, run.title)
-    self._console.print(table)
-    self._say(f'metrics, results, {drawn} are in {run.workdir}')
-
-  def _say(self, text: str) -> None:
-    self._console.print(text, soft_wrap=True)
-
-
-def _counted(count: int, what: str) -> str:
-  return f'{count} {what}' + ('' if count == 1 else 's')
-
-
-class _Progress(runs.Progress):
-  """On a console, and in TensorBoard's files."""
-
-  def __init__(
-    self,
-    epochs: int,
-    shown: terminal.ArmProgress,
-    board: tensorboard.Events | None,
-  ) -> None:
-    self._epochs, self._shown, self._board = epochs, shown, board
+      self._console, arm, done, self._epochs, run.config.unit
+    ) as self._shown:
+      yield
 
   def advanced(self, session: Session) -> None:
     """See the base class."""
@@ -104,6 +64,29 @@ class _Progress(runs.Progress):
     self._shown.epoch(history)
     if self._board:
       self._board.add(history)
+
+  def finished(self, run: runs.Run) -> None:
+    """See the base class."""
+    if run.tasks:
+      table = terminal.stream_table(run.results(), run.title)
+    else:
+      seconds = {
+        label: run.compile_seconds[variant.arm]
+        for label, variant in run.variants().items()
+        if variant.arm in run.compile_seconds
+      }
+      table = terminal.results_table(run.results(), seconds, run.title)
+    self._console.print(table)
+    drawn = run_pictures.draw(run, self._say)
+    written = ', '.join(['metrics', 'results', *drawn])
+    self._say(f'{written} are in {run.workdir}')
+
+  def _say(self, text: str) -> None:
+    self._console.print(text, soft_wrap=True)
+
+
+def _counted(count: int, what: str) -> str:
+  return f'{count} {what}' + ('' if count == 1 else 's')
 
 
 def _board(
@@ -127,53 +110,3 @@ def _names(run: runs.Run) -> list[str]:
     for numbers in run.config.combinations
     for seed in run.config.seed_list
   ]
-
-
-def _draw(run: runs.Run) -> list[str]:
-  """Draws all pictures of a run, and says which."""
-  variants = run.variants()
-  histories = {label: each.history for label, each in variants.items()}
-  if run.tasks:
-    drawn = streams.draw(histories, run.tasks.updates, run.workdir, run.title)
-    return [*drawn, *_draw_alpha(run)]
-  curves.draw(histories, run.workdir / 'curves.png', run.title)
-  drawn = _draw_alpha(run)
-  # Of the first arm that has an α.
-  for arm, history in run.histories.items():
-    if drawn and history.diagnostics.epochs:
-      drawn.insert(0, 'overview.png')
-      overview.draw(
-        run.histories,
-        arm,
-        _bounds(arm),
-        run.workdir / drawn[0],
-        run.title,
-      )
-      break
-  return ['curves.png', *drawn]
-
-
-def _draw_alpha(run: runs.Run) -> list[str]:
-  """Draws what α did in every arm that has one."""
-  # Of a grid, α has too many pictures to be looked at.
-  if len(run.config.combinations) > 1:
-    return []
-  drawn = []
-  for arm, history in run.histories.items():
-    if not optimizers.ARMS[arm].alpha_bounds or not history.diagnostics.epochs:
-      continue
-    drawn.append(f'diagnostics/{arm}.png')
-    alpha.draw(
-      history.diagnostics,
-      _bounds(arm),
-      run.workdir / drawn[-1],
-      f'{arm}: {run.title}',
-      run.config.unit,
-    )
-  return drawn
-
-
-def _bounds(arm: str) -> tuple[float, float]:
-  bounds = optimizers.ARMS[arm].alpha_bounds
-  assert bounds
-  return bounds

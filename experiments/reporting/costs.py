@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -10,7 +11,8 @@ from experiments import optimizers
 from experiments.costs import compiling
 from experiments.costs import timing
 from experiments.optimizers.rivals import REFERENCE
-from experiments.reporting import pictures
+from experiments.reporting.plots import saving
+from experiments.reporting.plots import style
 
 _HEADINGS = (
   *('step', '÷ AdamW', 'state', 'accessed', '÷ AdamW', 'compile', '÷ AdamW'),
@@ -40,6 +42,23 @@ def measured(title: str, rows: Sequence[timing.Row]) -> Table:
       f'{row.compile_seconds:.1f} s',
       f'{row.compile_seconds / reference.compile_seconds:.1f}',
     )
+  return table
+
+
+def compile_times(title: str, rows: Sequence[timing.CompileRow]) -> Table:
+  """The table of compile times by the number of leaves."""
+  table = Table(title=title)
+  table.add_column('optimizer', no_wrap=True)
+  for count in rows[0].seconds:
+    for heading in (f'{count} leaves', '÷ AdamW'):
+      table.add_column(heading, justify='right', no_wrap=True)
+  reference = next(row for row in rows if row.name == REFERENCE)
+  for row in rows:
+    cells = []
+    for count, seconds in row.seconds.items():
+      cells.append(f'{seconds:.2f} s')
+      cells.append(f'{seconds / reference.seconds[count]:.1f}')
+    table.add_row(row.name, *cells)
   return table
 
 
@@ -90,26 +109,31 @@ def _megabytes(count: float) -> str:
 
 
 def draw(tables: Mapping[str, Sequence[timing.Row]], path: Path) -> None:
-  """Draws the ratios to AdamW, a panel for each table."""
-  figure = Figure(figsize=(4.6 * len(tables), 5.2), layout='constrained')
-  panels = figure.subplots(1, len(tables), squeeze=False)[0]
-  for axes, (title, rows) in zip(panels, tables.items(), strict=True):
-    names = [row.name for row in rows]
-    ratios = [row.ratio for row in rows]
-    colours = [
-      pictures.COLOURS[0] if _is_ours(name) else '#999999' for name in names
-    ]
-    bars = axes.barh(names, ratios, color=colours)
-    axes.bar_label(bars, [f'{ratio:.2f}' for ratio in ratios], padding=3)
-    axes.axvline(1, color='black', linewidth=0.8)
-    axes.set_xscale('log', base=2)
-    axes.xaxis.set_major_formatter('{x:g}')
-    axes.set_xlim(min([0.5, *ratios]) * 0.9, max(ratios) * 3)
-    axes.invert_yaxis()
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("median time ÷ AdamW's (log scale)")
-  figure.suptitle('Blue: NeuroPlastic and its variants. Grey: rivals.')
-  pictures.save(figure, path, dpi=100)
+  """Draws the ratios to AdamW into a PNG file, a panel for each table."""
+  with style.plain():
+    figure = Figure(figsize=(4.6 * len(tables), 5.2), layout='constrained')
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    for axes, (title, rows) in zip(panels, tables.items(), strict=True):
+      _panel(axes, rows)
+      axes.set_title(title, fontsize=10)
+    figure.suptitle('Blue: NeuroPlastic and its variants. Grey: rivals.')
+    saving.save(figure, path, dpi=100)
+
+
+def _panel(axes: Axes, rows: Sequence[timing.Row]) -> None:
+  ratios = [row.ratio for row in rows]
+  bars = axes.barh(
+    [row.name for row in rows],
+    ratios,
+    color=[style.COLOURS[0] if _is_ours(x.name) else '#999999' for x in rows],
+  )
+  axes.bar_label(bars, [f'{ratio:.2f}' for ratio in ratios], padding=3)
+  axes.axvline(1, color='black', linewidth=0.8)
+  axes.set_xscale('log', base=2)
+  axes.xaxis.set_major_formatter('{x:g}')
+  axes.set_xlim(min([0.5, *ratios]) * 0.9, max(ratios) * 3)
+  axes.invert_yaxis()
+  axes.set_xlabel("median time ÷ AdamW's (log scale)")
 
 
 def _is_ours(name: str) -> bool:

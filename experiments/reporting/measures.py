@@ -26,3 +26,4 @@ MEASURES = (
   Measure('effective_rank', 'effective rank'),
   Measure('weight_norm', '‖w‖', log=True),
 )
+BY_NAME = {measure.name: measure for measure in MEASURES}

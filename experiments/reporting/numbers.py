@@ -5,32 +5,31 @@ import math
 NONE = '–'
 
 
-def percent(fraction: float) -> str:
-  """A share or an accuracy, in percent: 0.879 is 87.90."""
-  return NONE if math.isnan(fraction) else f'{100 * fraction:.2f}'
-
-
-def points(difference: float) -> str:
-  """A difference of accuracies in percentage points, with its sign."""
-  if math.isnan(difference):
+def fixed(x: float, digits: int = 2, *, sign: bool = False) -> str:
+  """A number with some digits behind the point, and a plus if it has a sign."""
+  if math.isnan(x):
     return NONE
-  text = f'{100 * difference:+.2f}'
   # A minus as wide as the plus.
-  return text.replace('-', '−')
+  return f'{x:{"+" if sign else ""}.{digits}f}'.replace('-', '−')
 
 
-def interval(low: float, high: float) -> str:
-  """An interval of differences, in points."""
-  if math.isnan(low) or math.isnan(high):
-    return ''
-  return f'[{points(low)}, {points(high)}]'
+def spread(
+  mean: float, sd: float, digits: int = 2, *, sign: bool = False
+) -> str:
+  """A mean ± its standard deviation, where there is one."""
+  text = fixed(mean, digits, sign=sign)
+  return text if math.isnan(mean + sd) else f'{text} ± {sd:.{digits}f}'
+
+
+def difference(mean: float, low: float, high: float) -> str:
+  """A difference in points with its interval, where there is one."""
+  ends = [fixed(x, sign=True) for x in (mean, low, high)]
+  return ends[0] if NONE in ends[1:] else f'{ends[0]} [{ends[1]}, {ends[2]}]'
 
 
 def p_value(p: float) -> str:
   """A p-value."""
-  if math.isnan(p):
-    return NONE
-  return '< 0.001' if p < 0.001 else f'{p:.3f}'
+  return '< 0.001' if p < 0.001 else fixed(p, 3)
 
 
 def short(x: float, digits: int = 3) -> str:
@@ -45,3 +44,8 @@ def short(x: float, digits: int = 3) -> str:
 def count(x: float) -> str:
   """A whole number, which may be infinite or not there."""
   return f'{x:.0f}' if math.isfinite(x) else short(x)
+
+
+def of(there: int, planned: int) -> str:
+  """How many there are, of those there are to be."""
+  return str(there) if there == planned else f'{there} of {planned}'

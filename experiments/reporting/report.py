@@ -1,20 +1,18 @@
 """Makes a report of a study: tables, pictures, and a page with all of them."""
 
 from collections.abc import Iterator
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import storage
+from experiments import files
 from experiments.reporting import figures
 from experiments.reporting import tables
 from experiments.reporting.figures import Kind
-from experiments.reporting.figures import kind
+from experiments.reporting.figures import kind as kinds
 from experiments.reporting.page import page
+from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
-from experiments.reporting.plots import svg
-from experiments.studies.reading import Published
-from experiments.training import files
+from experiments.studies.loading import Published
 
 PAGE, FIGURES, TABLES = 'report.html', 'figures', 'tables'
 
@@ -24,70 +22,53 @@ class Report(NamedTuple):
 
   Attributes:
     files: by name, their contents.
-    absent: the kinds of pictures that the study has none of, though one might
-      look for them.
+    left_out: the titles of the kinds of pictures that one might look for and
+      that are not there, each with the reason.
   """
 
   files: dict[str, str | bytes]
-  absent: list[Kind]
+  left_out: dict[str, str]
 
 
 def make(study: Published) -> Report:
   """Makes a report; nothing is written."""
   found: dict[str, str | bytes] = {}
-  made = [table for make in tables.TABLES.values() if (table := make(study))]
-  for table in made:
-    found[f'{TABLES}/{table.name}.md'] = table.markdown()
-    found[f'{TABLES}/{table.name}.csv'] = files.table(table.fields, table.rows)
-  drawn = []
+  made = {}
+  for name in sorted(tables.TABLES):
+    if table := tables.TABLES[name](study):
+      made[name] = table
+      found[f'{TABLES}/{name}.md'] = table.markdown()
+      found[f'{TABLES}/{name}.csv'] = table.csv()
+  drawn: dict[Kind, list[page.Picture]] = {}
+  left_out = {}
   for each in sorted(figures.KINDS.values(), key=lambda x: x.place):
-    own = []
-    for picture, png in _pictures(each, study):
-      own.append(picture)
-      found[f'{FIGURES}/{picture.name}.svg'] = picture.svg
-      found[f'{FIGURES}/{picture.name}.png'] = png
-    drawn.append((each, own))
-  found[PAGE] = page.page(study, made, drawn)
-  absent = [
-    each for each, own in drawn if not own and figures.words(each.absent, study)
-  ]
-  return Report(found, absent)
+    own = drawn.setdefault(each, [])
+    try:
+      for picture, png in _pictures(each, study):
+        own.append(picture)
+        found[f'{FIGURES}/{picture.name}.svg'] = picture.svg
+        found[f'{FIGURES}/{picture.name}.png'] = png
+    # Whatever Matplotlib meets, the tables and the other pictures are there.
+    except Exception as e:
+      left_out[each.title] = f'It cannot be drawn: {type(e).__name__}: {e}'
+    else:
+      reason = figures.words(each.absent, study)
+      if not own and reason:
+        left_out[each.title] = reason
+  found[PAGE] = page.page(study, made, drawn, left_out)
+  return Report(found, left_out)
 
 
 def _pictures(
   each: Kind, study: Published
 ) -> Iterator[tuple[page.Picture, bytes]]:
-  for name, drawing in kind.named(each.name, each.draw(study)):
-    with style.settings(name):
+  for name, drawing in kinds.named(each.name, each.draw(study)):
+    with style.report(name):
       figure = drawing.make()
-      vector = svg.write(figure)
+      vector = saving.svg(figure)
       # It is laid out; to do so again takes as long as all the rest.
       figure.set_layout_engine('none')
-      yield page.Picture(name, drawing.alt, vector), style.png(figure)
-
-
-def check_writable(path: Path) -> None:
-  """Fails before any work where a report cannot be written.
-
-  Args:
-    path: the study directory.
-
-  Raises:
-    WritingError: it cannot be.
-  """
-  for folder in (path, path / FIGURES, path / TABLES):
-    if not folder.exists() and folder is not path:
-      continue
-    if not folder.is_dir():
-      raise storage.WritingError(
-        f'cannot write {folder}: it is not a directory.'
-      )
-    if not os.access(folder, os.W_OK | os.X_OK):
-      raise storage.WritingError(f'cannot write {folder}: permission denied.')
-  if (path / PAGE).is_dir():
-    raise storage.WritingError(
-      f'cannot write {path / PAGE}: it is a directory.'
-    )
+      yield page.Picture(name, drawing.alt, vector), saving.png(figure)
 
 
 def write(report: Report, path: Path) -> None:
@@ -98,13 +79,12 @@ def write(report: Report, path: Path) -> None:
     path: the directory.
 
   Raises:
-    WritingError: the system refuses.
+    StorageError: the system refuses.
   """
   for name, content in report.files.items():
     target = path / name
-    with storage.writing(target):
+    with files.writing(target):
       target.parent.mkdir(exist_ok=True)
-    if isinstance(content, bytes):
-      files.write_bytes(target, content)
-    else:
-      files.write_text(target, content)
+    if isinstance(content, str):
+      content = content.encode()
+    files.write_bytes(target, content)

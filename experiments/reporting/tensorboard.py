@@ -12,8 +12,7 @@ from tensorboardX import RecordWriter
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 
-from experiments import storage
-from experiments.training import files
+from experiments import files
 from experiments.training.diagnostics import Diagnostics
 from experiments.training.diagnostics import HISTOGRAM
 from experiments.training.records import History
@@ -53,7 +52,7 @@ class Events:
     self._paths = [directory / name / file for name in names]
     for trial, path in enumerate(self._paths):
       with files.replacing(path) as temporary:
-        storage.make_below(directory.parents[1], path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(_records(self._so_far(history, trial)))
         for old in [
           *path.parent.glob(f'{_PREFIX}*'),
@@ -83,7 +82,7 @@ class Events:
       event = self._event(history, trial, history.epochs, now)
       # Opened each time: a grid has more trials than a process may open files.
       # Not made anew: one that was removed is missed.
-      with storage.writing(path), path.open('r+b') as file:
+      with files.writing(path), path.open('r+b') as file:
         file.seek(0, io.SEEK_END)
         file.write(_records([event]))
 

@@ -137,7 +137,7 @@ def _decayed(name: str, what: str, decay: float) -> Condition:
 
 
 def _normed(name: str) -> Condition:
-  """Layer norm, with the numbers that were tuned without."""
+  """Layer norm, with the hyperparameters that were tuned without."""
   model = 'mlp_wide_norm' if name in _SPLITS else 'mlp_norm'
   return Condition(
     f'{name}_norm',
@@ -159,7 +159,7 @@ def _restarted(name: str) -> Condition:
   )
 
 
-# Tuned once; a condition takes the numbers of the nearer of the two.
+# Tuned once; a condition takes the hyperparameters of the nearer of the two.
 _TUNING_10 = Tuning({'fashion_mnist_10': _FASHION_10}, ALL_ARMS)
 _TUNING = Tuning(
   {**_TUNING_10.tasks, 'fashion_mnist': _FASHION},

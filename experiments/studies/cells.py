@@ -10,65 +10,61 @@ moment leaves no half of it.
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
-import shutil
 from typing import Any
 
 import numpy as np
 
-from experiments import checksums
+from experiments import errors
+from experiments import files
 from experiments import optimizers
-from experiments import parsing
-from experiments import storage
 from experiments.studies import versions
 from experiments.studies.declarations import Task
-from experiments.studies.tuner import Numbers
-from experiments.training import files
+from experiments.studies.tuner import Trial
 
 _CELL, _OUTCOME = 'cell.json', 'outcome.json'
-# What file systems without locks say.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """What is computed at once.
+  """All trials of an arm on a task that are computed at once.
 
   Attributes:
     task: what is learned.
-    arm: by which optimizer.
-    trials: the numbers of each trial, all of the same names.
-    seeds: every trial is trained with each of them.
+    arm: the optimizer.
+    trials: all of the same hyperparameters.
+    seeds: each trial is trained with each of them.
     tests: whether the test set is read, after the last epoch.
   """
 
   task: Task
   arm: str
-  trials: tuple[Numbers, ...]
+  trials: tuple[Trial, ...]
   seeds: tuple[int, ...]
   tests: bool
 
   @property
   def size(self) -> int:
-    """How many trainings it is."""
+    """The number of trainings."""
     return len(self.trials) * len(self.seeds)
 
   @functools.cached_property
   def definition(self) -> dict[str, Any]:
     """All that its outcome depends on, JSON-able."""
     task = dataclasses.asdict(self.task)
-    if optimizers.PLASTICITY_SCALE not in optimizers.ARMS[self.arm].knobs:
+    if (
+      optimizers.PLASTICITY_SCALE
+      not in optimizers.ARMS[self.arm].hyperparameters
+    ):
       del task['warmup_epochs']  # Of κ, which the arm does not have.
     return {
       'task': task,
       'arm': self.arm,
-      'trials': [dict(numbers) for numbers in self.trials],
+      'trials': [dict(trial) for trial in self.trials],
       'seeds': list(self.seeds),
       'tests': self.tests,
       'code': versions.code(),
@@ -77,27 +73,30 @@ class Cell:
   @functools.cached_property
   def digest(self) -> str:
     """The name of its folder."""
+    # Hardware and threads are left out, though they change how sums round, and
+    # a training with a high rate amplifies that (a trial of the digits ended a
+    # point away with --jobs=2). `study.json` says what a study ran on.
     text = json.dumps(self.definition, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What came of a cell. Trainings are ordered by trial, then by seed.
+  """The results of a cell. Trainings are ordered by trial, then by seed.
+
+  Values that are not finite are None.
 
   Attributes:
-    curves: by name, a value for each training and epoch; None where it is not
-      finite. Of a part that was held out: `validation_loss`,
-      `validation_accuracy`; they are left out if nothing was.
+    curves: by name, a value for each training and epoch. `validation_loss` and
+      `validation_accuracy` are of the part that was held out, if any was.
     test_accuracy: of each training, if the test set was read.
     diverged: whether a loss of the training was ever not finite.
     steps_per_epoch: updates an epoch.
-    epoch_seconds: of one training, what each epoch took to train.
-    seconds: what the cell took, compilation included.
-    alpha: what α did at the last update of each epoch, as `Diagnostics.summary`
-      gives it; None if the arm has none, or if the test set was not read.
-    measures: of a stream, by name, a value for each training and task; None
-      where it is not finite.
+    epoch_seconds: of one training, the time that each epoch took to train.
+    seconds: the time that the cell took, compilation included.
+    alpha: α at the last update of each epoch, as `Diagnostics.summary` gives
+      it; None if the arm has no α, or if the test set was not read.
+    measures: of a stream, by name, a value for each training and task.
     evaluations: of a split, of each training, as `History.evaluations`; None
       if the test set was not read.
   """
@@ -123,11 +122,11 @@ class Store:
   """The cells of a study, in a folder.
 
   Args:
-    folder: where they are; it need not be there.
-    others: folders of other studies, whose cells are taken over.
+    folder: the folder; it need not exist.
+    others: folders of other studies, whose cells are copied.
 
   Attributes:
-    givers: those of the others of which cells were taken over.
+    givers: those of the others from which cells were copied.
   """
 
   def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
@@ -140,7 +139,7 @@ class Store:
     digest = cell.digest
     if digest not in self._read:
       for folder in (self._folder, *self._others):
-        found = _outcome(folder / digest, cell)
+        found = _outcome(folder / digest)
         if found is not None:
           if folder != self._folder:
             self._put(cell, found)
@@ -154,25 +153,25 @@ class Store:
     """How many cells there are of other versions of the code."""
     found = 0
     for path in self._folder.glob(f'*/{_CELL}'):
-      with contextlib.suppress(OSError, ValueError):
-        definition = parsing.read(path)
-        if isinstance(definition, dict):
-          found += definition.get('code') != versions.code()
+      with contextlib.suppress(errors.StorageError):
+        found += files.read_json(path).get('code') != versions.code()
     return found
 
   @contextlib.contextmanager
   def claimed(self, cell: Cell) -> Iterator[bool]:
     """Claims a cell, unless another process has claimed it.
 
+    The kernel releases the claim when the process dies. On file systems without
+    locks every claim succeeds: a cell may then be computed twice, but the first
+    outcome stays.
+
     Args:
       cell: the cell.
 
     Yields:
-      Whether it is ours to compute. The kernel lets go of the claim when the
-      process dies, however it dies. On file systems without locks everything
-      is ours: a cell may then be computed twice, but the first one stays.
+      Whether this process may compute it.
     """
-    with storage.writing(self._folder):
+    with files.writing(self._folder):
       self._folder.mkdir(exist_ok=True)
       path = self._folder / f'.{cell.digest}.lock'
       file = path.open('a')
@@ -182,9 +181,8 @@ class Store:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         ours = False
-      except OSError as e:
-        if e.errno not in _NO_LOCKS:
-          raise
+      except OSError:
+        pass  # There are no locks here.
       try:
         yield ours
       finally:
@@ -198,63 +196,21 @@ class Store:
 
   def _put(self, cell: Cell, outcome: Outcome) -> None:
     path = self._folder / cell.digest
-    temporary = files.temporary_of(path)
-    with storage.writing(path):
+    if _outcome(path) is not None:
+      return  # Another process was first.
+    with files.writing(path):
       self._folder.mkdir(exist_ok=True)
-      shutil.rmtree(temporary, ignore_errors=True)
+      files.remove(path)  # It is damaged.
+      files.remove(files.temporary_of(path))  # Of a process that was killed.
+    with files.replacing(path) as temporary:
       temporary.mkdir()
       files.write_json(temporary / _CELL, cell.definition)
       files.write_json(temporary / _OUTCOME, dataclasses.asdict(outcome))
-      checksums.write(temporary)
-      if path.exists() and checksums.fault(path):
-        shutil.rmtree(path)
-      try:
-        temporary.rename(path)
-      except OSError as e:
-        # Another process was first.
-        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-          raise
-        shutil.rmtree(temporary, ignore_errors=True)
-      _sync(self._folder)
 
 
-def _outcome(path: Path, cell: Cell) -> Outcome | None:
-  """The outcome in a folder, if it is whole and one of that cell."""
-  if not path.is_dir() or checksums.fault(path):
-    return None
-  # The checksums of what others made may be right, too.
+def _outcome(path: Path) -> Outcome | None:
+  """The outcome in the folder of a cell; None if none can be read."""
   try:
-    found = Outcome(**parsing.read(path / _OUTCOME))
-    return found if _fits(found, cell) else None
-  except (OSError, TypeError, ValueError, AttributeError, OverflowError):
+    return Outcome(**files.read_json(path / _OUTCOME))
+  except (errors.StorageError, TypeError):
     return None
-
-
-def _fits(outcome: Outcome, cell: Cell) -> bool:
-  """Whether an outcome can be that of a cell; or it raises an error."""
-  size, curves = cell.size, {'train_loss'}
-  if not cell.tests or (cell.task.held_out and not cell.task.stream):
-    curves.add('validation_accuracy')
-  series = [*outcome.curves.values(), *(outcome.measures or {}).values()]
-  shapes = [np.asarray(each, float).shape for each in series]
-  numbers = [outcome.test_accuracy or [0.0] * size, outcome.epoch_seconds]
-  first, _ = [np.asarray(each, float).shape for each in numbers]
-  return (
-    curves <= outcome.curves.keys()
-    and all(len(shape) == 2 and shape[0] == size for shape in shapes)
-    and first == (size,)
-    and len(outcome.diverged) == size
-    and all(isinstance(each, bool) for each in outcome.diverged)
-    and isinstance(outcome.steps_per_epoch, int)
-    and float(outcome.seconds) >= 0
-    and isinstance(outcome.alpha, dict | None)
-  )
-
-
-def _sync(folder: Path) -> None:
-  """Has the disk know what was renamed in a folder."""
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

@@ -1,6 +1,5 @@
 """Computes a cell: all trials of an arm on a task, in one compiled program."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -11,18 +10,15 @@ import jax
 import numpy as np
 
 from experiments import data
-from experiments import models
-from experiments import optimizers
-from experiments.data import streams
+from experiments import interrupts
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import stream_engine
 from experiments.training import stream_records
-from experiments.training import tasks
-from experiments.training import trials
 from experiments.training import wiring
+from experiments.training.records import History
 from experiments.training.session import Session
 
 # On these, which are trained on, a run without a held-out part shows whether it
@@ -35,47 +31,39 @@ _QUICK = {
 }
 
 
-def compute(
-  cell: Cell, dataset: data.Dataset, pause: Callable[[], None] = lambda: None
-) -> Outcome:
+def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
   """Trains and evaluates all that a cell is.
 
   Args:
     cell: the cell.
     dataset: the data set of its task. Its test part is read after the last
       epoch, if the cell tests, and else never.
-    pause: called every few seconds; it may raise.
 
   Returns:
     What came of it.
+
+  Raises:
+    StoppedError: a signal asked the process to end; a cell keeps nothing.
   """
   start = time.perf_counter()
   part = training_part(cell, dataset)
   session = make_session(cell, part)
-  session.compile(quick() if cell.task.quick else None)
-  for _ in range(cell.task.length):
-    session.train_epoch(pause)
-  if cell.task.stream:
-    return _of_stream(cell, session, start)
-  tested = None
-  if cell.tests:
-    pixels = engine.to_device(
-      dataclasses.replace(
-        part, test_images=dataset.test_images, test_labels=dataset.test_labels
-      )
-    )
-    shared = mapping.share(pixels, cell.size)
-    tested = session.evaluate_on(shared, pause).accuracy.tolist()
+  with interrupts.Stop() as stop:
+
+    def pause() -> None:
+      if stop.number:
+        raise interrupts.StoppedError(stop.number, 'in the middle of a cell')
+
+    for _ in range(cell.task.length):
+      session.train_epoch(pause)
   history = session.history
-  names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
-  if cell.task.held_out or not cell.tests:
-    names |= {
-      'validation_loss': 'test_loss',
-      'validation_accuracy': 'test_accuracy',
-    }
+  found = (
+    _of_stream(cell, history)
+    if cell.task.stream
+    else _of_epochs(cell, session, part, dataset)
+  )
   return Outcome(
-    curves={name: _finite(history[of]) for name, of in names.items()},
-    test_accuracy=tested,
+    **found,
     diverged=history.diverged().tolist(),
     steps_per_epoch=session.steps,
     epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
@@ -84,9 +72,35 @@ def compute(
   )
 
 
-def _of_stream(cell: Cell, session: Session, start: float) -> Outcome:
-  """What came of a stream. It was evaluated while it was learned."""
+def _of_epochs(
+  cell: Cell,
+  session: Session,
+  part: data.Dataset,
+  dataset: data.Dataset,
+) -> dict[str, Any]:
+  """The curves, and the test accuracy if the cell tests."""
+  names = {'train_loss': 'train_loss', 'train_accuracy': 'train_accuracy'}
+  if cell.task.held_out or not cell.tests:
+    names |= {
+      'validation_loss': 'test_loss',
+      'validation_accuracy': 'test_accuracy',
+    }
+  tested = None
+  if cell.tests:
+    pixels = engine.to_device(
+      dataclasses.replace(
+        part, test_images=dataset.test_images, test_labels=dataset.test_labels
+      )
+    )
+    shared = mapping.share(pixels, cell.size)
+    tested = session.evaluate_on(shared).accuracy.tolist()
   history = session.history
+  curves = {name: _finite(history[of]) for name, of in names.items()}
+  return {'curves': curves, 'test_accuracy': tested}
+
+
+def _of_stream(cell: Cell, history: History) -> dict[str, Any]:
+  """What a stream measured while it was learned."""
   found = stream_records.measured(history)
   score = found.get('average_accuracy')
   if score is None:
@@ -96,23 +110,17 @@ def _of_stream(cell: Cell, session: Session, start: float) -> Outcome:
   curves = {'train_loss': _finite(history[stream_engine.ONLINE_LOSS])}
   if not cell.tests:
     curves['validation_accuracy'] = _finite(score)
-  return Outcome(
-    curves=curves,
-    test_accuracy=score[:, -1].tolist() if cell.tests else None,
-    diverged=history.diverged().tolist(),
-    steps_per_epoch=session.steps,
-    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
-    seconds=time.perf_counter() - start,
-    alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
-    measures={
+  evaluated = cell.tests and history.evaluations.size
+  return {
+    'curves': curves,
+    'test_accuracy': score[:, -1].tolist() if cell.tests else None,
+    'measures': {
       name: _finite(values)
       for name, values in found.items()
       if not name.endswith('_seconds')
     },
-    evaluations=history.evaluations.tolist()
-    if cell.tests and history.evaluations.size
-    else None,
-  )
+    'evaluations': history.evaluations.tolist() if evaluated else None,
+  }
 
 
 def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
@@ -129,46 +137,13 @@ def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
 
 
 def make_session(cell: Cell, part: data.Dataset) -> Session:
-  """The training of a cell, before its first update."""
-  task = cell.task
-  feed = None
-  if task.stream:
-    feed = tasks.make_tasks(
-      streams.STREAMS[task.stream],
-      part,
-      count=task.tasks,
-      updates=task.updates,
-      batch_size=task.batch_size,
-    )
-  by_seed = trials.make_trials(
-    part,
-    cell.seeds,
-    fraction=task.fraction,
-    label_noise=task.label_noise,
-    images=feed.images if feed else None,
-  )
-  examples = by_seed.labels.shape[1]
-  steps = math.ceil(examples / min(examples, task.batch_size))
-  setting = optimizers.Setting(
-    steps_per_epoch=feed.updates if feed else steps,
-    epochs=task.length,
-    warmup_epochs=task.warmup_epochs,
-  )
-  model = models.MODELS[task.model]
-  trainer = wiring.trainer(
-    optimizers.ARMS[cell.arm],
-    setting,
-    spec=part.spec,
-    make_model=model.make,
-    batch_size=task.batch_size,
-    schedule=task.schedule,
-    diagnosed=cell.tests,
-    lanes=model.lanes,
-    tasks=feed,
-    restart=task.restart,
-  )
+  """The training of a cell, compiled, before its first update."""
+  found = wiring.set_up(cell.task, part, cell.seeds)
+  trainer = found.trainer(cell.arm, diagnosed=cell.tests)
   pixels = mapping.share(engine.to_device(part), cell.size)
-  return Session(trainer, by_seed.combined(cell.trials), pixels)
+  session = Session(trainer, found.trials.combined(cell.trials), pixels)
+  session.compile(quick() if cell.task.quick else None)
+  return session
 
 
 def _finite(values: np.ndarray) -> list[list[float | None]]:

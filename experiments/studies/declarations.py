@@ -6,13 +6,15 @@ from typing import Any
 
 from experiments import data
 from experiments import optimizers
+from experiments.configs.training import Training
 from experiments.data import streams
 from experiments.studies.tuner import Budget
+from experiments.studies.tuner import Trial
 
 DEFAULT, TUNED = 'default', 'tuned'
 RULESETS = (DEFAULT, TUNED)
-# Numbers that are good wherever an arm was tuned, for conditions on which none
-# was; see `stable`.
+# Hyperparameters that are good wherever an arm was tuned, for conditions under
+# which none was; see `stable`.
 STABLE = 'stable'
 
 # Reporting seeds start at 0.
@@ -25,56 +27,23 @@ _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """What is learned, and for how long; the same for all arms.
+class Task(Training):
+  """The training of a condition, and what of its data is held out.
+
+  Of a stream no validation part is held out in reported runs, and what is tuned
+  and compared is the online accuracy of all tasks or, where classes are split,
+  the average accuracy after the last task.
 
   Attributes:
-    dataset: its name.
-    model: its name.
-    fraction: how much of the training part is kept, in (0, 1].
-    label_noise: the share of wrong training labels, in [0, 1).
-    epochs: how many.
-    batch_size: examples an update.
-    warmup_epochs: how long κ is warmed up.
-    schedule: of the learning rate.
     held_out: whether reported runs, too, leave out the validation part, on
       which their curves are measured. If not, they train on all of the training
       part, as published runs do, and have no curve. Tuning always leaves it
       out.
     quick: whether the compiler hurries, for code that hardly runs.
-    stream: the name of a stream; '' for ordinary training. Then no validation
-      part is left out of reported runs, and what is tuned and compared is the
-      online accuracy of all tasks or, where classes are split, the average
-      accuracy after the last task.
-    tasks: how many it has, instead of epochs.
-    updates: of each of them; None for what the stream says.
-    restart: whether every task begins with a new network.
   """
 
-  dataset: str
-  model: str
-  fraction: float = 1.0
-  label_noise: float = 0.0
-  epochs: int = 10
-  batch_size: int = 128
-  warmup_epochs: int = 2
-  schedule: str = 'constant'
   held_out: bool = True
   quick: bool = False
-  stream: str = ''
-  tasks: int = 0
-  updates: int | None = None
-  restart: bool = False
-
-  @property
-  def length(self) -> int:
-    """How many epochs, or tasks of a stream, it has."""
-    return self.tasks if self.stream else self.epochs
-
-  @property
-  def splits(self) -> bool:
-    """Whether it is a stream that shares out the classes."""
-    return bool(self.stream) and streams.STREAMS[self.stream].splits
 
 
 def on_stream(
@@ -111,10 +80,11 @@ class Condition:
     name: what the tables call it.
     task: the task.
     rulesets: under which the arms are reported.
-    tuned_on: the condition whose tuned numbers the arms are given. Those that
-      are not tuned on it are reported at their defaults alone.
-    numbers: what replaces the numbers, default or tuned, of the arms that have
-      such knobs.
+    tuned_on: the tuning condition from which the arms take their tuned
+      hyperparameters. Arms that are not tuned under it are reported at their
+      defaults alone.
+    numbers: hyperparameters that replace those of the arms that have them,
+      whether default or tuned.
     arms: those that are compared; None for all of the study's.
     seeds: how many, for every arm; None for what the study says.
     default_seeds: how many at most under the default ruleset; None for as many
@@ -137,21 +107,19 @@ class Condition:
     """The accuracy of guessing, a fraction."""
     classes = data.spec(self.task.dataset).num_classes
     if self.task.stream and streams.STREAMS[self.task.stream].heads:
-      classes //= self.task.tasks
+      classes //= self.task.length
     return 1 / classes
 
   def defaults(self, arm: str) -> dict[str, float]:
-    """The numbers of an arm under the default ruleset."""
+    """The trial of an arm under the default ruleset."""
     rate = optimizers.ARMS[arm].learning_rate
     return self.replaced(arm, {optimizers.LEARNING_RATE: rate})
 
-  def replaced(
-    self, arm: str, numbers: Mapping[str, float]
-  ) -> dict[str, float]:
-    """Some numbers of an arm, with those of the condition in their place."""
-    knobs = optimizers.ARMS[arm].knobs
-    own = {name: x for name, x in self.numbers.items() if name in knobs}
-    return {**numbers, **own}
+  def replaced(self, arm: str, trial: Trial) -> dict[str, float]:
+    """A trial of an arm, with the condition's `numbers` in their place."""
+    known = optimizers.ARMS[arm].hyperparameters
+    own = {name: x for name, x in self.numbers.items() if name in known}
+    return {**trial, **own}
 
 
 @dataclasses.dataclass(frozen=True)

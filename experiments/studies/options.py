@@ -1,4 +1,4 @@
-"""What the command line of a study may say."""
+"""Checks the command line of a study."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,6 @@ from experiments.studies import declarations
 from experiments.studies import directory
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Share
-
-# All of them are started at once.
-_MOST_JOBS = 1024
 
 
 def study(names: Sequence[str], *, smoke: bool) -> Study:
@@ -83,21 +80,6 @@ def share(shard: str | None, only: tuple[str, ...]) -> Share:
   raise errors.InvalidValueError(
     f'--shard must be i/n with 1 ≤ i ≤ n, got {shard!r}.'
   )
-
-
-def jobs(given: int) -> int:
-  """How many processes compute.
-
-  Raises:
-    InvalidValueError: there cannot be so many.
-  """
-  if given < 1:
-    raise errors.InvalidValueError(f'--jobs must be ≥ 1, got {given}.')
-  if given > _MOST_JOBS:
-    raise errors.InvalidValueError(
-      f'--jobs must be ≤ {_MOST_JOBS}, got {given}.'
-    )
-  return given
 
 
 def reused(names: Sequence[str]) -> list[Path]:

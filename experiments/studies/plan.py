@@ -6,6 +6,7 @@ import json
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from experiments import optimizers
 from experiments.studies import declarations
@@ -57,7 +58,8 @@ class Final(NamedTuple):
     ruleset: the ruleset.
     arm: the arm.
     seeds: the reporting seeds.
-    cell: None while the tuned numbers are not known.
+    cell: None while the tuned hyperparameters are not known.
+    outcome: of the cell; None while it is not there.
   """
 
   condition: Condition
@@ -65,6 +67,7 @@ class Final(NamedTuple):
   arm: str
   seeds: tuple[int, ...]
   cell: Cell | None
+  outcome: Outcome | None
 
   @property
   def identity(self) -> dict[str, str]:
@@ -79,6 +82,9 @@ class Final(NamedTuple):
 class Plan:
   """The cells of a study, from its declaration and the results so far.
 
+  The plan keeps no state: which cells come next follows from those that are
+  there, so a study resumes where it was stopped.
+
   Args:
     study: the declaration.
     arms: those of its arms that are in this study directory.
@@ -87,6 +93,8 @@ class Plan:
 
   def __init__(self, study: Study, arms: Sequence[str], store: Store) -> None:
     self.study, self.arms, self.store = study, tuple(arms), store
+    # By arm and tuning condition; None for all of them.
+    self._tuned: dict[tuple[str, str | None], dict[str, float]] = {}
 
   def tuners(self) -> dict[str, Tuner]:
     """By tuning condition, the tuner, with the results so far."""
@@ -118,18 +126,21 @@ class Plan:
 
     return found
 
-  def finals(self) -> Iterator[Final]:
+  def finals(self) -> list[Final]:
     """All that is reported, in the order of the tables."""
-    tuners = self.tuners()
+    return [*self._finals(self.tuners())]
+
+  def _finals(self, tuners: Mapping[str, Tuner]) -> Iterator[Final]:
     for condition in self.study.conditions:
       for ruleset in condition.rulesets:
         for arm in self._reported_arms(condition, ruleset):
-          numbers = self._numbers(condition, ruleset, arm, tuners)
+          trial = self._trial(condition, ruleset, arm, tuners)
           seeds = self.study.seed_list(condition, ruleset, arm)
           cell = None
-          if numbers is not None:
-            cell = Cell(condition.task, arm, (numbers,), seeds, tests=True)
-          yield Final(condition, ruleset, arm, seeds, cell)
+          if trial is not None:
+            cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
+          outcome = self.outcome(cell)
+          yield Final(condition, ruleset, arm, seeds, cell, outcome)
 
   def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
     arms = [x for x in condition.arms or self.study.arms if x in self.arms]
@@ -145,28 +156,23 @@ class Plan:
       if all(arm in self.study.tuning.arms_of(each) for each in on)
     ]
 
-  def reported(self) -> Iterator[tuple[Final, Outcome]]:
-    """What of `finals` is there, with its outcome."""
-    for final in self.finals():
-      outcome = self.outcome(final.cell)
-      if outcome is not None:
-        yield final, outcome
-
-  def _numbers(
+  def _trial(
     self,
     condition: Condition,
     ruleset: str,
     arm: str,
-    tuners: dict[str, Tuner],
+    tuners: Mapping[str, Tuner],
   ) -> dict[str, float] | None:
     if ruleset == declarations.DEFAULT:
       return condition.defaults(arm)
-    if ruleset == declarations.STABLE:
-      kept = _stable(arm, tuners)
-      return kept and condition.replaced(arm, kept)
-    assert condition.tuned_on is not None
-    best = tuners[condition.tuned_on].best(arm)
-    return best and condition.replaced(arm, best)
+    on = None if ruleset == declarations.STABLE else condition.tuned_on
+    # What was tuned once stays so: results never change.
+    if (arm, on) not in self._tuned:
+      best = tuners[on].best(arm) if on else _stable(arm, tuners)
+      if best is None:
+        return None
+      self._tuned[arm, on] = best
+    return condition.replaced(arm, self._tuned[arm, on])
 
   def items(self) -> list[Item]:
     """All cells, the ones that others wait for first; none stands twice."""
@@ -216,25 +222,31 @@ class Plan:
 
 
 def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
-  """The numbers of an arm that are good on all it was tuned on.
+  """The trial of an arm that is good wherever it was tuned; see `stable`.
 
-  Where none finished everywhere, they are the default ones; while trials are
-  missing, None.
+  Where none finished everywhere, it is the default; while trials are missing,
+  None.
   """
   arm = optimizers.ARMS[name]
-  found: dict[tuple[str, str], stable.Accuracies] = {}
+  rows = []
   for condition, tuner in tuners.items():
     scored = tuner.scored_trials(name)
     if scored is None:
       return None
-    found[condition, name] = {
-      json.dumps(arm.numbers(numbers), sort_keys=True): score
-      for score, numbers in scored
-    }
-  value = stable.kept(found).get(name)
-  if value is None:
-    return {optimizers.LEARNING_RATE: arm.learning_rate}
-  return stable.named(value)
+    rows += [
+      {
+        'condition': condition,
+        'arm': name,
+        'seed': declarations.FIRST_TUNING_SEED,
+        'hyperparameters': json.dumps(arm.values(trial)),
+        'validation_accuracy': score,
+        'status': '',
+      }
+      for score, trial in scored
+    ]
+  for value in stable.keep(pd.DataFrame(rows)).itertuples():
+    return stable.named(value)
+  return {optimizers.LEARNING_RATE: arm.learning_rate}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +266,8 @@ class Share:
   def wants(self, item: Item) -> bool:
     """Whether the process is to see that a cell is computed."""
     if item.arm not in self.arms:
-      # Ranges are extended for all arms: every arm's grid is needed.
+      # Ranges are extended for all arms, so that every search waits for the
+      # grids of all: whoever has nothing else to do computes them.
       return item.what in ('rates', 'extension')
     return item.shared or self.owns(item)
 

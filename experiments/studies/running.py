@@ -8,12 +8,13 @@ import time
 from typing import Any, TypeAlias
 
 from experiments import errors
+from experiments import interrupts
 from experiments.studies import workers
 from experiments.studies.cells import Cell
-from experiments.studies.estimates import Estimate
 from experiments.studies.plan import Item
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
+from experiments.studies.speeds import Estimate
 
 # How long a process sleeps that waits for cells of another, and how often the
 # tables are written, in seconds.
@@ -105,10 +106,14 @@ class Runner:
 
     Raises:
       UserError: some cells could not be computed; all others are there.
+      StoppedError: a signal asked the process to end.
     """
+    stop = interrupts.Stop()
     try:
       with workers.pool(jobs) as pool, contextlib.ExitStack() as claims:
-        self._compute(pool, jobs, claims)
+        if jobs > 1:  # With one, the cell under way looks for signals.
+          claims.enter_context(stop)
+        self._compute(pool, jobs, claims, stop)
     finally:
       self._write_tables()
     if self.failed:
@@ -119,7 +124,11 @@ class Runner:
       )
 
   def _compute(
-    self, pool: futures.Executor, jobs: int, claims: contextlib.ExitStack
+    self,
+    pool: futures.Executor,
+    jobs: int,
+    claims: contextlib.ExitStack,
+    stop: interrupts.Stop,
   ) -> None:
     """Until nothing is missing that can be computed."""
     running: Running = {}
@@ -138,9 +147,17 @@ class Runner:
       )
       for future in done:
         self._finish(future, *running.pop(future))
+      if stop.number:
+        raise self._stopped(stop.number)
       if time.monotonic() - self._written > _TABLES_EVERY:
         self._write_tables()
         self._written = time.monotonic()
+
+  def _stopped(self, number: int) -> interrupts.StoppedError:
+    found = self.progress()
+    return interrupts.StoppedError(
+      number, f'{found.finished} of {found.cells} cells are finished'
+    )
 
   def _wanted(self) -> list[Item]:
     wanted = [x for x in self._plan.items() if self._share.wants(x)]
@@ -189,6 +206,8 @@ class Runner:
     """Stores what a process computed."""
     assert item.cell is not None
     error = future.exception()
+    if isinstance(error, interrupts.StoppedError):
+      raise self._stopped(error.number)
     if isinstance(error, futures.BrokenExecutor):
       raise errors.UserError(
         'a process of --jobs was killed, perhaps for want of memory; the same '

@@ -1,11 +1,12 @@
-"""How long an update of each arm takes, measured in turn in one process.
+"""How long updates and cells take.
 
 Cells are computed beside each other, and perhaps beside other work, so that
 their own times say little of the arms. `seconds_to_target` is therefore the
-number of updates times what is measured here, once all cells are there.
+number of updates times the seconds of an update, which are measured once all
+cells are there, of all arms in turn in one process.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -17,20 +18,21 @@ from experiments.costs import timing
 from experiments.studies import computing
 from experiments.studies.cells import Cell
 from experiments.studies.declarations import Task
-from experiments.studies.estimates import Load
+from experiments.studies.plan import Item
 from experiments.studies.plan import Plan
+from experiments.training import wiring
 from experiments.training.session import Session
 
 # Of an epoch, which is called in turn with those of the other arms.
 _UPDATES = 32
 _SECONDS, _ROUNDS = 60.0, 20
+# For estimates. With an α it is among the arms whose updates take longest.
+_ESTIMATED = 'full'
 
 # By what an update does, then by arm: seconds.
 Speeds = Mapping[str, Mapping[str, float]]
-
-
-class _OneCallError(Exception):
-  """A program was called."""
+# A data set by its name.
+Load = Callable[[str], data.Dataset]
 
 
 def key(task: Task) -> str:
@@ -64,10 +66,57 @@ def measure(plan: Plan, load: Load, known: Sequence[Speeds] = ()) -> Speeds:
   }
 
 
+class Estimate:
+  """The seconds that cells take: guessed from an update, then from cells.
+
+  Args:
+    load: a data set by its name.
+    jobs: how many cells are computed at once.
+  """
+
+  def __init__(self, load: Load, jobs: int) -> None:
+    self._load, self._jobs = load, jobs
+    # By kind of task: of an update, and of compiling.
+    self._measured: dict[str, tuple[float, float]] = {}
+    self._updates: dict[Task, int] = {}
+    self._guessed = self._taken = 0.0
+
+  def measure(self, task: Task) -> None:
+    """Measures an update on a task, unless one of its kind was measured."""
+    if key(task) not in self._measured:
+      session = _session(task, _ESTIMATED, self._load)
+      # The first call makes one update, the second as many as fill its time.
+      _call(session)
+      self._measured[key(task)] = _call(session), session.compile_seconds
+
+  def seconds(self, items: Iterable[Item]) -> float:
+    """How long so many cells are going to take."""
+    guessed = sum(self._guess(item) for item in items) / self._jobs
+    # Cells that were computed say how good the guess is.
+    return guessed * (self._taken / self._guessed if self._guessed else 1.0)
+
+  def took(self, item: Item, seconds: float) -> None:
+    """Learns from a cell that was computed."""
+    self._guessed += self._guess(item)
+    self._taken += seconds
+
+  def _guess(self, item: Item) -> float:
+    task = item.task
+    update, compile_ = self._measured.get(key(task), (0.0, 0.0))
+    return compile_ + item.size * task.length * self._steps(task) * update
+
+  def _steps(self, task: Task) -> int:
+    """The updates of an epoch, or of a task of a stream."""
+    if task not in self._updates:
+      found = wiring.set_up(task, self._load(task.dataset), [0])
+      self._updates[task] = found.context.steps_per_epoch
+    return self._updates[task]
+
+
 def _among(
   known: Sequence[Speeds], name: str, arms: Mapping[str, None]
 ) -> Mapping[str, float] | None:
-  """Of the arms, what is known of a kind of task."""
+  """What is known of the arms on a kind of task."""
   for found in known:
     if arms.keys() <= (there := found.get(name, {})).keys():
       return {arm: there[arm] for arm in arms}
@@ -102,14 +151,16 @@ def _measured(
 
 
 def _session(task: Task, arm: str, load: Load) -> Session:
-  """The training of one seed of an arm at its defaults."""
+  """The training of one seed of an arm at its defaults, compiled."""
   rate = optimizers.ARMS[arm].learning_rate
   trials = ({optimizers.LEARNING_RATE: rate},)
   cell = Cell(task, arm, trials, seeds=(0,), tests=False)
   part = computing.training_part(cell, load(task.dataset))
-  session = computing.make_session(cell, part)
-  session.compile(computing.quick() if task.quick else None)
-  return session
+  return computing.make_session(cell, part)
+
+
+class _OneCallError(Exception):
+  """A program was called."""
 
 
 def _call(session: Session) -> float:

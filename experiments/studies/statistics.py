@@ -4,7 +4,6 @@ Every function reduces the first axis, which is that of the seeds (of the arms
 in `holm`), so that whole curves or many simulated studies are one call.
 """
 
-from collections.abc import Mapping
 import math
 from typing import NamedTuple
 
@@ -65,22 +64,6 @@ def compare(differences: ArrayLike) -> Comparison:
   )
 
 
-def paired_differences(
-  arm: Mapping[int, float], reference: Mapping[int, float]
-) -> np.ndarray:
-  """The differences d = arm − reference over the seeds that both have.
-
-  Args:
-    arm: an accuracy for each seed; a diverged seed has chance accuracy.
-    reference: the same of the reference.
-
-  Returns:
-    [n], in the order of the seeds.
-  """
-  seeds = sorted(arm.keys() & reference.keys())
-  return np.array([arm[seed] - reference[seed] for seed in seeds], float)
-
-
 def mean_difference(differences: ArrayLike) -> np.ndarray:
   """The mean over the pairs.
 
@@ -138,16 +121,13 @@ def t_interval(
 def t_interval_of(
   mean: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The same interval, of samples of which a table tells only this.
+  """The same interval from the mean, standard deviation and size of samples.
 
   Args:
-    mean: […], of each sample.
-    deviation: […], its standard deviation.
-    n: […], how many there were.
-    level: as of `t_interval`.
-
-  Returns:
-    The lower and upper ends, each […]; NaN where n < 2.
+    mean: […].
+    deviation: […].
+    n: […]; below 2 the interval is NaN.
+    level: as in `t_interval`.
   """
   mean, s, n = (np.asarray(x, float) for x in (mean, deviation, n))
   factor = stats.t.ppf((1 + level) / 2, np.where(n < 2, np.nan, n - 1))
@@ -169,7 +149,7 @@ def p_value(differences: ArrayLike) -> np.ndarray:
     they are 0, else 0, however few they are.
   """
   x = np.asarray(differences, float)
-  t = _ratio(mean_difference(x), _standard_error(x))
+  t = _ratio(mean_difference(x), sd(x) / math.sqrt(max(len(x), 1)))
   return 2 * stats.t.sf(np.abs(t), len(x) - 1)
 
 
@@ -238,52 +218,6 @@ def holm(p: ArrayLike) -> np.ndarray:
   adjusted = np.empty_like(p)
   np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, axis=0), 0)
   return adjusted
-
-
-def median_interval(
-  values: ArrayLike,
-  level: float = 0.95,
-  resamples: int = 10_000,
-  seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-  """The percentile bootstrap interval of the median over seeds.
-
-  The seeds are drawn anew, with replacement; the ends are the (1 ± level) / 2
-  quantiles of the medians of these draws. Efron and Tibshirani, "An
-  Introduction to the Bootstrap" (1993), chapter 13.
-
-  Args:
-    values: [n, …], such as the curves of n seeds.
-    level: how often the interval shall hold the true median, in (0, 1).
-    resamples: how many draws.
-    seed: of the draws; the same seed gives the same interval.
-
-  Returns:
-    The lower and upper ends, each […]. They are NaN if n < 2, and at every
-    point where a value is not finite.
-  """
-  x = np.asarray(values, float)
-  ends = np.full((2, *x.shape[1:]), math.nan)
-  finite = np.all(np.isfinite(x), axis=0)
-  if len(x) < 2 or not finite.any():
-    return ends[0], ends[1]
-  # One draw of seeds for all points, as curves are drawn whole.
-  interval = stats.bootstrap(
-    (x[:, finite],),
-    np.median,
-    n_resamples=resamples,
-    batch=1000,  # Bounds the memory; the draws stay the same.
-    axis=0,
-    confidence_level=level,
-    method='percentile',
-    rng=np.random.default_rng(seed),
-  ).confidence_interval
-  ends[:, finite] = interval
-  return ends[0], ends[1]
-
-
-def _standard_error(x: np.ndarray) -> np.ndarray:
-  return sd(x) / math.sqrt(max(len(x), 1))
 
 
 def _ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,77 +1,96 @@
-"""The tables of a study; `results.csv` and `trials.csv` are made here."""
+"""Makes the tables of a study from the outcomes of its cells.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+Those of streams are made in `stream_tables`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from experiments import optimizers
 from experiments.studies import comparisons
-from experiments.studies import learned
-from experiments.studies import results
-from experiments.studies import series
+from experiments.studies import frames
+from experiments.studies import scores
 from experiments.studies import speeds
-from experiments.studies import targets
+from experiments.studies import statistics
+from experiments.studies import stream_tables
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
-from experiments.studies.tuner import Numbers
+from experiments.studies.tuner import Trial
 from experiments.studies.tuner import Tuner
-from experiments.training import files
 
-TRIALS, RESULTS, COMPARISONS = 'trials.csv', 'results.csv', 'comparisons.csv'
-CURVES, ALPHA = 'curves.csv', 'alpha.csv'
-TRIAL_COLUMNS = (
-  *('condition', 'arm', 'trial', 'hyperparameters', 'seed'),
-  *('validation_accuracy', 'status'),
+_OF_ALPHA = (
+  *('alpha_mean', 'alpha_std'),
+  *('alpha_fraction_near_min', 'alpha_fraction_near_max'),
+  *('gradient_norm', 'update_norm'),
 )
-RESULT_COLUMNS = (
-  *('condition', 'ruleset', 'arm', 'seed', 'hyperparameters'),
-  *('validation_accuracy', 'test_accuracy'),
-  *('steps_to_target', 'seconds_to_target', 'status'),
-)
-# Besides those of `results`.
-MISSING = 'missing'
 
 
-def write(workdir: Path, plan: Plan, speeds_: Speeds | None = None) -> None:
-  """Writes all tables, as far as results are there.
+class Tables(NamedTuple):
+  """What a study says, as far as results are there.
+
+  Attributes:
+    frames: by name, the tables; see `frames.TABLES`.
+    conditions: what `study.json` says of each condition.
+    tuning: what it says of the tuning.
+  """
+
+  frames: dict[str, pd.DataFrame]
+  conditions: dict[str, Any]
+  tuning: dict[str, Any]
+
+  def write(self, folder: Path) -> None:
+    """Writes the tables."""
+    for name, frame in self.frames.items():
+      frames.write(folder, name, frame)
+
+
+def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
+  """Makes all tables.
 
   Args:
-    workdir: the study directory.
     plan: the plan.
-    speeds_: what was measured by `speeds.measure`; without it, times are those
-      that the cells themselves took.
+    speeds_: what was measured by `speeds.measure`; without it, the seconds to
+      the target are empty.
   """
-  found = list(result_rows(plan, speeds_))
-  tables: list[tuple[str, Sequence[str], Iterable[Mapping[str, Any]]]] = [
-    (TRIALS, TRIAL_COLUMNS, trial_rows(plan)),
-    (RESULTS, RESULT_COLUMNS, found),
-    (COMPARISONS, comparisons.COLUMNS, comparison_rows(plan, found)),
-    (CURVES, series.CURVE_COLUMNS, series.curve_rows(plan)),
-    (ALPHA, series.ALPHA_COLUMNS, series.alpha_rows(plan)),
-  ]
-  if any(each.task.stream for each in plan.study.conditions):
-    tables += learned.tables(plan)
-  for name, columns, rows in tables:
-    files.write_table(workdir / name, columns, rows)
+  tuners, finals = plan.tuners(), plan.finals()
+  conditions = plan.study.conditions
+  results = frames.make('results', map(_result, finals))
+  targets = _targets(plan, results)
+  results = _timed(results, finals, targets, speeds_ or {})
+  made = {
+    'trials': frames.make('trials', _trials(plan, tuners)),
+    'results': results,
+    'comparisons': _comparisons(plan, results),
+    'curves': frames.make('curves', _curves(finals)),
+    'alpha': frames.make('alpha', _alpha(finals)),
+  }
+  if any(each.task.stream for each in conditions):
+    made |= stream_tables.make(finals)
+  known = {
+    each.name: {'chance': each.chance, 'target': targets.get(each.name)}
+    for each in conditions
+  }
+  return Tables(made, known, {k: _tuned(x) for k, x in tuners.items()})
 
 
-def trial_rows(plan: Plan) -> Iterator[dict[str, Any]]:
-  """A row for every trial of the tuner and seed that is trained.
+def _trials(plan: Plan, tuners: Mapping[str, Tuner]) -> Iterator[Any]:
+  """The trials of each stage of the tuner, each with all of its seeds.
 
   Trials are numbered in the order in which they were made, those of an arm
   under a condition from 0; the best have more rows, of their other seeds.
   """
-  for condition, tuner in plan.tuners().items():
+  for condition, tuner in tuners.items():
     assert plan.study.tuning is not None
     task = plan.study.tuning.tasks[condition]
     for arm in tuner.arms:
-      numbered = _numbered(arm, tuner)
+      made = [_text(arm, each) for each in tuner.trials(arm)]
       for stage in tuner.stages(arm):
         if stage.batch is None:
           continue
@@ -79,162 +98,159 @@ def trial_rows(plan: Plan) -> Iterator[dict[str, Any]]:
         outcome = plan.outcome(cell)
         if outcome is None:
           continue
-        place = 0
-        for numbers in cell.trials:
-          for seed in cell.seeds:
-            yield {
-              'condition': condition,
-              'arm': arm,
-              'trial': numbered[_text(arm, numbers)],
-              'hyperparameters': _text(arm, numbers),
-              'seed': seed,
-              **_measured(outcome, place),
-            }
-            place += 1
+        texts = [_text(arm, each) for each in cell.trials for _ in cell.seeds]
+        yield {
+          'condition': condition,
+          'arm': arm,
+          'trial': [made.index(text) for text in texts],
+          'hyperparameters': texts,
+          'seed': cell.seeds * len(cell.trials),
+          **_measured(outcome),
+        }
 
 
-def result_rows(
-  plan: Plan, speeds_: Speeds | None = None
-) -> Iterator[dict[str, Any]]:
-  """A row for every arm, condition, ruleset and seed of the study.
-
-  Where there is no result yet, the status is `missing`. A target that was
-  missed is `inf`; times are empty where nothing was held out to measure them.
-  """
-  finals = list(plan.finals())
-  rows = [list(_untimed(final, plan)) for final in finals]
-  found = _targets(plan, [row for each in rows for row in each])
-  for final, each in zip(finals, rows, strict=True):
-    outcome = plan.outcome(final.cell)
-    target = found.get(final.condition.name)
-    for i, row in enumerate(each):
-      if outcome is not None and target is not None:
-        kind = speeds.key(final.condition.task)
-        pace = (speeds_ or {}).get(kind, {}).get(final.arm)
-        row |= _times(outcome, i, target, pace)
-      yield row
+def _result(final: Final) -> dict[str, Any]:
+  """The results of an arm, without the times to the target."""
+  found = {
+    **final.identity,
+    'seed': final.seeds,
+    'hyperparameters': '',
+    'test_accuracy': np.nan,
+    'validation_accuracy': np.nan,
+    'status': frames.MISSING,
+  }
+  if final.cell is not None:
+    found['hyperparameters'] = _text(final.arm, final.cell.trials[0])
+  if final.outcome is not None:
+    found |= _measured(final.outcome)
+    found['test_accuracy'] = final.outcome.test_accuracy
+  return found
 
 
-def comparison_rows(
-  plan: Plan, rows: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
-  """Compares the arms of each condition; a cell without a value is empty.
-
-  Args:
-    plan: the plan.
-    rows: those of `results.csv`.
-  """
-  for condition in plan.study.conditions:
-    own = [row for row in rows if row['condition'] == condition.name]
-    references = comparisons.REFERENCES
-    if condition.task.stream:
-      references = comparisons.STREAM_REFERENCES
-    references += condition.references
-    for row in comparisons.rows(own, condition.chance, references):
-      yield {name: None if x != x else x for name, x in row.items()}
-
-
-def _untimed(final: Final, plan: Plan) -> Iterator[dict[str, Any]]:
-  """The rows of a result, without the times to the target."""
-  outcome = plan.outcome(final.cell)
-  for i, seed in enumerate(final.seeds):
-    row: dict[str, Any] = {
-      **final.identity,
-      'seed': seed,
-      'hyperparameters': final.cell and _text(final.arm, final.cell.trials[0]),
-      'status': MISSING,
-    }
-    if outcome is not None:
-      row |= _measured(outcome, i)
-      assert outcome.test_accuracy is not None
-      row['test_accuracy'] = outcome.test_accuracy[i]
-    yield row
-
-
-def _measured(outcome: Outcome, i: int) -> dict[str, Any]:
+def _measured(outcome: Outcome) -> dict[str, Any]:
   """The columns that trials and results share."""
-  curves = outcome.curves.get('validation_accuracy')
-  diverged = outcome.diverged[i]
-  return {
-    'validation_accuracy': curves[i][-1] if curves else None,
-    'status': results.DIVERGED if diverged else results.FINISHED,
-  }
+  diverged = np.array(outcome.diverged)
+  found = {'status': np.where(diverged, frames.DIVERGED, frames.FINISHED)}
+  if curves := outcome.curves.get('validation_accuracy'):
+    found['validation_accuracy'] = np.array([x[-1] for x in curves], float)
+  return found
 
 
-def _times(
-  outcome: Outcome, i: int, target: float, pace: float | None
-) -> dict[str, Any]:
-  """When a run first reached the target at the end of an epoch.
-
-  Args:
-    outcome: that of its cell.
-    i: which of the cell's runs.
-    target: the accuracy.
-    pace: the seconds of an update; None where they were not measured, so that
-      nothing is known of seconds.
-  """
-  curve = np.array(outcome.curves['validation_accuracy'][i], float)
-  if outcome.diverged[i]:
-    curve = np.full_like(curve, np.nan)
-  epochs = np.arange(1, len(curve) + 1)
-  (epoch,) = targets.time_to_target([curve], epochs, target)
-  steps = epoch * outcome.steps_per_epoch
-  return {
-    'steps_to_target': int(steps) if np.isfinite(steps) else math.inf,
-    'seconds_to_target': None if pace is None else float(steps) * pace,
-  }
-
-
-def _targets(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, float]:
-  """By condition, the target on what was held out; of AdamW.
+def _targets(plan: Plan, results: pd.DataFrame) -> dict[str, float]:
+  """By condition, the accuracy to reach on what was held out.
 
   It is that of the tuned AdamW; of the default one where none is tuned.
   """
+  chances = {each.name: each.chance for each in plan.study.conditions}
+  measured = scores.with_accuracy(results, chances, 'validation_accuracy')
   found = {
-    condition.name: targets.target_accuracy(
-      [row for row in rows if row['condition'] == condition.name],
-      condition.name,
-      condition.chance,
-      ruleset=condition.rulesets[-1],
-      column='validation_accuracy',
+    each.name: scores.target(
+      measured[measured['condition'] == each.name], each.rulesets[-1]
     )
-    for condition in plan.study.conditions
-    if condition.task.held_out
-  }
-  return {name: target for name, target in found.items() if target == target}
-
-
-def _numbered(arm: str, tuner: Tuner) -> dict[str, int]:
-  """The number of each trial, by its text."""
-  texts = [_text(arm, each) for each in tuner.trials(arm)]
-  return {text: texts.index(text) for text in texts}
-
-
-def _text(arm: str, numbers: Numbers) -> str:
-  """All numbers of an arm, as JSON."""
-  return json.dumps(optimizers.ARMS[arm].numbers(numbers))
-
-
-def conditions(plan: Plan) -> dict[str, Any]:
-  """What `study.json` says of each condition, as far as it is known."""
-  rows = [row for final in plan.finals() for row in _untimed(final, plan)]
-  found = _targets(plan, rows)
-  return {
-    each.name: {'chance': each.chance, 'target': found.get(each.name)}
     for each in plan.study.conditions
+    if each.task.held_out
   }
+  return {name: x for name, x in found.items() if not np.isnan(x)}
 
 
-def tuned(plan: Plan) -> dict[str, Any]:
-  """What `study.json` says of the tuning so far."""
-  tuning: dict[str, Any] = {}
-  for name, tuner in plan.tuners().items():
-    below, above = tuner.extensions
-    tuning[name] = {
-      'rates_added_below': below,
-      'rates_added_above': above,
-      'numbers': {
-        arm: best for arm in tuner.arms if (best := tuner.best(arm)) is not None
-      },
+def _timed(
+  results: pd.DataFrame,
+  finals: Sequence[Final],
+  targets: Mapping[str, float],
+  speeds_: Speeds,
+) -> pd.DataFrame:
+  """The results with the times to the target; ∞ where it was missed."""
+  steps, seconds = [], []
+  for final in finals:
+    nothing = found = np.full(len(final.seeds), np.nan)
+    task, target = final.condition.task, targets.get(final.condition.name)
+    if final.outcome is not None and target is not None:
+      curves = np.array(final.outcome.curves['validation_accuracy'], float)
+      curves[np.array(final.outcome.diverged)] = np.nan
+      epochs = np.arange(1, curves.shape[1] + 1)
+      found = scores.time_to_target(curves, epochs, target)
+      found = found * final.outcome.steps_per_epoch
+    pace = speeds_.get(speeds.key(task), {}).get(final.arm)
+    steps.append(found)
+    seconds.append(nothing if pace is None else found * pace)
+  return results.assign(
+    steps_to_target=np.concatenate([*steps, []]),
+    seconds_to_target=np.concatenate([*seconds, []]),
+  )
+
+
+def _comparisons(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
+  """Compares the arms of each condition."""
+  conditions = plan.study.conditions
+  chances = {each.name: each.chance for each in conditions}
+  counted = scores.with_accuracy(results, chances)
+  found = []
+  for each in conditions:
+    usual = comparisons.REFERENCES
+    if each.task.stream:
+      usual = comparisons.STREAM_REFERENCES
+    own = counted[counted['condition'] == each.name]
+    found.append(comparisons.compare(own, (*usual, *each.references)))
+  return frames.make('comparisons', found)
+
+
+def _curves(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
+  """The validation accuracy of each arm, if anything was held out, by epoch.
+
+  `mean` is that over the seeds, a fraction, with the 95 % t interval from
+  `ci_low` to `ci_high`. An epoch at which a seed had diverged counts as chance.
+  """
+  for final in finals:
+    outcome = final.outcome
+    if outcome is None or 'validation_accuracy' not in outcome.curves:
+      continue
+    accuracies = np.array(outcome.curves['validation_accuracy'], float)
+    losses = np.array(outcome.curves['train_loss'], float)
+    accuracies[~np.isfinite(losses)] = final.condition.chance
+    # Whatever a seed did before, its result is chance if it diverged.
+    accuracies[np.array(outcome.diverged), -1] = final.condition.chance
+    low, high = statistics.t_interval(accuracies)
+    epochs = np.arange(1, accuracies.shape[1] + 1)
+    yield {
+      **final.identity,
+      'epoch': epochs,
+      'steps': epochs * outcome.steps_per_epoch,
+      'n': len(accuracies),
+      'mean': statistics.mean_difference(accuracies),
+      'ci_low': low,
+      'ci_high': high,
     }
-  return tuning
+
+
+def _alpha(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
+  """What the last update of each epoch did to each leaf, of arms with an α.
+
+  Values are means over the seeds that stayed finite.
+  """
+  for final in finals:
+    alpha = final.outcome and final.outcome.alpha
+    if alpha:
+      epochs, leaves = len(alpha[_OF_ALPHA[0]]), alpha['leaves']
+      yield {
+        **final.identity,
+        'epoch': np.repeat(np.arange(1, epochs + 1), len(leaves)),
+        'leaf': leaves * epochs,
+        'elements': alpha['elements'] * epochs,
+        **{x: np.array(alpha[x], float).ravel() for x in _OF_ALPHA},
+      }
+
+
+def _text(arm: str, trial: Trial) -> str:
+  """All hyperparameters of an arm, as JSON."""
+  return json.dumps(optimizers.ARMS[arm].values(trial))
+
+
+def _tuned(tuner: Tuner) -> dict[str, Any]:
+  """What `study.json` says of the tuning under a condition so far."""
+  below, above = tuner.extensions
+  best = {arm: tuner.best(arm) for arm in tuner.arms}
+  return {
+    'rates_added_below': below,
+    'rates_added_above': above,
+    'numbers': {arm: x for arm, x in best.items() if x is not None},
+  }

@@ -1,11 +1,12 @@
-"""The tuner: which trials an arm gets, and which of its numbers win.
+"""The tuner: which trials an arm gets, and which of them wins.
 
 All arms are tuned together, under one condition. Every arm gets the same number
 of trials. The first are a grid of learning rates over its own range. If the
 best rate of any arm lies on the edge, the ranges of all arms are extended there
-by one step of the grid, and again if need be. The other trials are quasi-random
-(scrambled Halton points) around the best rate, over at most three of the arm's
-knobs. The best few are tried again on fresh seeds, whose mean decides.
+by one step of the grid, up to a number of rounds. The other trials are
+quasi-random (scrambled Halton points) around the best rate, over at most three
+hyperparameters of the arm. The best few are tried again on fresh seeds, whose
+mean decides.
 
 A trial that diverged scores -∞: it is worse than any other, and counts.
 """
@@ -20,10 +21,11 @@ import numpy as np
 from scipy.stats import qmc
 
 from experiments.optimizers import Arm
-from experiments.optimizers import Knob
 from experiments.optimizers import LEARNING_RATE
+from experiments.optimizers import Range
 
-Numbers = Mapping[str, float]
+# One combination of hyperparameters, by name.
+Trial = Mapping[str, float]
 _SEARCHED = 3
 
 
@@ -55,12 +57,12 @@ class Batch(NamedTuple):
   """Trials that are trained together.
 
   Attributes:
-    trials: the numbers of each, all of the same names.
+    trials: all of the same hyperparameters.
     seeds: each trial is trained with all of them, counted from 0: 0 for the
       grid and the search, the others for the finalists.
   """
 
-  trials: tuple[Numbers, ...]
+  trials: tuple[Trial, ...]
   seeds: tuple[int, ...]
 
 
@@ -136,18 +138,18 @@ class Tuner:
     ]
 
   def best(self, name: str) -> dict[str, float] | None:
-    """The numbers that won; None while they are not known."""
+    """The trial that won; None while it is not known."""
     final = self.stages(name)[-1].batch
     scores = self._found(name, final) if final else None
     if final is None or scores is None:
       return None
     return dict(final.trials[int(np.argmax(np.mean(scores, axis=1)))])
 
-  def scored_trials(self, name: str) -> list[tuple[float, Numbers]] | None:
+  def scored_trials(self, name: str) -> list[tuple[float, Trial]] | None:
     """All trials with their scores, on the first seed; None while one lacks."""
     return self._scored(name, [stage.batch for stage in self.stages(name)[:-1]])
 
-  def trials(self, name: str) -> list[Numbers]:
+  def trials(self, name: str) -> list[Trial]:
     """The trials known so far, in the order in which they were made."""
     batches = [stage.batch for stage in self.stages(name)[:-1]]
     return [each for batch in batches if batch for each in batch.trials]
@@ -165,9 +167,9 @@ class Tuner:
       places = [-below] * (below > before) + [last + above] * (above > after)
     return Batch(tuple(self._rate(name, place) for place in places), (0,))
 
-  def _rate(self, name: str, place: int) -> Numbers:
+  def _rate(self, name: str, place: int) -> Trial:
     """The rate at a place of the grid, in which 0 is the low end."""
-    knob = self.arms[name].knobs[LEARNING_RATE]
+    knob = self.arms[name].hyperparameters[LEARNING_RATE]
     share = place / (self._budget.rates - 1)
     rate = knob.low * (knob.high / knob.low) ** share
     # So many digits that a table shows the number itself.
@@ -175,9 +177,9 @@ class Tuner:
 
   def _scored(
     self, name: str, batches: Sequence[Batch | None]
-  ) -> list[tuple[float, Numbers]] | None:
+  ) -> list[tuple[float, Trial]] | None:
     """Every trial of some batches with its score, None if one is missing."""
-    scored: list[tuple[float, Numbers]] = []
+    scored: list[tuple[float, Trial]] = []
     for batch in batches:
       scores = self._found(name, batch) if batch else None
       if batch is None or scores is None:
@@ -211,11 +213,11 @@ class Tuner:
     count = self._budget.trials - sum(len(grid.trials) for grid in grids)
     if best is None:
       return None
-    knobs = self.arms[name].knobs
+    knobs = self.arms[name].hyperparameters
     rate = knobs[LEARNING_RATE]
     step = (rate.high / rate.low) ** (1 / (self._budget.rates - 1))
     ranges = {
-      LEARNING_RATE: Knob(best, best / step, best * step),
+      LEARNING_RATE: Range(best, best / step, best * step),
       **{each: knobs[each] for each in searched(self.arms[name])[1:]},
     }
     return Batch(quasi_random(ranges, count), (0,))
@@ -230,11 +232,11 @@ class Tuner:
     order = sorted(range(len(scored)), key=lambda i: -scored[i][0])
     arm = self.arms[name]
     chosen = [scored[i][1] for i in order[: self._budget.finalists]]
-    # Trials of one program have numbers of the same names.
+    # Trials of one program have the same hyperparameters.
     names = searched(arm)
     trials = tuple(
-      {each: float(arm.numbers(numbers)[each]) for each in names}
-      for numbers in chosen
+      {each: float(arm.values(trial)[each]) for each in names}
+      for trial in chosen
     )
     return Batch(trials, tuple(range(1, self._budget.seeds + 1)))
 
@@ -245,11 +247,11 @@ def searched(arm: Arm) -> tuple[str, ...]:
   Knobs that many arms share, such as the weight decay, are declared before
   those that are an arm's own.
   """
-  others = [name for name in arm.knobs if name != LEARNING_RATE]
+  others = [name for name in arm.hyperparameters if name != LEARNING_RATE]
   return (LEARNING_RATE, *others[-(_SEARCHED - 1) :])
 
 
-def quasi_random(ranges: Mapping[str, Knob], count: int) -> tuple[Numbers, ...]:
+def quasi_random(ranges: Mapping[str, Range], count: int) -> tuple[Trial, ...]:
   """Scrambled Halton points in the ranges of some knobs, always the same.
 
   Args:
@@ -257,7 +259,7 @@ def quasi_random(ranges: Mapping[str, Knob], count: int) -> tuple[Numbers, ...]:
     count: how many points.
 
   Returns:
-    The numbers of each point.
+    A trial for each point.
   """
   points = qmc.Halton(len(ranges), scramble=True, rng=0).random(count)
   return tuple(
@@ -269,7 +271,7 @@ def quasi_random(ranges: Mapping[str, Knob], count: int) -> tuple[Numbers, ...]:
   )
 
 
-def _at(knob: Knob, share: float) -> float:
+def _at(knob: Range, share: float) -> float:
   """The number at a share of a knob's range."""
   if knob.log:
     low, high = math.log(knob.low), math.log(knob.high)

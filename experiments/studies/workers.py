@@ -44,7 +44,10 @@ class _Here(futures.Executor):
 
 
 class _Elsewhere(futures.ProcessPoolExecutor):
-  """Computes in processes, which it starts as they are needed."""
+  """Computes in processes, which it starts as they are needed.
+
+  They ignore signals; who started them ends them.
+  """
 
   def submit(
     self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -75,7 +78,6 @@ def pool(jobs: int) -> Any:
     # Nobody waits for cells that are half done; they are computed again.
     for process in multiprocessing.active_children():
       process.kill()
-    # Waiting, so that its semaphores are gone when a program ends at once.
     executor.shutdown(cancel_futures=True)
 
 

@@ -196,7 +196,7 @@ def _looked_at(
   """An update of a trial, and what its step did to each tensor."""
   plan = trainer.feed.plan(trial, pixels, state.step)
   batch, _ = trainer.feed.batch(plan, trial, pixels, state.step)
-  learned = trainer.learned(state, batch, trial=trial)
+  learned = trainer.step(state, batch, trial=trial)
   gradient = jax.grad(learned.loss_fn)(state.params)
   step = jax.tree.map(jnp.subtract, learned.state.params, state.params)
   apart = jax.tree.map(take_apart, gradient, step)

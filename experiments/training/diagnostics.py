@@ -11,8 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import storage
-from experiments.training import files
+from experiments import files
 
 HISTOGRAM = 'alpha_histogram'
 
@@ -145,7 +144,7 @@ def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
   table, lines = workdir / 'diagnostics.csv', workdir / 'diagnostics.jsonl'
   if not rows:
     for path in (table, lines):
-      with storage.writing(path):
+      with files.writing(path):
         path.unlink(missing_ok=True)
     return
   columns = [name for name in rows[0] if name != HISTOGRAM]

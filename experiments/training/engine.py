@@ -2,30 +2,35 @@
 
 n is an argument, so that a program of any length is one compilation: an epoch
 is some calls of `update`, then one of `close`, which makes its last update.
-Results do not depend on how an epoch is cut.
+Results do not depend on how an epoch is cut: if n were known, XLA would compile
+the loop otherwise for each n.
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.data import augmentation
 from experiments.data import Dataset
 from experiments.data import Spec
 from experiments.training import keys
+from experiments.training import learning
 from experiments.training import mapping
 from experiments.training.feeds import Batch
 from experiments.training.feeds import Epochs
 from experiments.training.feeds import Feed
 from experiments.training.feeds import Pixels
+from experiments.training.learning import Learned
+from experiments.training.learning import Place
+from experiments.training.learning import Sums
+from experiments.training.learning import TrainState
 from experiments.training.records import METRICS
 from experiments.training.trials import Trial
 from experiments.training.trials import Trials
@@ -40,82 +45,6 @@ MakeOptimizer = Callable[
 _RECOMPUTED_BATCHES = 64
 
 
-class TrainState(NamedTuple):
-  """All that changes while a trial runs.
-
-  Attributes:
-    step: updates so far, int32.
-    params: the model's parameters.
-    batch_stats: the model's batch statistics; empty for most models.
-    opt_state: the optimizer's state.
-    loss: the sum over the examples of this epoch so far, float32.
-    correct: how many of them were classified correctly, int32.
-    readings: what else is measured of this epoch; empty for most trainings.
-  """
-
-  step: jax.Array
-  params: Any
-  batch_stats: Any
-  opt_state: optax.OptState
-  loss: jax.Array
-  correct: jax.Array
-  readings: Any = ()
-
-
-class Learned(NamedTuple):
-  """What comes of an update.
-
-  Attributes:
-    state: after it.
-    loss: on its batch, before it; float32 [].
-    loss_fn: the same of any parameters, with the same dropout.
-  """
-
-  state: TrainState
-  loss: jax.Array
-  loss_fn: Callable[[Any], jax.Array]
-
-
-class Place(NamedTuple):
-  """Where an update stands.
-
-  Attributes:
-    trial: whose it is.
-    pixels: the data.
-    plan: what the feed drew.
-    at: how many updates came before it, int32 [].
-  """
-
-  trial: Trial
-  pixels: Pixels
-  plan: Any
-  at: jax.Array
-
-
-class Sums(NamedTuple):
-  """Sums over the examples that were evaluated.
-
-  Attributes:
-    loss: float32 [r].
-    correct: int32 [r].
-  """
-
-  loss: jax.Array
-  correct: jax.Array
-
-
-class Metrics(NamedTuple):
-  """Of one pass over a data set, on the host.
-
-  Attributes:
-    loss: mean, float64 [r].
-    accuracy: float64 [r].
-  """
-
-  loss: np.ndarray
-  accuracy: np.ndarray
-
-
 def to_device(dataset: Dataset) -> Pixels:
   """The data set, put on the device."""
   return Pixels(
@@ -123,50 +52,6 @@ def to_device(dataset: Dataset) -> Pixels:
     jnp.asarray(dataset.test_images),
     jnp.asarray(dataset.test_labels),
   )
-
-
-def answers(logits: jax.Array, allowed: jax.Array | None) -> jax.Array:
-  """The logits, [..., classes], without those that may not be answered."""
-  if allowed is None:
-    return logits
-  return jnp.where(allowed, logits, -jnp.inf)
-
-
-def descend(
-  loss_fn: Callable[[Any], tuple[jax.Array, Any]],
-  optimizer: optax.GradientTransformation,
-  params: Any,
-  opt_state: optax.OptState,
-  *,
-  new_task: jax.typing.ArrayLike = False,
-) -> tuple[Any, optax.OptState, jax.Array, Any]:
-  """One update of some parameters.
-
-  An optimizer that takes extra arguments is given `value`, `grad`, `value_fn`
-  (the loss on the batch, of any parameters) and `new_task`.
-
-  Args:
-    loss_fn: of the parameters, the loss and whatever else comes of it.
-    optimizer: what makes the update.
-    params: the parameters.
-    opt_state: the optimizer's state.
-    new_task: bool [], whether a new task begins with this update.
-
-  Returns:
-    The new parameters and state; the loss, and what else came of it, at the
-    old ones.
-  """
-  (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
-  updates, opt_state = optax.with_extra_args_support(optimizer).update(
-    gradient,
-    opt_state,
-    params,
-    value=loss,
-    grad=gradient,
-    value_fn=lambda params: loss_fn(params)[0],
-    new_task=jnp.asarray(new_task),
-  )
-  return optax.apply_updates(params, updates), opt_state, loss, aux
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -340,7 +225,7 @@ class Trainer:
       Of each metric a number for each trial.
     """
     loss, correct, _ = readings
-    found = means(Sums(loss, correct), self.feed.examples(trials))
+    found = learning.means(Sums(loss, correct), self.feed.examples(trials))
     return {'train_loss': found.loss, 'train_accuracy': found.accuracy}
 
   def _map(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -369,35 +254,10 @@ class Trainer:
     """Parameters, batch statistics and the optimizer's state, all new."""
     model = self._model(key)
     params = nnx.state(model, nnx.Param)
-    opt_state = self.make_optimizer(trial.numbers).init(params)
+    opt_state = self.make_optimizer(trial.hyperparameters).init(params)
     return params, nnx.state(model, nnx.BatchStat), opt_state
 
-  def batch(self, chosen: jax.Array, trial: Trial, pixels: Pixels) -> Batch:
-    """In ordinary training, the batch of some examples, int32 [b]."""
-    return Epochs(self.batch_size).of(chosen, trial, pixels)
-
   def step(
-    self,
-    state: TrainState,
-    batch: Batch,
-    *,
-    trial: Trial,
-    diagnose: bool = False,
-  ) -> TrainState:
-    """One update of one trial.
-
-    Args:
-      state: before it.
-      batch: what it learns from.
-      trial: the trial.
-      diagnose: whether `make_diagnosed` makes the update.
-
-    Returns:
-      The state after it.
-    """
-    return self.learned(state, batch, trial=trial, diagnose=diagnose).state
-
-  def learned(
     self,
     state: TrainState,
     batch: Batch,
@@ -420,9 +280,9 @@ class Trainer:
     make_optimizer = self.make_optimizer
     if diagnose and self.make_diagnosed:
       make_optimizer = self.make_diagnosed
-    params, opt_state, loss, (batch_stats, correct) = descend(
+    params, opt_state, loss, (batch_stats, correct) = learning.descend(
       loss_fn,
-      make_optimizer(trial.numbers),
+      make_optimizer(trial.hyperparameters),
       state.params,
       state.opt_state,
       new_task=batch.new_task,
@@ -441,7 +301,7 @@ class Trainer:
   def _objective(
     self, state: TrainState, batch: Batch, trial: Trial
   ) -> Callable[[Any], tuple[jax.Array, Any]]:
-    """The loss on a batch, as a function of the parameters; see `descend`."""
+    """The loss on a batch, of any parameters; see `learning.descend`."""
     draw = lambda stream: jax.random.fold_in(
       keys.key(trial.seed, stream), state.step
     )
@@ -453,12 +313,10 @@ class Trainer:
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
       model = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
       logits = model(inputs, train=True, key=draw(keys.DROPOUT))
-      logits = answers(logits, batch.allowed)
-      losses = optax.softmax_cross_entropy_with_integer_labels(
-        logits, batch.labels
-      )
-      correct = jnp.sum(jnp.argmax(logits, -1) == batch.labels)
-      return jnp.mean(losses), (nnx.state(model, nnx.BatchStat), correct)
+      logits = learning.answers(logits, batch.allowed)
+      losses, correct = learning.score(logits, batch.labels)
+      stats = nnx.state(model, nnx.BatchStat)
+      return jnp.mean(losses), (stats, jnp.sum(correct))
 
     return loss_fn
 
@@ -524,7 +382,7 @@ class Trainer:
     self, state: TrainState, batch: Batch, place: Place, *, diagnose: bool
   ) -> TrainState:
     """The state after an update, with what is measured of it."""
-    return self.step(state, batch, trial=place.trial, diagnose=diagnose)
+    return self.step(state, batch, trial=place.trial, diagnose=diagnose).state
 
   def _ended(self, state: TrainState, place: Place) -> TrainState:
     """The state after an epoch, with what is measured of it."""
@@ -575,8 +433,7 @@ class Trainer:
       take = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
       logits = model(self._inputs(take(pixels.test_images)), train=False)
       labels = take(pixels.test_labels)
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-      correct = jnp.argmax(logits, -1) == labels
+      losses, correct = learning.score(logits, labels)
       fresh = start + jnp.arange(size) >= batch * size
       return Sums(
         sums.loss + jnp.sum(jnp.where(fresh, losses, 0.0)),
@@ -584,13 +441,3 @@ class Trainer:
       )
 
     return jax.lax.fori_loop(first, first + n, add, sums)
-
-
-def means(sums: Sums, count: int) -> Metrics:
-  """The means over so many examples, on the host.
-
-  There a trial's do not depend on how many others there are: XLA divides a
-  vector otherwise than a number.
-  """
-  loss, correct = (np.asarray(x, np.float64) / count for x in sums)
-  return Metrics(loss, correct)

@@ -11,8 +11,7 @@ from typing import Any
 
 import jax
 
-from experiments import parsing
-from experiments.training import files
+from experiments import files
 
 FILE = 'provenance.json'
 _PACKAGES = (
@@ -31,20 +30,19 @@ def begin(workdir: Path) -> None:
   Args:
     workdir: the run directory.
   """
-  this = collect()
-  before = _read(workdir)
-  if before is not None:
-    earlier = before.pop('earlier', [])
-    this['start'] = [*earlier, before][0].get('start')
-    this['earlier'] = [*earlier, before]
-  files.write_json(workdir / FILE, this)
+  this, path = collect(), workdir / FILE
+  if path.exists():
+    with files.reading(path):
+      before = files.read_json(path)
+      this['earlier'] = [*before.pop('earlier', []), before]
+      this['start'] = this['earlier'][0]['start']
+  files.write_json(path, this)
 
 
 def end(workdir: Path) -> None:
   """Writes when the results were complete."""
-  found = _read(workdir)
-  if found is not None:
-    files.write_json(workdir / FILE, {**found, 'end': now()})
+  path = workdir / FILE
+  files.write_json(path, {**files.read_json(path), 'end': now()})
 
 
 def collect() -> dict[str, Any]:
@@ -67,21 +65,6 @@ def collect() -> dict[str, Any]:
     'start': now(),
     'end': None,
   }
-
-
-def _read(workdir: Path) -> dict[str, Any] | None:
-  """What is there; None for nothing of ours."""
-  try:
-    found = parsing.read(workdir / FILE)
-  except (OSError, ValueError):
-    return None
-  if not isinstance(found, dict):
-    return None
-  earlier = found.get('earlier', [])
-  whole = isinstance(earlier, list) and all(
-    isinstance(each, dict) for each in earlier
-  )
-  return found if whole else None
 
 
 def now() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.training import files
+from experiments import files
 from experiments.training.diagnostics import Diagnostics
 
 # Of every trial and epoch. Losses are mean cross-entropies in nats,
@@ -91,7 +91,7 @@ class History:
     losses = np.hstack([self[name] for name in _LOSSES if name in self._values])
     return ~np.all(np.isfinite(losses), axis=1)
 
-  def part(self, trials: slice) -> 'History':
+  def part(self, trials: slice | np.ndarray) -> 'History':
     """The metrics of some of the trials."""
     part = History(0)
     part._values = {name: x[trials] for name, x in self._values.items()}

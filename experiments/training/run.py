@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import functools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import numpy as np
 
 from experiments import data
 from experiments import errors
-from experiments import models
+from experiments import interrupts
 from experiments import optimizers
 from experiments.configs import fields
 from experiments.configs.default import Config
-from experiments.data import streams
 from experiments.training import checkpoints
 from experiments.training import diagnostics
 from experiments.training import distributed
@@ -29,13 +27,33 @@ from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import provenance
 from experiments.training import records
-from experiments.training import run_directory
-from experiments.training import stopping
 from experiments.training import stream_records
-from experiments.training import tasks
 from experiments.training import trials
 from experiments.training import wiring
 from experiments.training.session import Session
+from experiments.workdir import Workdir
+
+CONFIG = 'config.json'
+# Of the run directory; 2 has orbax's own checkpoints.
+_FORMAT = 2
+_SAVED = 'checkpoints'
+# What a run writes beside its configuration.
+_WRITTEN = (
+  _SAVED,
+  'curves.png',
+  'diagnostics',
+  'diagnostics.csv',
+  'diagnostics.jsonl',
+  'evaluations.csv',
+  'first_task.png',
+  'forgetting.png',
+  'metrics.csv',
+  'metrics.jsonl',
+  'overview.png',
+  'results.json',
+  'stream.png',
+  'tensorboard',
+)
 
 
 class Run:
@@ -62,23 +80,10 @@ class Run:
     self.workdir = workdir
     _check_fraction(config, dataset)
     # Subsets and label noise are the same for every arm.
-    self.tasks = _tasks(config, dataset)
-    self._by_seed = trials.make_trials(
-      dataset,
-      config.seed_list,
-      fraction=config.fraction,
-      label_noise=config.label_noise,
-      images=self.tasks.images if self.tasks else None,
-    )
-    examples = self._by_seed.labels.shape[1]
-    self.setting = optimizers.Setting(
-      steps_per_epoch=self.tasks.updates
-      if self.tasks
-      else math.ceil(examples / config.batch_size),
-      epochs=config.length,
-      warmup_epochs=config.warmup_epochs,
-    )
-    _check_updates(config, self.setting.steps_per_epoch)
+    self._setup = wiring.set_up(config, dataset, config.seed_list)
+    self.tasks = self._setup.tasks
+    self.context = self._setup.context
+    _check_updates(config, self.context.steps_per_epoch)
     self._files: Any = stream_records if self.tasks else records
     self.histories: dict[str, records.History] = {}
     self.compile_seconds: dict[str, float] = {}
@@ -93,7 +98,7 @@ class Run:
     for numbers in self.config.combinations:
       given = {**self.config.numbers(arm), **numbers}
       try:
-        chosen.build(chosen.numbers(given), self.setting)
+        chosen.build(chosen.values(given), self.context)
       except ValueError as e:
         raise errors.InvalidValueError(f'{arm} cannot be built: {e}') from e
 
@@ -110,25 +115,18 @@ class Run:
   def trials(self, arm: str) -> trials.Trials:
     """The trials of an arm, with the numbers of theirs that are traced."""
     rate = {optimizers.LEARNING_RATE: self.config.rates[arm]}
-    return self._by_seed.combined(
+    return self._setup.trials.combined(
       [{**rate, **numbers} for numbers in self.config.combinations]
     )
 
   def trainer(self, arm: str) -> engine.Trainer:
     """The engine, set up for one arm."""
     config = self.config
-    return wiring.trainer(
-      optimizers.ARMS[arm],
-      self.setting,
-      spec=self.dataset.spec,
-      make_model=models.MODELS[config.model].make,
-      batch_size=config.batch_size,
-      numbers=config.numbers(arm),
-      schedule=config.schedule,
+    return self._setup.trainer(
+      arm,
+      values=config.numbers(arm),
       diagnosed=config.diagnostics,
-      lanes=config.lanes or None,
-      tasks=self.tasks,
-      restart=config.restart,
+      lanes=config.lanes,
     )
 
   def variants(self) -> dict[str, 'Variant']:
@@ -165,7 +163,7 @@ class Run:
     self.histories = {x: found[x] for x in self.config.arms if x in found}
     if not distributed.is_primary():
       return
-    config, steps = self.config, self.setting.steps_per_epoch
+    config, steps = self.config, self.context.steps_per_epoch
     metrics: list[dict[str, Any]] = []
     alphas: list[dict[str, Any]] = []
     for variant in self.variants().values():
@@ -188,7 +186,7 @@ class Run:
     self, variant: 'Variant', trial: int, epoch: int
   ) -> dict[str, Any]:
     """The columns that tell a variant's rows from all others."""
-    seed, steps = self.config.seed_list[trial], self.setting.steps_per_epoch
+    seed, steps = self.config.seed_list[trial], self.context.steps_per_epoch
     return {
       **records.identity(variant.arm, seed, epoch, steps),
       **variant.numbers,
@@ -217,19 +215,6 @@ def _check_updates(config: Config, updates: int) -> None:
     )
 
 
-def _tasks(config: Config, dataset: data.Dataset) -> tasks.Tasks | None:
-  """The stream that is learned; None for ordinary training."""
-  if not config.stream:
-    return None
-  return tasks.make_tasks(
-    streams.STREAMS[config.stream],
-    dataset,
-    count=config.tasks,
-    updates=config.updates,
-    batch_size=config.batch_size,
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class Variant:
   """An arm with one combination of numbers.
@@ -245,18 +230,8 @@ class Variant:
   history: records.History
 
 
-class Progress:
-  """What a session calls as it goes; this one shows nothing."""
-
-  def advanced(self, session: Session) -> None:
-    """Some updates or batches were done, a few seconds' worth."""
-
-  def epoch(self, history: records.History) -> None:
-    """An epoch is trained, evaluated and recorded."""
-
-
 class Observer:
-  """What a run calls as it goes; this one shows and draws nothing."""
+  """What a run calls as it goes; this one shows and plots nothing."""
 
   def started(self, run: Run) -> None:
     """The run directory is claimed, and nothing is trained yet."""
@@ -264,25 +239,17 @@ class Observer:
   def told(self, text: str) -> None:
     """Something happened that a person may want to know."""
 
-  def finished_before(self, run: Run, arm: str, session: Session) -> None:
-    """An arm was trained to its end by an earlier process."""
-
   @contextlib.contextmanager
-  def training(
-    self, run: Run, arm: str, session: Session
-  ) -> Iterator[Progress]:
-    """Around the training of an arm.
-
-    Args:
-      run: the run.
-      arm: the arm.
-      session: its training, from wherever it was.
-
-    Yields:
-      What to call as it goes.
-    """
+  def training(self, run: Run, arm: str, session: Session) -> Iterator[None]:
+    """Around the training of an arm, from wherever it was to its end."""
     del run, arm, session
-    yield Progress()
+    yield
+
+  def advanced(self, session: Session) -> None:
+    """Some updates or batches were done, a few seconds' worth."""
+
+  def epoch(self, history: records.History) -> None:
+    """An epoch is trained, evaluated and recorded."""
 
   def finished(self, run: Run) -> None:
     """All arms are trained; the run directory is still claimed."""
@@ -332,35 +299,31 @@ def train(
   dataset = load(config, data_dir)
   # Before the directory is touched: here wrong settings show.
   run = Run(config, dataset, workdir)
-  directory = run_directory.opened(
-    workdir,
+  claim = Workdir(workdir, 'run', 'train', CONFIG, [_FORMAT]).claimed(
     dataclasses.asdict(config),
+    _WRITTEN,
     resume=resume,
     overwrite=overwrite,
-    may_resume=config.may_resume,
+    may_change=config.may_resume,
   )
-  with stopping.Terminator() as terminator, contextlib.ExitStack() as stack:
-    distributed.on_primary(lambda: stack.enter_context(directory))
+  with contextlib.ExitStack() as stack:
+    distributed.on_primary(lambda: stack.enter_context(claim))
     if distributed.is_primary():
       provenance.begin(workdir)
     observer.started(run)
     count = config.seeds * len(config.combinations)
     pixels = mapping.share(engine.to_device(run.dataset), count)
     saved = {
-      arm: stack.enter_context(
-        contextlib.closing(
-          checkpoints.Checkpoints(workdir / 'checkpoints' / arm)
-        )
-      )
+      arm: checkpoints.Checkpoints(workdir / _SAVED / arm, observer.told)
       for arm in config.arms
     }
-    # Of all arms, before the tables are written: those to come keep their rows.
     for arm, each in saved.items():
-      _tell_damage(observer, arm, each)
-      if number := each.latest():
-        run.histories[arm] = each.history(number)
+      stack.callback(each.close)
+      # The tables keep the rows of arms that are trained further only later.
+      if history := each.history():
+        run.histories[arm] = history
     for arm, each in saved.items():
-      _train_arm(run, arm, pixels, observer, terminator, each)
+      _train_arm(run, arm, pixels, observer, each)
     observer.finished(run)
     if distributed.is_primary():
       provenance.end(workdir)
@@ -372,7 +335,6 @@ def _train_arm(
   arm: str,
   pixels: engine.Pixels,
   observer: Observer,
-  terminator: stopping.Terminator,
   saved: checkpoints.Checkpoints,
 ) -> None:
   """Trains all trials of one arm, from its last checkpoint on."""
@@ -380,44 +342,28 @@ def _train_arm(
   session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
   run.record(arm, session.history)
   if session.finished(epochs):
-    observer.finished_before(run, arm, session)
     observer.told(f'{arm}: finished before')
-    return
-  if session.done:
-    observer.told(f'{arm}: resumes {session.place(epochs)}')
-  session.compile()
-  run.compile_seconds[arm] = session.compile_seconds
-  observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
+  else:
+    if session.done:
+      observer.told(f'{arm}: resumes {session.place(epochs)}')
+    session.compile()
+    run.compile_seconds[arm] = session.compile_seconds
+    observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
 
-  with observer.training(run, arm, session) as progress:
+  with interrupts.Stop() as stop, observer.training(run, arm, session):
 
     def pause() -> None:
-      if number := distributed.largest(terminator.requested):
+      if number := distributed.largest(stop.number):
         session.save()
-        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
-      progress.advanced(session)
+        where = f'{arm}, {session.place(epochs)}'
+        raise interrupts.StoppedError(number, where)
+      observer.advanced(session)
 
-    pause()
     while not session.finished(epochs):
+      pause()
       session.train_epoch(pause)
-      # Asked once: what arrives while this is saved stops the next epoch.
-      number = distributed.largest(terminator.requested)
       epoch = session.history.epochs
-      due = epoch % run.config.checkpoint_every == 0
-      if number or due or session.finished(epochs):
+      if epoch % run.config.checkpoint_every == 0 or session.finished(epochs):
         session.save()
       run.record(arm, session.history)
-      progress.epoch(session.history)
-      if number:
-        raise stopping.StoppedError(number, f'{arm}, {session.place(epochs)}')
-
-
-def _tell_damage(
-  observer: Observer, arm: str, saved: checkpoints.Checkpoints
-) -> None:
-  """Names the checkpoints that were passed over."""
-  for number, fault in saved.damage.items():
-    observer.told(
-      f'{arm}: checkpoint {number} is damaged ({fault}), so the run uses '
-      f'checkpoint {saved.latest()}'
-    )
+      observer.epoch(session.history)

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import errors
 from experiments.training import checkpoints
 from experiments.training import distributed
 from experiments.training import engine
 from experiments.training import lapack
+from experiments.training import learning
 from experiments.training import mapping
 from experiments.training import pace
 from experiments.training.records import History
@@ -52,20 +52,11 @@ class Session:
     self.history = History(self._count, trainer.metrics)
     self.compile_seconds = 0.0
     self._paces = {name: pace.Pace() for name in ('update', 'evaluate')}
-    self._last_save = saved.latest() if saved else None
-    if saved and self._last_save is not None:
-      self.history = saved.history(self._last_save)
-      self._check_history()
+    self._restored: dict[str, Any] | None = None
+    self._last_save = 0
+    if saved and (found := saved.restore()):
+      self._last_save, self._restored, self.history = found
       self.done = self.history.updates
-
-  def _check_history(self) -> None:
-    """Refuses metrics of other trials, which have a state of other shapes."""
-    names, found = set(self._trainer.metrics), self.history
-    if set(found.names) != names or found.trials != self._count:
-      raise errors.StorageError(
-        f'checkpoint {self._last_save} has the metrics of another run: delete '
-        'its folder, or pass --overwrite to start the whole run again'
-      )
 
   def finished(self, epochs: int) -> bool:
     """Whether so many epochs are trained and evaluated."""
@@ -95,12 +86,13 @@ class Session:
     """
     trainer, pixels = self._trainer, self._pixels
     jit = self._jit = functools.partial(jax.jit, compiler_options=options)
-    if self._saved is None or self._last_save is None:
+    if self._restored is None:
       self._state = jit(trainer.init)(self._trials)
     else:
       abstract = jax.eval_shape(trainer.init, self._trials)
-      found = self._saved.state(self._last_save, abstract)
+      found = checkpoints.as_tree(self._restored, abstract)
       self._state = mapping.spread(found, self._count)
+      self._restored = None
     start = time.perf_counter()
     zeros = mapping.spread(trainer.no_sums(self._trials), self._count)
     n = jnp.int32(1)
@@ -171,7 +163,7 @@ class Session:
     test: dict[str, Any] = {}
     if self._trainer.batches(self._pixels):
       found = self._evaluated(self._evaluate, self._pixels, pause)
-      means = engine.means(
+      means = learning.means(
         distributed.fetch(found), len(self._pixels.test_labels)
       )
       test = {'test_loss': means.loss, 'test_accuracy': means.accuracy}
@@ -184,21 +176,18 @@ class Session:
     self.history.append(**learned, **test, **seconds)
     self.history.seconds = 0.0
 
-  def evaluate_on(
-    self, pixels: engine.Pixels, pause: Callable[[], None]
-  ) -> engine.Metrics:
+  def evaluate_on(self, pixels: engine.Pixels) -> learning.Metrics:
     """Evaluates what is trained so far on other images.
 
     Args:
       pixels: the data, with other test images.
-      pause: as of `train_epoch`.
 
     Returns:
       The metrics of every trial; they are not added to the history.
     """
     evaluate = self._jit(self._trainer.evaluate)
-    sums = self._evaluated(evaluate, pixels, pause)
-    return engine.means(distributed.fetch(sums), len(pixels.test_labels))
+    sums = self._evaluated(evaluate, pixels, lambda: None)
+    return learning.means(distributed.fetch(sums), len(pixels.test_labels))
 
   def _make_updates(self, left: int) -> None:
     n = distributed.agreed(self._paces['update'].units(left))

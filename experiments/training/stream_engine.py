@@ -12,16 +12,16 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.training import engine
 from experiments.training import keys
+from experiments.training import learning
 from experiments.training import measures
-from experiments.training.engine import Place
-from experiments.training.engine import TrainState
 from experiments.training.feeds import Batch
 from experiments.training.feeds import Feed
 from experiments.training.feeds import Pixels
+from experiments.training.learning import Place
+from experiments.training.learning import TrainState
 from experiments.training.tasks import Tasks
 from experiments.training.trials import Trial
 from experiments.training.trials import Trials
@@ -118,7 +118,9 @@ class StreamTrainer(engine.Trainer):
   def measured(self, readings: Any, trials: Trials) -> dict[str, Any]:
     """See the base class."""
     loss, correct, more = readings
-    found = engine.means(engine.Sums(loss, correct), self.feed.examples(trials))
+    found = learning.means(
+      learning.Sums(loss, correct), self.feed.examples(trials)
+    )
     times = self.tasks.updates // self.plasticity_every
     measured = {
       ONLINE_LOSS: found.loss,
@@ -169,7 +171,7 @@ class StreamTrainer(engine.Trainer):
   def _advanced(
     self, state: TrainState, batch: Batch, place: Place, *, diagnose: bool
   ) -> TrainState:
-    learned = self.learned(state, batch, trial=place.trial, diagnose=diagnose)
+    learned = self.step(state, batch, trial=place.trial, diagnose=diagnose)
     new, readings = learned.state, state.readings
     if self._scored_apart:
       loss, correct = self._scored(state, batch)
@@ -233,18 +235,15 @@ class StreamTrainer(engine.Trainer):
     params = self._evaluated_params(state)
     model: Any = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
     logits = model(self._inputs(batch.images), train=False)
-    return engine.answers(logits, batch.allowed)
+    return learning.answers(logits, batch.allowed)
 
   def _scored(
     self, state: TrainState, batch: Batch
   ) -> tuple[jax.Array, jax.Array]:
     """The sums of the task, with those of a batch that is to be learned."""
     logits = self._logits(state, batch)
-    losses = optax.softmax_cross_entropy_with_integer_labels(
-      logits, batch.labels
-    )
-    correct = jnp.sum(jnp.argmax(logits, -1) == batch.labels)
-    return state.loss + jnp.sum(losses), state.correct + correct
+    losses, correct = learning.score(logits, batch.labels)
+    return state.loss + jnp.sum(losses), state.correct + jnp.sum(correct)
 
   def _evaluated(self, state: TrainState, place: Place) -> jax.Array:
     """Of each task of a split, how many test images are classified correctly.

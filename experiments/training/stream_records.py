@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import storage
-from experiments.training import files
+from experiments import files
 from experiments.training import measures
 from experiments.training import records
 from experiments.training.records import History
@@ -209,6 +208,6 @@ def write(
     columns = (*keys, 'update', _EVALUATED, 'accuracy')
     files.write_table(table, columns, evaluations)
   else:
-    with storage.writing(table):
+    with files.writing(table):
       table.unlink(missing_ok=True)
   files.write_json(workdir / 'results.json', results)

@@ -47,6 +47,11 @@ class Plan(NamedTuple):
 class Tasks(Feed):
   """A stream, sized for a data set.
 
+  A call of a program stays within a task, so that what a task draws is drawn
+  once a call. Pixels are permuted batch by batch: that costs no more than to
+  permute all images at the start of a task, and nothing is permuted twice where
+  a task is cut.
+
   Every pass of a task has an order of its own and takes as many batches as the
   smallest task has; what is left over of a pass is as likely as anything else
   in the next.

@@ -1,4 +1,4 @@
-"""Trials: a seed and any numbers, and what of the data each of them sees.
+"""Trials: a seed and any hyperparameters, and the data that each of them sees.
 
 Everything that a trial draws, that is its initialisation, subset, label noise,
 data order, dropout and augmentation, is derived from its seed alone, so that
@@ -22,41 +22,42 @@ class Trial(NamedTuple):
 
   Attributes:
     seed: uint32 [].
-    numbers: float32 [] by name, what the optimizer is built from.
+    hyperparameters: float32 [] by name, what the optimizer is built from.
     indices: int32 [n], which training images the trial sees.
     labels: int32 [n], what it takes them for.
   """
 
   seed: jax.Array
-  numbers: dict[str, jax.Array]
+  hyperparameters: dict[str, jax.Array]
   indices: jax.Array
   labels: jax.Array
 
-  def at(self, numbers: Mapping[str, float]) -> 'Trial':
-    """The same trials, all with these numbers."""
-    return self.combined([numbers])
+  def at(self, values: Mapping[str, float]) -> 'Trial':
+    """The same trials, all with these hyperparameters."""
+    return self.combined([values])
 
-  def combined(self, numbers: Sequence[Mapping[str, float]]) -> 'Trial':
-    """Every trial with each of some sets of numbers.
+  def combined(self, rows: Sequence[Mapping[str, float]]) -> 'Trial':
+    """Every trial with each of some combinations of hyperparameters.
 
     Args:
-      numbers: the sets, all of the same names.
+      rows: the combinations, all of the same names.
 
     Returns:
-      So many times the trials, those with the first set before all others.
+      So many times the trials, those with the first combination before all
+      others.
     """
-    times, count = len(numbers), len(self.seed)
+    times, count = len(rows), len(self.seed)
     repeated = jax.tree.map(
       lambda x: jnp.tile(x, (times,) + (1,) * (x.ndim - 1)),
-      self._replace(numbers={}),
+      self._replace(hyperparameters={}),
     )
     columns = {
       name: jnp.repeat(
-        jnp.asarray([each[name] for each in numbers], jnp.float32), count
+        jnp.asarray([row[name] for row in rows], jnp.float32), count
       )
-      for name in numbers[0]
+      for name in rows[0]
     }
-    return repeated._replace(numbers=columns)
+    return repeated._replace(hyperparameters=columns)
 
 
 # A trial whose arrays have a leading axis, of r trials.
@@ -81,7 +82,7 @@ def make_trials(
     images: how many to keep of those, whatever their classes; None for all.
 
   Returns:
-    The trials, with no numbers yet.
+    The trials, without hyperparameters.
   """
   labels, indices = [], []
   for seed in seeds:
@@ -100,7 +101,7 @@ def make_trials(
     labels.append(noisy[kept])
   return Trial(
     seed=jnp.asarray(seeds, jnp.uint32),
-    numbers={},
+    hyperparameters={},
     indices=jnp.asarray(np.stack(indices)),
     labels=jnp.asarray(np.stack(labels)),
   )

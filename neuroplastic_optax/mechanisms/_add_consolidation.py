@@ -1,17 +1,12 @@
 """Consolidation without task boundaries: weights are pulled to their mean."""
 
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -32,17 +27,6 @@ class AddConsolidationState(NamedTuple):
   importance: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-  anchor_decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
-  importance_decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def add_consolidation(
   strength: _types.ScalarOrSchedule = 0.01,
   importance: Literal['ewc', 'mas'] = 'ewc',
@@ -101,8 +85,12 @@ def add_consolidation(
     Elsayed and Mahmood, `Addressing Loss of Plasticity and Catastrophic
     Forgetting in Continual Learning <https://arxiv.org/abs/2404.00781>`_, 2024
   """
-  numbers = _Numbers(strength, anchor_decay, importance_decay)
-  _fields.check_choice('importance', importance, ('ewc', 'mas'))
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    anchor_decay=(anchor_decay, _numbers.DECAY),
+    importance_decay=(importance_decay, _numbers.DECAY),
+  )
+  _numbers.check_choice('importance', importance, ('ewc', 'mas'))
 
   def init_fn(params: _types.Params) -> AddConsolidationState:
     flat = _leaves.flatten('add_consolidation', 'params', params)
@@ -122,7 +110,7 @@ def add_consolidation(
     t = optax.safe_increment(state.count)
 
     def step(
-      now: _Numbers, g: Any, w: Any, anchor: Any, weight: Any
+      now: _numbers.Numbers, g: Any, w: Any, anchor: Any, weight: Any
     ) -> tuple[Any, Any, Any]:
       rates = [
         _leaves.debiased_rate(decay, t, g.dtype)

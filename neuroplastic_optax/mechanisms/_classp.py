@@ -1,19 +1,14 @@
 """CLASSP: rarer and smaller updates for weights that have learned much."""
 
 from collections.abc import Callable
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -30,17 +25,6 @@ class ScaleByClasspState(NamedTuple):
   accumulator: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  threshold: Any = _fields.hyperparameter(schedule=True)
-  power: Any = _fields.hyperparameter(_hyperparameters.POSITIVE, schedule=True)
-  eps: Any = _fields.hyperparameter(_hyperparameters.POSITIVE, schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def scale_by_classp(
   threshold: _types.ScalarOrSchedule = 0.0,
   power: _types.ScalarOrSchedule = 1.0,
@@ -103,7 +87,11 @@ def scale_by_classp(
     Adjustment Suppression and Sparsity Promotion
     <https://arxiv.org/abs/2405.09637>`_, 2024
   """
-  numbers = _Numbers(threshold, power, eps)
+  numbers = _numbers.Numbers(
+    threshold=(threshold, _numbers.NON_NEGATIVE.scheduled),
+    power=(power, _numbers.POSITIVE.scheduled),
+    eps=(eps, _numbers.POSITIVE.scheduled),
+  )
   _check_scaling(scaling)
 
   def init_fn(params: _types.Params) -> ScaleByClasspState:
@@ -121,7 +109,7 @@ def scale_by_classp(
     on = scaling(state.count) if callable(scaling) else scaling
     _check_flag(on)
 
-    def step(now: _Numbers, g: Any, total: Any) -> tuple[Any, Any]:
+    def step(now: _numbers.Numbers, g: Any, total: Any) -> tuple[Any, Any]:
       return _step(now, on, g, total)
 
     leaves, (total,) = _leaves.advance(
@@ -138,7 +126,7 @@ def scale_by_classp(
 
 
 def _step(
-  now: _Numbers, scaling: Any, g: jax.Array, total: jax.Array
+  now: _numbers.Numbers, scaling: Any, g: jax.Array, total: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   zero = jnp.zeros_like(g)
   active = g * g > now.threshold

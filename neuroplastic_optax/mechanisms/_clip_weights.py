@@ -8,16 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
-_BOUND = _hyperparameters.Interval(
-  0.0, math.inf, low_open=True, high_open=False
-)
+_BOUND = _numbers.Number(0.0, math.inf, low_open=True, high_open=False)
 
 
 class ClipWeightsState(NamedTuple):
@@ -31,8 +27,6 @@ class ClipWeightsState(NamedTuple):
   bounds: Any
 
 
-@_injection.guards_functions
-@_keywords.suggests_names
 def clip_weights(
   bound: _types.ArrayLike | Any | Callable[[_types.Params], Any],
 ) -> optax.GradientTransformationExtraArgs:
@@ -81,7 +75,7 @@ def clip_weights(
   called = callable(bound) and _trees.is_callable_of_params(bound)
   if not called:
     for value in jax.tree.leaves(bound):
-      _hyperparameters.check('bound', value, _BOUND)
+      _BOUND.check('bound', value)
     if not jax.tree.leaves(bound):
       raise TypeError(_message(bound))
 
@@ -107,7 +101,7 @@ def clip_weights(
       bounds = _trees.broadcast('bound', bound, like)
 
     def step(_: None, g: Any, w: Any, bound: Any) -> tuple[Any]:
-      bound = _hyperparameters.cast(bound, g.dtype)
+      bound = _numbers.REAL.cast(bound, g.dtype)
       moved = w + g
       clipped = jnp.clip(moved, -bound, bound)
       return (jnp.where(clipped == moved, g, clipped - w),)
@@ -139,7 +133,7 @@ def _measured(bound: Any, flat: _trees.Flat) -> list[Any]:
   values = _trees.broadcast('bound', bound, flat)
   for leaf, value in zip(flat.leaves, values, strict=True):
     if leaf is not None:
-      _hyperparameters.check('bound', value, _BOUND)
+      _BOUND.check('bound', value)
   return [
     None
     if leaf is None

@@ -1,17 +1,13 @@
 """Coupled replicas: learners that pull each other to their mean."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
+from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -26,15 +22,6 @@ class CoupleReplicasState(NamedTuple):
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def couple_replicas(
   strength: _types.ScalarOrSchedule = 0.01,
   *,
@@ -78,8 +65,10 @@ def couple_replicas(
   References:
     Bouvrie and Slotine, on synchronized redundant learners, 2010
   """
-  numbers = _Numbers(strength)
-  if not _slices.is_names(axis_name) or not axis_name:
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+  )
+  if not _trees.is_names(axis_name) or not axis_name:
     raise TypeError(
       'axis_name must be the name of a mapped axis or a tuple of names, got '
       f'{axis_name!r}.'
@@ -99,7 +88,7 @@ def couple_replicas(
     flat = _leaves.flatten('couple_replicas', 'updates', updates)
     weights = _leaves.params_of('couple_replicas', flat, params)
 
-    def step(now: _Numbers, g: Any, w: Any) -> tuple[Any]:
+    def step(now: _numbers.Numbers, g: Any, w: Any) -> tuple[Any]:
       # Divided first: a sum of large numbers could overflow.
       mean = jax.lax.psum(w / jax.lax.axis_size(axis_name), axis_name)
       return (_leaves.added(g, now.strength, _leaves.finite(mean - w)),)

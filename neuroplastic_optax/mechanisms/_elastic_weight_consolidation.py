@@ -1,17 +1,12 @@
 """Elastic weight consolidation, with boundaries and active forgetting."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _boundary
 from neuroplastic_optax.mechanisms import _leaves
@@ -39,17 +34,6 @@ class ElasticWeightConsolidationState(NamedTuple):
   anchor: _types.Params
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-  decay: Any = _fields.hyperparameter(_hyperparameters.FRACTION)
-  forgetting: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def elastic_weight_consolidation(
   strength: _types.ScalarOrSchedule = 1.0,
   decay: _types.ArrayLike = 1.0,
@@ -120,7 +104,11 @@ def elastic_weight_consolidation(
     Learning in Artificial Intelligence <https://arxiv.org/abs/2308.14991>`_,
     2023 (active forgetting)
   """
-  numbers = _Numbers(strength, decay, forgetting)
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    decay=(decay, _numbers.FRACTION),
+    forgetting=(forgetting, _numbers.NON_NEGATIVE.scheduled),
+  )
   owner = 'elastic_weight_consolidation'
 
   def init_fn(params: _types.Params) -> ElasticWeightConsolidationState:
@@ -151,7 +139,12 @@ def elastic_weight_consolidation(
     n = _boundary.where(boundary, zero, state.task_count)
 
     def step(
-      now: _Numbers, g: Any, w: Any, squares: Any, weight: Any, anchor: Any
+      now: _numbers.Numbers,
+      g: Any,
+      w: Any,
+      squares: Any,
+      weight: Any,
+      anchor: Any,
     ) -> tuple[Any, ...]:
       n = jnp.maximum(state.task_count, 1).astype(g.dtype)
       grown = _leaves.finite(now.decay * weight + squares / n)
@@ -160,7 +153,7 @@ def elastic_weight_consolidation(
       squares = _boundary.where(boundary, jnp.zeros_like(squares), squares)
       pull = _leaves.product(weight, w - anchor)
       u = _leaves.added(g, now.strength, pull)
-      if not _hyperparameters.is_zero(now.forgetting):
+      if not _numbers.is_zero(now.forgetting):
         u += now.forgetting * passed.astype(g.dtype) * w
       return u, squares + _leaves.product(g, g), weight, anchor
 

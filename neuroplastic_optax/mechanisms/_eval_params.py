@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroplastic_optax import _keywords
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _hare_and_tortoise
@@ -18,7 +17,6 @@ _STATES = (
 )
 
 
-@_keywords.suggests_names
 def eval_params(
   opt_state: _types.OptState, params: _types.Params
 ) -> _types.Params:

@@ -1,17 +1,12 @@
 """Exponentiated gradient: steps in proportion to the weights."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -27,17 +22,6 @@ class ExponentiateState(NamedTuple):
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  max_exponent: Any = _fields.hyperparameter(
-    _hyperparameters.POSITIVE, schedule=True
-  )
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def exponentiate(
   mask: Any = None,
   max_exponent: _types.ScalarOrSchedule = 10.0,
@@ -89,7 +73,9 @@ def exponentiate(
     Cornford et al., `Brain-like Learning with Exponentiated Gradients
     <https://doi.org/10.1101/2024.10.25.620272>`_, 2024
   """
-  numbers = _Numbers(max_exponent)
+  numbers = _numbers.Numbers(
+    max_exponent=(max_exponent, _numbers.POSITIVE.scheduled),
+  )
   _trees.check_mask('mask', mask)
 
   def init_fn(params: _types.Params) -> ExponentiateState:
@@ -107,7 +93,7 @@ def exponentiate(
     weights = _leaves.params_of('exponentiate', flat, params)
     like = _trees.Flat(weights, flat.treedef)
 
-    def step(now: _Numbers, g: Any, w: Any, floor: float) -> tuple[Any]:
+    def step(now: _numbers.Numbers, g: Any, w: Any, floor: float) -> tuple[Any]:
       c = now.max_exponent
       return (_leaves.grown(w, jnp.clip(jnp.sign(w) * g, -c, c), floor),)
 

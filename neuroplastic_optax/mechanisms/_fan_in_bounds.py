@@ -7,15 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
 
 
-@_keywords.suggests_names
 def fan_in_bounds(
   scale: _types.ArrayLike = 1.0, *, stacked_axes: Any = None
 ) -> Callable[[_types.Params], Any]:
@@ -53,13 +50,13 @@ def fan_in_bounds(
     Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
     Learning <https://arxiv.org/abs/2407.01704>`_, 2024
   """
-  _hyperparameters.check('scale', scale, _hyperparameters.POSITIVE)
-  _slices.check_stacked_axes(stacked_axes)
+  _numbers.POSITIVE.check('scale', scale)
+  _trees.check_stacked_axes(stacked_axes)
 
   def bounds(params: _types.Params) -> Any:
     _refuse_count(params)
     flat = _trees.flatten(params)
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     parents = flat.map_with_path(lambda path, _: _parent(path))
     of_kernels: dict[Any, list[Any]] = {}
     own: list[Any] = [None] * len(flat.leaves)
@@ -92,7 +89,7 @@ def _refuse_count(params: Any) -> None:
 
 
 def _bound(scale: Any, fan_in: int) -> Any:
-  if _hyperparameters.is_known(scale):
+  if _numbers.is_known(scale):
     return float(scale) / math.sqrt(fan_in) if fan_in else math.inf
   return scale / math.sqrt(fan_in) if fan_in else math.inf
 

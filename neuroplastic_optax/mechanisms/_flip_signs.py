@@ -1,18 +1,12 @@
 """Curl descent: some weights learn against the gradient."""
 
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -37,17 +31,6 @@ class FlipSignsState(NamedTuple):
   signs: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  fraction: Any = _fields.hyperparameter(
-    _hyperparameters.FRACTION, schedule=True
-  )
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def flip_signs(
   fraction: _types.ScalarOrSchedule = 0.1,
   axis: Literal['input', 'output', 'element'] = 'input',
@@ -104,17 +87,19 @@ def flip_signs(
     `Curl Descent: Non-Gradient Learning Dynamics with Sign-Diverse Plasticity
     <https://arxiv.org/abs/2510.02765>`_, 2025
   """
-  numbers = _Numbers(fraction)
-  _fields.check_choice('axis', axis, _AXES)
+  numbers = _numbers.Numbers(
+    fraction=(fraction, _numbers.FRACTION.scheduled),
+  )
+  _numbers.check_choice('axis', axis, _AXES)
   _trees.check_mask('mask', mask)
-  _slices.check_stacked_axes(stacked_axes)
+  _trees.check_stacked_axes(stacked_axes)
   _noise.check_key(key)
 
   def init_fn(params: _types.Params) -> FlipSignsState:
     flat = _leaves.flatten('flip_signs', 'params', params)
     data = _noise.key_data(key)
     now = numbers.at(jnp.zeros([], jnp.int32)).fraction
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     inside = _trees.mask('mask', mask, flat)
     signs = [
       _draw(jax.random.fold_in(_noise.threefry(data), i), leaf, now, axis, n)
@@ -182,7 +167,7 @@ def _draw(
 
   leading = shape[:stacked]
   keys = jax.random.split(key, leading)
-  signs = _slices.over_slices(slice_signs, stacked)(keys if stacked else key)
+  signs = _trees.over_slices(slice_signs, stacked)(keys if stacked else key)
   if axis == 'element':
     # Where the params are sharded, so are their signs.
     ones = jnp.ones_like(leaf, dtype=jnp.int8)
@@ -192,7 +177,7 @@ def _draw(
 
 def _rounded(fraction: Any, count: int) -> Any:
   """`round(fraction · count)`, to even where it is half way."""
-  if _hyperparameters.is_known(fraction):
+  if _numbers.is_known(fraction):
     return round(float(fraction) * count)
   exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * count
   return jnp.round(exact).astype(jnp.int32)

@@ -1,17 +1,12 @@
 """Hare and tortoise: fast weights that return to their average."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -29,15 +24,6 @@ class HareAndTortoiseState(NamedTuple):
   slow: _types.Params
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def hare_and_tortoise(
   decay: _types.ArrayLike = 0.999,
   period: int = 1000,
@@ -87,8 +73,10 @@ def hare_and_tortoise(
     Lee et al., `Slow and Steady Wins the Race: Maintaining Plasticity with Hare
     and Tortoise Networks <https://arxiv.org/abs/2406.02596>`_, 2024
   """
-  numbers = _Numbers(decay)
-  period = _hyperparameters.check_integer('period', period)
+  numbers = _numbers.Numbers(
+    decay=(decay, _numbers.DECAY),
+  )
+  period = _numbers.check_period('period', period)
 
   def init_fn(params: _types.Params) -> HareAndTortoiseState:
     flat = _leaves.flatten('hare_and_tortoise', 'params', params)
@@ -106,7 +94,9 @@ def hare_and_tortoise(
     t = optax.safe_increment(state.count)
     returns = t % period == 0
 
-    def step(now: _Numbers, g: Any, w: Any, slow: Any) -> tuple[Any, Any]:
+    def step(
+      now: _numbers.Numbers, g: Any, w: Any, slow: Any
+    ) -> tuple[Any, Any]:
       moved = _leaves.finite(w + g)
       slow = now.decay * slow + (1 - now.decay) * moved
       return jnp.where(returns, slow - w, g), slow

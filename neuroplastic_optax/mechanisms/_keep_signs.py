@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
 
-@_injection.guards_functions
-@_keywords.suggests_names
 def keep_signs(mask: Any = None) -> optax.GradientTransformationExtraArgs:
   """Stops a weight at 0 where a step would change its sign.
 

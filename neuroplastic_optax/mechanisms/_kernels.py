@@ -6,7 +6,7 @@ A kernel is [..., in, out], after its stacked axes.
 import jax
 import jax.numpy as jnp
 
-from neuroplastic_optax import _reductions
+from neuroplastic_optax import _arrays
 
 
 def rank(leaf: jax.Array, stacked: int) -> int:
@@ -46,7 +46,7 @@ def sums(
 ) -> jax.Array:
   """Σ x over some axes, which stay as axes of size 1."""
   part = jnp.sum(x, axis=axes, keepdims=True)
-  return _reductions.Reductions(names).total(part)
+  return _arrays.Sums(names).total(part)
 
 
 def norms(

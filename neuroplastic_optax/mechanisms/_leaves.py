@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 
@@ -48,7 +47,7 @@ def params_of(
 
 def wide_dtype(leaf: Any) -> Any:
   """The dtype of an accumulator of a leaf: at least float32."""
-  return _dtypes.promoted(jnp.float32, jnp.result_type(leaf))
+  return _arrays.promoted(jnp.float32, jnp.result_type(leaf))
 
 
 def zeros(flat: _trees.Flat) -> Any:
@@ -99,7 +98,7 @@ def is_absent(leaf: Any) -> bool:
 
 def advance(
   step: Callable[..., tuple[Any, ...]],
-  numbers: _stage.Stage | None,
+  numbers: _numbers.Numbers | None,
   updates: Sequence[Any],
   *,
   reads: Sequence[Sequence[Any]] = (),
@@ -133,13 +132,13 @@ def advance(
     if not is_absent(g) and (inside is None or inside[i]):
       others = [column[i] for column in reads]
       arrays = jax.tree.map(jnp.asarray, [g, *others, *old])
-      dtype = _dtypes.compute_dtype(arrays)
-      wide = _dtypes.upcast(arrays, dtype)
+      dtype = _arrays.compute_dtype(arrays)
+      wide = _arrays.upcast(arrays, dtype)
       cast = None if numbers is None else numbers.cast(dtype)
       u, *new = step(cast, *wide, *(column[i] for column in extras))
-      u = _dtypes.downcast(held(u, wide[0]), arrays[0])
+      u = _arrays.downcast(held(u, wide[0]), arrays[0])
       new = [
-        _dtypes.downcast(finite(x), like)
+        _arrays.downcast(finite(x), like)
         for x, like in zip(new, old, strict=True)
       ]
     outgoing.append(u)
@@ -172,7 +171,7 @@ def added(g: jax.Array, strength: Any, term: jax.Array) -> jax.Array:
 
   The sum would make 0 of -0.
   """
-  if _hyperparameters.is_zero(strength):
+  if _numbers.is_zero(strength):
     return g
   return g + strength * term
 

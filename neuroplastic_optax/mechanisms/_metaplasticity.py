@@ -1,16 +1,12 @@
 """Metaplasticity: large weights resist being shrunk."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -26,15 +22,6 @@ class MetaplasticityState(NamedTuple):
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def metaplasticity(
   strength: _types.ScalarOrSchedule = 1.0,
   mask: Any = None,
@@ -76,7 +63,9 @@ def metaplasticity(
     Laborieux et al., `Synaptic Metaplasticity in Binarized Neural Networks
     <https://arxiv.org/abs/2003.03533>`_, 2021
   """
-  numbers = _Numbers(strength)
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+  )
   _trees.check_mask('mask', mask)
 
   def init_fn(params: _types.Params) -> MetaplasticityState:
@@ -107,7 +96,9 @@ def metaplasticity(
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _step(now: _Numbers, g: jax.Array, w: jax.Array) -> tuple[jax.Array]:
+def _step(
+  now: _numbers.Numbers, g: jax.Array, w: jax.Array
+) -> tuple[jax.Array]:
   # By signs: the product of small numbers would vanish.
   shrinks = jnp.sign(g) * jnp.sign(w) > 0
   resistance = jnp.square(jnp.tanh(now.strength * jnp.abs(w)))

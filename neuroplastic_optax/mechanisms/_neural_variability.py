@@ -1,20 +1,14 @@
 """Neural variability: training with params that are always a little noisy."""
 
 from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -40,15 +34,6 @@ class NeuralVariabilityState(NamedTuple):
   inner: _types.OptState
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  scale: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def neural_variability(
   inner: optax.GradientTransformation,
   scale: _types.ScalarOrSchedule = 0.01,
@@ -119,20 +104,22 @@ def neural_variability(
     <https://arxiv.org/abs/2011.06220>`_, 2020
   """
   _leaves.check_transformation('inner', inner)
-  numbers = _Numbers(scale)
-  _fields.check_choice(
+  numbers = _numbers.Numbers(
+    scale=(scale, _numbers.NON_NEGATIVE.scheduled),
+  )
+  _numbers.check_choice(
     'distribution', distribution, ('normal', 'laplace', 'uniform')
   )
-  refresh = _hyperparameters.check_integer('refresh', refresh)
+  refresh = _numbers.check_period('refresh', refresh)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_axis_name(axis_name)
+  _trees.check_axis_name(axis_name)
   wrapped = optax.with_extra_args_support(inner)
   draw = _noise.DISTRIBUTIONS[distribution]
 
   def noisy(flat: _trees.Flat) -> list[bool]:
     """Which leaves get noise; none if its scale is known to be 0."""
-    if _hyperparameters.is_zero(scale):
+    if _numbers.is_zero(scale):
       return [False] * len(flat.leaves)
     return _trees.mask('mask', mask, flat)
 
@@ -166,7 +153,7 @@ def neural_variability(
     old = flat.align('state.noise', state.noise)
     now = numbers.at(state.count)
     pairs = _noise.words(
-      state.key, state.count, _slices.axis_names(axis_name, like)
+      state.key, state.count, _trees.axis_names(axis_name, like)
     )
     leaves, noise = _moved(
       flat.leaves,
@@ -200,9 +187,9 @@ def _first(leaf: Any) -> Any:
 
 
 def _drawn(
-  now: _Numbers,
+  now: _numbers.Numbers,
   draw: _noise.Draw,
-  refresh: int,
+  refresh: int | jax.Array,
   count: jax.Array,
   pair: jax.Array,
   kept: jax.Array,
@@ -215,7 +202,7 @@ def _drawn(
     # where devices hold parts of an array.
     return scale * draw(pair, kept).astype(kept.dtype) + 0 * kept
 
-  if refresh == 1:
+  if isinstance(refresh, int) and refresh == 1:
     return anew()
   return jax.lax.cond(count % refresh == 0, anew, lambda: kept)
 
@@ -234,8 +221,8 @@ def _moved(
     after = before
     if not isinstance(before, optax.MaskedNode) and not _leaves.is_absent(u):
       u, p = jnp.asarray(u), jnp.asarray(p)
-      dtype = _dtypes.compute_dtype((u, p, before))
-      step, at, held = _dtypes.upcast((u, p, before), dtype)
+      dtype = _arrays.compute_dtype((u, p, before))
+      step, at, held = _arrays.upcast((u, p, before), dtype)
       if is_narrow(p):
         after = held + step
         noise = anew(pair, at - held)
@@ -243,8 +230,8 @@ def _moved(
       else:
         after = anew(pair, held)
         moved = step + (after - held)
-      u = _dtypes.downcast(_leaves.held(moved, step), u)
-      after = _dtypes.downcast(_leaves.finite(after), before)
+      u = _arrays.downcast(_leaves.held(moved, step), u)
+      after = _arrays.downcast(_leaves.finite(after), before)
     leaves.append(u)
     kept.append(after)
   return leaves, kept

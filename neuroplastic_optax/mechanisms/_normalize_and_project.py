@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -28,8 +25,6 @@ class NormalizeAndProjectState(NamedTuple):
   norms: Any
 
 
-@_injection.guards_functions
-@_keywords.suggests_names
 def normalize_and_project(
   mask: Any = None,
   *,
@@ -80,19 +75,19 @@ def normalize_and_project(
     Learning <https://arxiv.org/abs/2407.01800>`_, 2024
   """
   _trees.check_mask('mask', mask)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> NormalizeAndProjectState:
     flat = _leaves.flatten('normalize_and_project', 'params', params)
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     norms = [
       _first_norm(*row)
       for row in zip(
         flat.leaves,
         _leaves.kernels('mask', mask, flat, stacked),
         stacked,
-        _slices.axis_names(axis_name, flat),
+        _trees.axis_names(axis_name, flat),
         strict=True,
       )
     ]
@@ -108,13 +103,13 @@ def normalize_and_project(
     flat = _leaves.flatten('normalize_and_project', 'updates', updates)
     weights = _leaves.params_of('normalize_and_project', flat, params)
     like = _trees.Flat(weights, flat.treedef)
-    stacked = _slices.stacked(stacked_axes, like)
+    stacked = _trees.stacked(stacked_axes, like)
     leaves, _ = _leaves.advance(
       _step,
       None,
       flat.leaves,
       reads=[weights, _leaves.kept_per_leaf(flat, state.norms)],
-      extras=[stacked, _slices.axis_names(axis_name, like)],
+      extras=[stacked, _trees.axis_names(axis_name, like)],
       inside=_leaves.kernels('mask', mask, like, stacked),
     )
     return flat.unflatten(leaves), state

@@ -1,16 +1,12 @@
 """L2 Init: weights are pulled back to where they began."""
 
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -27,15 +23,6 @@ class RegenerateState(NamedTuple):
   anchor: _types.Params
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def regenerate(
   strength: _types.ScalarOrSchedule = 1e-3,
   norm: Literal['l2', 'l1'] = 'l2',
@@ -80,8 +67,10 @@ def regenerate(
     Kumar et al., `Maintaining Plasticity in Continual Learning via Regenerative
     Regularization <https://arxiv.org/abs/2308.11958>`_, 2023
   """
-  numbers = _Numbers(strength)
-  _fields.check_choice('norm', norm, ('l2', 'l1'))
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+  )
+  _numbers.check_choice('norm', norm, ('l2', 'l1'))
 
   def init_fn(params: _types.Params) -> RegenerateState:
     flat = _leaves.flatten('regenerate', 'params', params)
@@ -97,7 +86,7 @@ def regenerate(
     flat = _leaves.flatten('regenerate', 'updates', updates)
     weights = _leaves.params_of('regenerate', flat, params)
 
-    def step(now: _Numbers, g: Any, w: Any, anchor: Any) -> tuple[Any]:
+    def step(now: _numbers.Numbers, g: Any, w: Any, anchor: Any) -> tuple[Any]:
       # Subtracted as it is, then held: a difference may overflow.
       moved = w - anchor
       pull = jnp.sign(moved) if norm == 'l1' else _leaves.finite(moved)

@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _boundary
@@ -28,8 +26,6 @@ class ResetMomentsState(NamedTuple):
   inner: _types.OptState
 
 
-@_injection.guards_functions
-@_keywords.suggests_names
 def reset_moments(
   inner: optax.GradientTransformation,
   period: int | None = None,
@@ -78,7 +74,7 @@ def reset_moments(
   """
   _leaves.check_transformation('inner', inner)
   if period is not None:
-    period = _hyperparameters.check_integer('period', period)
+    period = _numbers.check_period('period', period)
   wrapped = optax.with_extra_args_support(inner)
 
   def init_fn(params: _types.Params) -> ResetMomentsState:

@@ -6,14 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _keywords
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _copies
 from neuroplastic_optax.mechanisms import _leaves
 
 
-@_keywords.suggests_names
 def reset_state(
   tx: optax.GradientTransformation,
   state: _types.OptState,

@@ -1,18 +1,12 @@
 """Shrink and perturb: weights are made smaller and noisy."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -31,16 +25,6 @@ class ShrinkAndPerturbState(NamedTuple):
   key: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  shrink: Any = _fields.hyperparameter(schedule=True)
-  perturb: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def shrink_and_perturb(
   shrink: _types.ScalarOrSchedule = 1e-4,
   perturb: _types.ScalarOrSchedule = 1e-4,
@@ -111,11 +95,14 @@ def shrink_and_perturb(
     Dohare et al., `Loss of Plasticity in Deep Continual Learning
     <https://doi.org/10.1038/s41586-024-07711-7>`_, 2024
   """
-  numbers = _Numbers(shrink, perturb)
-  every = _hyperparameters.check_integer('every', every)
+  numbers = _numbers.Numbers(
+    shrink=(shrink, _numbers.NON_NEGATIVE.scheduled),
+    perturb=(perturb, _numbers.NON_NEGATIVE.scheduled),
+  )
+  every = _numbers.check_period('every', every)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_axis_name(axis_name)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> ShrinkAndPerturbState:
     _leaves.flatten('shrink_and_perturb', 'params', params)
@@ -133,11 +120,11 @@ def shrink_and_perturb(
     like = _trees.Flat(weights, flat.treedef)
     t = optax.safe_increment(state.count)
     pairs = _noise.words(
-      state.key, state.count, _slices.axis_names(axis_name, like)
+      state.key, state.count, _trees.axis_names(axis_name, like)
     )
 
-    def step(now: _Numbers, g: Any, w: Any, pair: Any) -> tuple[Any]:
-      if every == 1:
+    def step(now: _numbers.Numbers, g: Any, w: Any, pair: Any) -> tuple[Any]:
+      if isinstance(every, int) and every == 1:
         return (_acted(now, g, w, pair),)
       # A conditional, so that noise is drawn only where it is used.
       acted = jax.lax.cond(
@@ -159,11 +146,11 @@ def shrink_and_perturb(
 
 
 def _acted(
-  now: _Numbers, g: jax.Array, w: jax.Array, pair: jax.Array
+  now: _numbers.Numbers, g: jax.Array, w: jax.Array, pair: jax.Array
 ) -> jax.Array:
   u = g
-  if not _hyperparameters.is_zero(now.shrink):
+  if not _numbers.is_zero(now.shrink):
     u = u - now.shrink * w
-  if not _hyperparameters.is_zero(now.perturb):
+  if not _numbers.is_zero(now.perturb):
     u = u + now.perturb * _noise.normal(pair, g).astype(g.dtype)
   return u

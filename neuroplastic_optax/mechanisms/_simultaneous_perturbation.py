@@ -1,19 +1,14 @@
 """SPSA: a gradient estimate from values of the loss alone."""
 
 from collections.abc import Callable, Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _dtypes
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
@@ -34,17 +29,6 @@ class SimultaneousPerturbationState(NamedTuple):
   key: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  epsilon: Any = _fields.hyperparameter(
-    _hyperparameters.POSITIVE, schedule=True
-  )
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def simultaneous_perturbation(
   epsilon: _types.ScalarOrSchedule = 1e-3,
   distribution: Literal['rademacher', 'normal'] = 'rademacher',
@@ -114,9 +98,11 @@ def simultaneous_perturbation(
     Malladi et al., `Fine-Tuning Language Models with Just Forward Passes
     <https://arxiv.org/abs/2305.17333>`_, 2023
   """
-  numbers = _Numbers(epsilon)
-  _fields.check_choice('distribution', distribution, ('rademacher', 'normal'))
-  count_of_samples = _hyperparameters.check_integer('samples', samples)
+  numbers = _numbers.Numbers(
+    epsilon=(epsilon, _numbers.POSITIVE.scheduled),
+  )
+  _numbers.check_choice('distribution', distribution, ('rademacher', 'normal'))
+  count_of_samples = _numbers.check_integer('samples', samples)
   _noise.check_key(key)
   draw = _noise.DISTRIBUTIONS[distribution]
 
@@ -162,7 +148,7 @@ def simultaneous_perturbation(
 
       mean = jax.lax.fori_loop(0, count_of_samples, add, zeros)
     leaves = [
-      g if _leaves.is_absent(g) else _dtypes.downcast(u, jnp.asarray(g))
+      g if _leaves.is_absent(g) else _arrays.downcast(u, jnp.asarray(g))
       for g, u in zip(flat.leaves, mean, strict=True)
     ]
     return flat.unflatten(leaves), SimultaneousPerturbationState(
@@ -189,7 +175,7 @@ def _words(
 
 
 def _sample(
-  now: _Numbers,
+  now: _numbers.Numbers,
   draw: _noise.Draw,
   value_fn: Callable[[Any], Any],
   flat: _trees.Flat,

@@ -1,19 +1,13 @@
 """Sleep: now and then, weights that have grown go back towards their sum."""
 
 from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -40,21 +34,6 @@ class SleepState(NamedTuple):
   asleep: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  fraction: Any = _fields.hyperparameter(
-    _hyperparameters.FRACTION, schedule=True
-  )
-  strength: Any = _fields.hyperparameter(
-    _hyperparameters.FRACTION, schedule=True
-  )
-  jitter: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def sleep(
   period: int = 1000,
   fraction: _types.ScalarOrSchedule = 0.1,
@@ -131,18 +110,22 @@ def sleep(
     Massey et al., `arXiv:2601.08447 <https://arxiv.org/abs/2601.08447>`_
     (the idea)
   """
-  period = _hyperparameters.check_integer('period', period)
-  numbers = _Numbers(fraction, strength, jitter)
+  period = _numbers.check_period('period', period)
+  numbers = _numbers.Numbers(
+    fraction=(fraction, _numbers.FRACTION.scheduled),
+    strength=(strength, _numbers.FRACTION.scheduled),
+    jitter=(jitter, _numbers.NON_NEGATIVE.scheduled),
+  )
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> SleepState:
     flat = _leaves.flatten('sleep', 'params', params)
-    stacked = _slices.stacked(stacked_axes, flat)
+    stacked = _trees.stacked(stacked_axes, flat)
     inside = _trees.mask('mask', mask, flat)
-    names = _slices.axis_names(axis_name, flat)
+    names = _trees.axis_names(axis_name, flat)
     sums = [
       _first_sums(*row)
       for row in zip(flat.leaves, inside, stacked, names, strict=True)
@@ -165,7 +148,7 @@ def sleep(
     flat = _leaves.flatten('sleep', 'updates', updates)
     weights = _leaves.params_of('sleep', flat, params)
     like = _trees.Flat(weights, flat.treedef)
-    names = _slices.axis_names(axis_name, like)
+    names = _trees.axis_names(axis_name, like)
     now = numbers.at(state.count)
     # That of the beginning of the period: it has one moment of falling asleep.
     begun = numbers.at(state.count - state.count % period)
@@ -173,7 +156,7 @@ def sleep(
     place = state.count % period - (period - length)
 
     def step(
-      now: _Numbers, g: Any, w: Any, first: Any, last: Any, *extras: Any
+      now: _numbers.Numbers, g: Any, w: Any, first: Any, last: Any, *extras: Any
     ) -> tuple[Any, Any]:
       return _step(now, length, place, g, w, first, last, *extras)
 
@@ -185,7 +168,7 @@ def sleep(
       keeps=[_leaves.kept_per_leaf(flat, state.asleep)],
       extras=[
         _noise.words(state.key, state.count, names),
-        _slices.stacked(stacked_axes, like),
+        _trees.stacked(stacked_axes, like),
         names,
         [_leaves.shrink_floor(g) for g in flat.leaves],
       ],
@@ -199,9 +182,9 @@ def sleep(
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _rounded(fraction: Any, period: int) -> Any:
+def _rounded(fraction: Any, period: int | jax.Array) -> Any:
   """How many updates of a period are asleep: Python's `round`."""
-  if _hyperparameters.is_known(fraction):
+  if _numbers.is_known(fraction) and isinstance(period, int):
     return round(float(fraction) * period)
   exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * period
   return jnp.round(exact).astype(jnp.int32)
@@ -229,7 +212,7 @@ def _held_sums(
 
 
 def _step(
-  now: _Numbers,
+  now: _numbers.Numbers,
   length: Any,
   place: jax.Array,
   g: jax.Array,
@@ -269,7 +252,7 @@ def _step(
   steps = jnp.maximum(jnp.asarray(length), 1).astype(g.dtype)
   tiny = float(jnp.finfo(g.dtype).tiny)
   exponent = jnp.log(jnp.maximum(aim, tiny)) / steps
-  if not _hyperparameters.is_zero(now.jitter):
+  if not _numbers.is_zero(now.jitter):
     noise = _noise.normal(pair, g).astype(g.dtype)
     shaken = now.jitter * noise - now.jitter * now.jitter / 2
     exponent = exponent + decays.astype(g.dtype) * shaken

@@ -1,17 +1,12 @@
 """Synaptic intelligence: importance from the path of training."""
 
-import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _boundary
 from neuroplastic_optax.mechanisms import _leaves
@@ -40,18 +35,6 @@ class SynapticIntelligenceState(NamedTuple):
   gradient: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  strength: Any = _fields.hyperparameter(schedule=True)
-  damping: Any = _fields.hyperparameter(
-    _hyperparameters.POSITIVE, schedule=True
-  )
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def synaptic_intelligence(
   strength: _types.ScalarOrSchedule = 1.0,
   damping: _types.ScalarOrSchedule = 0.1,
@@ -113,7 +96,10 @@ def synaptic_intelligence(
     Zenke et al., `Continual Learning Through Synaptic Intelligence
     <https://arxiv.org/abs/1703.04200>`_, 2017
   """
-  numbers = _Numbers(strength, damping)
+  numbers = _numbers.Numbers(
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    damping=(damping, _numbers.POSITIVE.scheduled),
+  )
   owner = 'synaptic_intelligence'
 
   def init_fn(params: _types.Params) -> SynapticIntelligenceState:
@@ -140,7 +126,9 @@ def synaptic_intelligence(
     weights = _leaves.params_of(owner, flat, params)
     boundary = _boundary.begins(owner, new_task, state.count)
 
-    def step(now: _Numbers, g: Any, w: Any, *kept: Any) -> tuple[Any, ...]:
+    def step(
+      now: _numbers.Numbers, g: Any, w: Any, *kept: Any
+    ) -> tuple[Any, ...]:
       return _step(now, boundary, g, w, *kept)
 
     leaves, kept = _leaves.advance(
@@ -160,7 +148,7 @@ def synaptic_intelligence(
 
 
 def _step(
-  now: _Numbers,
+  now: _numbers.Numbers,
   boundary: Any,
   g: jax.Array,
   w: jax.Array,

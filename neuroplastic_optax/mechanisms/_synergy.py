@@ -1,19 +1,13 @@
 """Synergy: several directions that act together."""
 
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -47,16 +41,6 @@ class SynergyState(NamedTuple):
   previous: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  rate: Any = _fields.hyperparameter(schedule=True)
-  floor: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def synergy(
   mechanisms: Mapping[str, optax.GradientTransformation],
   assignment: Literal['blend', 'partition', 'adaptive'] = 'blend',
@@ -132,17 +116,20 @@ def synergy(
     `arXiv:2508.13673 <https://arxiv.org/abs/2508.13673>`_ (the idea)
   """
   names = _check_mechanisms(mechanisms)
-  _fields.check_choice('assignment', assignment, _ASSIGNMENTS)
+  _numbers.check_choice('assignment', assignment, _ASSIGNMENTS)
   _check_weights(weights, names)
-  numbers = _Numbers(rate, floor)
-  if _hyperparameters.is_known(floor) and not len(names) * float(floor) < 1:
+  numbers = _numbers.Numbers(
+    rate=(rate, _numbers.NON_NEGATIVE.scheduled),
+    floor=(floor, _numbers.NON_NEGATIVE.scheduled),
+  )
+  if _numbers.is_known(floor) and not len(names) * float(floor) < 1:
     raise ValueError(
       f'floor must be less than 1 / {len(names)}, one over the number of '
       f'mechanisms, got {floor!r}.'
     )
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
   inner = {
     name: optax.with_extra_args_support(mechanisms[name]) for name in names
   }
@@ -157,7 +144,7 @@ def synergy(
       pairs = _noise.words(
         data,
         count,
-        [_noise.bound(x) for x in _slices.axis_names(axis_name, flat)],
+        [_noise.bound(x) for x in _trees.axis_names(axis_name, flat)],
       )
       owner = flat.unflatten(
         [
@@ -166,7 +153,7 @@ def synergy(
         ]
       )
     elif assignment == 'adaptive':
-      stacked = _slices.stacked(stacked_axes, flat)
+      stacked = _trees.stacked(stacked_axes, flat)
       zeros = [
         None if leaf is None else _no_weights(leaf, axes, len(names))
         for leaf, axes in zip(flat.leaves, stacked, strict=True)
@@ -194,8 +181,8 @@ def synergy(
       like = _trees.Flat(flat.align('params', params), flat.treedef)
     places = list(
       zip(
-        _slices.stacked(stacked_axes, like),
-        _slices.axis_names(axis_name, like),
+        _trees.stacked(stacked_axes, like),
+        _trees.axis_names(axis_name, like),
         strict=True,
       )
     )
@@ -253,13 +240,8 @@ def _check_weights(weights: Any, names: tuple[str, ...]) -> None:
       f'{list(weights)}.'
     )
   for name, value in weights.items():
-    _hyperparameters.check(
-      f'weights[{name!r}]',
-      value,
-      _hyperparameters.NON_NEGATIVE,
-      schedule=True,
-    )
-  if all(map(_hyperparameters.is_zero, weights.values())):
+    _numbers.NON_NEGATIVE.scheduled.check(f'weights[{name!r}]', value)
+  if all(map(_numbers.is_zero, weights.values())):
     raise ValueError(f'weights must not all be 0, got {weights!r}.')
 
 
@@ -276,8 +258,8 @@ def _shares(
     if weights is None:
       return [1 / len(names)] * len(names)
     values = [
-      _hyperparameters.cast(
-        _hyperparameters.at(f'weights[{name!r}]', weights[name], count), dtype
+      _numbers.NON_NEGATIVE.cast(
+        _numbers.value_at(f'weights[{name!r}]', weights[name], count), dtype
       )
       for name in names
     ]
@@ -373,7 +355,7 @@ def _sum(terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def _adapted(
-  now: _Numbers,
+  now: _numbers.Numbers,
   flat: _trees.Flat,
   columns: Sequence[Sequence[Any]],
   state: SynergyState,
@@ -383,7 +365,7 @@ def _adapted(
   """The updates of all leaves, log-weights and û, with "adaptive"."""
   count = len(columns)
 
-  def step(now: _Numbers, g: Any, *rest: Any) -> tuple[Any, ...]:
+  def step(now: _numbers.Numbers, g: Any, *rest: Any) -> tuple[Any, ...]:
     proposed, last = rest[:count], rest[count : 2 * count]
     log_weights, place = rest[2 * count :]
     axes = _kernels.all_axes(g, place[0])

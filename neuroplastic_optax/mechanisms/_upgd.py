@@ -1,20 +1,14 @@
 """UPGD: useful weights are protected, useless ones are perturbed."""
 
 from collections.abc import Sequence
-import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _fields
-from neuroplastic_optax import _hyperparameters
-from neuroplastic_optax import _injection
-from neuroplastic_optax import _keywords
-from neuroplastic_optax import _reductions
-from neuroplastic_optax import _slices
-from neuroplastic_optax import _stage
+from neuroplastic_optax import _arrays
+from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _kernels
@@ -36,16 +30,6 @@ class ScaleByUpgdState(NamedTuple):
   utility: _types.Updates
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbers(_stage.Stage):
-  _owner: ClassVar[str] = ''
-
-  decay: Any = _fields.hyperparameter(_hyperparameters.DECAY)
-  noise: Any = _fields.hyperparameter(schedule=True)
-
-
-@_injection.guards_functions
-@_keywords.suggests_names
 def scale_by_upgd(
   decay: _types.ArrayLike = 0.999,
   noise: _types.ScalarOrSchedule = 1e-3,
@@ -123,13 +107,16 @@ def scale_by_upgd(
     Elsayed and Mahmood, `Addressing Loss of Plasticity and Catastrophic
     Forgetting in Continual Learning <https://arxiv.org/abs/2404.00781>`_, 2024
   """
-  numbers = _Numbers(decay, noise)
-  _fields.check_choice('scaling', scaling, ('global', 'local'))
-  _fields.check_switch('protect', protect)
-  _fields.check_switch('bias_correction', bias_correction)
+  numbers = _numbers.Numbers(
+    decay=(decay, _numbers.DECAY),
+    noise=(noise, _numbers.NON_NEGATIVE.scheduled),
+  )
+  _numbers.check_choice('scaling', scaling, ('global', 'local'))
+  _numbers.check_switch('protect', protect)
+  _numbers.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)
-  _slices.check_stacked_axes(stacked_axes)
-  _slices.check_axis_name(axis_name)
+  _trees.check_stacked_axes(stacked_axes)
+  _trees.check_axis_name(axis_name)
 
   def init_fn(params: _types.Params) -> ScaleByUpgdState:
     flat = _leaves.flatten('scale_by_upgd', 'params', params)
@@ -147,7 +134,7 @@ def scale_by_upgd(
     flat = _leaves.flatten('scale_by_upgd', 'updates', updates)
     weights = _leaves.params_of('scale_by_upgd', flat, params)
     like = _trees.Flat(weights, flat.treedef)
-    names = _slices.axis_names(axis_name, like)
+    names = _trees.axis_names(axis_name, like)
     now = numbers.at(state.count)
     t = optax.safe_increment(state.count)
     _, (utility,) = _leaves.advance(
@@ -162,7 +149,12 @@ def scale_by_upgd(
       largest = _largest(flat.leaves, utility, names)
 
     def step(
-      now: _Numbers, g: Any, utility: Any, pair: Any, stacked: int, names: Any
+      now: _numbers.Numbers,
+      g: Any,
+      utility: Any,
+      pair: Any,
+      stacked: int,
+      names: Any,
     ) -> tuple[Any]:
       bias = _leaves.bias(now.decay, t, g.dtype)
       if largest is None:
@@ -183,7 +175,7 @@ def scale_by_upgd(
       reads=[utility],
       extras=[
         _noise.words(state.key, state.count, names),
-        _slices.stacked(stacked_axes, like),
+        _trees.stacked(stacked_axes, like),
         names,
       ],
     )
@@ -195,7 +187,7 @@ def scale_by_upgd(
 
 
 def _remember(
-  now: _Numbers, g: jax.Array, w: jax.Array, utility: jax.Array
+  now: _numbers.Numbers, g: jax.Array, w: jax.Array, utility: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The utility after this update; the first value is not used."""
   gain = _leaves.product(g, w)
@@ -209,7 +201,7 @@ def _largest(
 ) -> jax.Array:
   """The largest element of U over all leaves, in the widest of their dtypes."""
   present = [
-    _reductions.Reductions(axes).max(each)
+    _arrays.Sums(axes).max(each)
     for g, each, axes in zip(updates, utility, names, strict=True)
     if not _leaves.is_absent(g)
   ]
@@ -235,14 +227,14 @@ def _divisor(most: jax.Array, bias: jax.Array, corrected: bool) -> jax.Array:
 
 
 def _gated(
-  now: _Numbers,
+  now: _numbers.Numbers,
   g: jax.Array,
   useless: jax.Array,
   pair: jax.Array,
   protect: bool,
 ) -> jax.Array:
   """The update, given 1 - q."""
-  if _hyperparameters.is_zero(now.noise):
+  if _numbers.is_zero(now.noise):
     return g * useless if protect else g
   noise = now.noise * _noise.normal(pair, g).astype(g.dtype)
   return (g + noise) * useless if protect else g + noise * useless

@@ -149,6 +149,10 @@ class Program:
     lists = [path.read_text() for path in task.glob('*/children')]
     return [int(pid) for text in lists for pid in text.split()]
 
+  def alive(self) -> bool:
+    """Whether it has not ended."""
+    return self._process.is_alive()
+
   def send(self, number: signal.Signals) -> None:
     """Sends it a signal."""
     os.kill(self._process.pid, number)
@@ -222,7 +226,7 @@ def inside(name: str, *flags: str) -> Result:
   with (
     fresh_flags(name),
     unittest.mock.patch.object(sys, 'argv', argv),
-    unittest.mock.patch.object(interrupts, '_handle'),
+    unittest.mock.patch.object(interrupts, 'end_at_once'),
     unittest.mock.patch.dict(sys.modules),
     contextlib.redirect_stdout(stdout),
     contextlib.redirect_stderr(stderr),
@@ -285,9 +289,9 @@ def _run(name, flags, folder, files, compiled, options, at, file_size):
     with file.open('a') as target:
       os.dup2(target.fileno(), stream.fileno())
   os.chdir(folder)
-  # A shell has what it runs in the background ignore this one.
-  signal.signal(signal.SIGINT, signal.default_int_handler)
-  interrupts.begin()  # As a process does that imports the package.
+  for number in interrupts.SIGNALS:
+    # A shell has what it runs in the background ignore some of them.
+    signal.signal(number, signal.SIG_DFL)
   os.environ['XLA_FLAGS'] = ' '.join(f'--{k}={v}' for k, v in options.items())
   import jax
 

@@ -1,6 +1,10 @@
-"""A signal that asks a program to end is never lost."""
+"""Ctrl-C, SIGTERM and SIGHUP end every program; a training saves first.
+
+`test_train` and `test_session` hold what a training saves.
+"""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -8,221 +12,171 @@ import time
 
 import pytest
 
-from experiments.training import stopping
+from experiments import interrupts
 from tests.experiments import program
 
-
-def python(code):
-  return subprocess.run(
-    [sys.executable, '-c', code], capture_output=True, text=True, check=False
-  )
-
-
-PROGRAM = """
-import ctypes, gc, os, signal, sys, time, weakref
+ROOT = pathlib.Path(__file__).parents[2]
+# A shell has what it runs in the background ignore Ctrl-C, `nohup` SIGHUP.
+HEEDED = ['env', '--default-signal=INT,TERM,HUP', sys.executable]
+BEGIN = """
+import os, signal, time
 from experiments import interrupts
-
-def ask(*_):
-  gc.callbacks.clear()
-  os.kill(os.getpid(), signal.SIGTERM)
-  for _ in range(1000):
-    pass  # Python raises what a signal asks for between two instructions.
-
-class Mortal:
-  pass
-
-class Shy:
-  __getattr__ = ask
-
-interrupts.raise_them()
-try:
-  {}
-  time.sleep(30)
-except interrupts.Interrupt as e:
-  interrupts.end_at_once()
-  print(e.number)
-"""
-# One more, while Python reports the first.
-TWICE = """
-  def watch(frame, event, _):
-    if frame.f_code.co_name == '_unraisable':
-      sys.setprofile(None)
-      ask()
-
-  sys.setprofile(watch)
-  """
-SWALLOWED = {
-  'collector': 'gc.callbacks.append(ask); gc.collect()',
-  'reference': 'x = Mortal(); r = weakref.ref(x, ask); del x',
-  'finalizer': 'Mortal.__del__ = ask; Mortal()',
-  'C': 'ctypes.pythonapi.PyObject_HasAttrString(ctypes.py_object(Shy()), b"x")',
-  'report': TWICE + 'Mortal.__del__ = ask; Mortal()',
-}
-
-
-@pytest.mark.parametrize('where', SWALLOWED.values(), ids=SWALLOWED)
-def test_it_comes_also_where_exceptions_are_swallowed(where):
-  done = python(PROGRAM.format(where))
-  assert (done.stdout, done.stderr, done.returncode) == ('15\n', '', 0)
-
-
-# Matplotlib's C++ does this to what is raised while it calls Python (3.11; the
-# one of 3.10 crashes).
-TAKEN_FOR_A_FAULT = """
-import os, signal
-# A shell has what it runs in the background ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from experiments import errors, program
-
-def main(_):
-  try:
-    os.kill(os.getpid(), {})
-    for _ in range(1000):
-      pass
-  except BaseException:
-    raise {} from None
-
-program.run(main)
-"""
-SAID = 'interrupted. Run the same command again.\n'
-
-
-@pytest.mark.parametrize(
-  'error', ['ValueError("box")', 'OSError(5, "box")', 'errors.StorageError("")']
-)
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_it_is_not_taken_for_a_fault(number, error):
-  done = python(TAKEN_FOR_A_FAULT.format(int(number), error))
-  said = f'\n{SAID}' if number == signal.SIGINT else SAID
-  assert (done.stdout, done.stderr) == ('', said)
-  assert done.returncode == 128 + number
-
-
-TO_ITS_END = """
-import os, signal, sys
-from experiments import program
-
-def ask(*_):
-  os.kill(os.getpid(), signal.SIGTERM)
-  for _ in range(1000):
-    pass
-
-class Mortal:
-  __del__ = ask
-
-class Asking:
-  def write(self, text):
-    sys.__stderr__.write(text)
-    ask()
-
-  def flush(self):
-    sys.__stderr__.flush()
-
-program.run(lambda _: {})
+interrupts.end_at_once()
 """
 
 
-@pytest.mark.parametrize(
-  ('ends', 'code', 'said'),
-  [
-    # Swallowed, and too late to come again.
-    ('Mortal()', 0, ''),
-    ('(Mortal(), ask())', 143, SAID),
-    # One more, while it is said.
-    ('(setattr(sys, "stderr", Asking()), ask())', 143, SAID),
-  ],
-)
-def test_there_is_one_sentence_and_the_status_is_ours(ends, code, said):
-  done = python(TO_ITS_END.format(ends))
-  assert (done.stdout, done.stderr, done.returncode) == ('', said, code)
-
-
-HEARD = """
-import signal
-from experiments import program
-
-def main(_):
-  print('more', end='')
-  signal.raise_signal(signal.SIGTERM)
-
-program.run(main)
-"""
-
-
-@pytest.mark.parametrize(
-  ('streams', 'stdout', 'stderr'),
-  [
-    ('', 'more', SAID),
-    ('>&-', '', SAID),
-    ('>/dev/full', '', SAID),
-    ('2>&-', 'more', ''),
-    ('2>/dev/full', 'more', ''),
-  ],
-)
-def test_the_status_is_ours_though_nobody_hears(streams, stdout, stderr):
-  done = subprocess.run(
-    ['sh', '-c', f'exec "$0" -c "$1" {streams}', sys.executable, HEARD],
-    env=os.environ | {'PYTHONUNBUFFERED': ''},
+def python(code, **options):
+  return subprocess.run(
+    [*HEEDED, '-c', code],
     capture_output=True,
     text=True,
     check=False,
+    **options,
   )
-  assert (done.stdout, done.stderr, done.returncode) == (stdout, stderr, 143)
 
 
-LAST = """
+@pytest.mark.parametrize('number', interrupts.SIGNALS)
+def test_a_signal_during_imports_ends_the_program_without_a_word(
+  tmp_path, number
+):
+  with subprocess.Popen(
+    [*HEEDED, '-m', 'experiments.train'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  ) as process:
+    loaded = pathlib.Path(f'/proc/{process.pid}/maps')
+    while 'numpy' not in loaded.read_text():
+      time.sleep(0.01)
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == (b'', b'')
+  assert process.returncode == -number
+
+
+def test_the_first_signal_is_remembered_and_the_second_ends_the_process():
+  done = python(
+    BEGIN
+    + """
+with interrupts.Stop() as stop:
+  signal.raise_signal(signal.SIGHUP)
+  print(stop.number, flush=True)
+  signal.raise_signal(signal.SIGTERM)
+  print('not here')
+"""
+  )
+  assert (done.stdout, done.stderr) == ('1\n', '')
+  assert done.returncode == -signal.SIGTERM
+
+
+def test_a_signal_after_the_last_look_ends_the_process():
+  done = python(
+    BEGIN
+    + """
+with interrupts.Stop():
+  signal.raise_signal(signal.SIGINT)
+print('not here')
+"""
+  )
+  assert (done.stdout, done.stderr) == ('', '')
+  assert done.returncode == -signal.SIGINT
+
+
+def test_handlers_are_restored_and_an_error_is_not_replaced():
+  def fail():
+    with interrupts.Stop():
+      signal.raise_signal(signal.SIGTERM)
+      raise KeyError
+
+  before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+  with pytest.raises(KeyError):
+    fail()
+  assert [signal.getsignal(x) for x in interrupts.SIGNALS] == before
+
+
+def test_ignored_signals_stay_ignored():
+  done = python(
+    """
+import signal
+numbers = signal.SIGINT, signal.SIGHUP
+for number in numbers:
+  signal.signal(number, signal.SIG_IGN)
 from experiments import interrupts
+interrupts.end_at_once()
+with interrupts.Stop() as stop:
+  for number in numbers:
+    signal.raise_signal(number)
+  print(stop.number)
+"""
+  )
+  assert (done.stdout, done.stderr, done.returncode) == ('0\n', '', 0)
 
-interrupts.begin()
-import os
 
-class Mortal:
-  def __del__(self, kill=os.kill, pid=os.getpid()):
-    kill(pid, 15)
+def test_a_stopped_program_says_one_sentence_and_exits_with_128_plus_n():
+  done = python(
+    """
+from experiments import interrupts, program
+def main(_):
+  raise interrupts.StoppedError(15, 'sgd, after epoch 1 of 3')
+program.run(main)
+"""
+  )
+  assert done.stderr == (
+    'stopped and saved: sgd, after epoch 1 of 3. Run the same command to '
+    'resume.\n'
+  )
+  assert (done.stdout, done.returncode) == ('', 143)
 
-mortal = Mortal()
+
+JOINED = """
+import signal, time
+from experiments import interrupts
+from experiments.training import distributed
+
+distributed.initialize(
+  enabled=True, coordinator_address='localhost:{}', num_processes=1,
+  process_id=0,
+)
+with interrupts.Stop() as stop:
+  signal.raise_signal(signal.SIGTERM)
+  print(stop.number, flush=True)
+  signal.raise_signal(signal.SIGTERM)
+  time.sleep(1)
 """
 
 
-def test_it_changes_nothing_while_python_finalizes():
-  done = python(LAST)
-  assert (done.stdout, done.stderr, done.returncode) == ('', '', 0)
+def test_jax_does_not_take_sigterm_for_itself():
+  done = python(JOINED.format(program.free_port()))
+  assert (done.stdout, done.returncode) == ('15\n', -signal.SIGTERM)
 
 
-def test_a_run_leaves_ignored_what_was_ignored():
-  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-  try:
-    with stopping.Terminator() as terminator:
-      signal.raise_signal(signal.SIGINT)
-    assert terminator.requested == 0
-  finally:
-    signal.signal(signal.SIGINT, before)
-
-
-# Those of --jobs, as they start and at work.
-PROCESSES = """
-import signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from experiments import program
+# A terminal sends Ctrl-C to all processes; those of --jobs start or work.
+JOBS = """
+import time
+from experiments import interrupts
 from experiments.studies import workers
 
-def main(_):
-  with workers.pool(2) as pool:
+interrupts.end_at_once()
+if __name__ == '__main__':
+  with workers.pool(2) as pool, interrupts.Stop() as stop:
     cells = [pool.submit(time.sleep, x) for x in (0, 60, 60)]
     if {}:
       cells[0].result()
     print('ready', flush=True)
-    cells[-1].result()
-
-program.run(main)
+    while not stop.number:
+      time.sleep(0.01)
+    raise SystemExit('stopped')
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('at_work', [False, True])
-def test_two_for_all_processes_make_one_sentence(at_work):
+def test_ctrl_c_ends_the_processes_of_a_study_without_a_word(tmp_path, at_work):
+  (tmp_path / 'jobs.py').write_text(JOBS.format(at_work))
   with subprocess.Popen(
-    [sys.executable, '-c', PROCESSES.format(at_work)],
+    [*HEEDED, 'jobs.py'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -230,64 +184,8 @@ def test_two_for_all_processes_make_one_sentence(at_work):
   ) as process:
     assert process.stdout is not None
     process.stdout.readline()
-    for _ in range(2):
-      os.killpg(process.pid, signal.SIGINT)
-      time.sleep(0.005)
-    assert process.communicate() == ('', f'\n{SAID}')
-  assert process.returncode == 130
-
-
-JOINED = """
-import signal, time
-from experiments import program
-from experiments.training import distributed
-
-def main(_):
-  distributed.initialize(
-    enabled=True, coordinator_address='localhost:{}', num_processes=1,
-    process_id=0,
-  )
-  signal.raise_signal(signal.SIGTERM)
-  time.sleep(1)
-
-program.run(main)
-"""
-
-
-def test_jax_does_not_take_it_for_its_own():
-  done = python(JOINED.format(program.free_port()))
-  assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
-
-
-# JAX crashes if Python finalizes while it compiles.
-COMPILING = """
-import signal
-import jax
-import jax.numpy as jnp
-from experiments import program
-
-def slow(x):
-  for _ in range(300):
-    x = jnp.sort(jnp.sin(x) @ x)
-  return x
-
-def main(_):
-  lowered = jax.jit(slow).lower(jnp.ones((8, 8)))
-  signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
-  signal.setitimer(signal.ITIMER_REAL, 0.1)
-  lowered.compile()
-
-program.run(main)
-"""
-
-
-def test_it_ends_a_compilation():
-  done = python(COMPILING)
-  assert (done.stdout, done.stderr, done.returncode) == ('', SAID, 143)
-
-
-def test_other_errors_are_reported_as_ever():
-  program = PROGRAM.format('Mortal.__del__ = lambda x: 1 / 0; Mortal(); raise')
-  done = python(program)
-  assert 'Exception ignored' in done.stderr
-  assert 'ZeroDivisionError' in done.stderr
+    task = pathlib.Path(f'/proc/{process.pid}/task/{process.pid}/children')
+    children = [int(pid) for pid in task.read_text().split()]
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate() == ('', 'stopped\n')
+  program.wait_for_end(children)

@@ -2,22 +2,8 @@
 
 import pytest
 
-from experiments.studies.declarations import Condition
-from experiments.studies.declarations import Study
-from experiments.studies.declarations import Task
 from tests.experiments import program
 from tests.experiments.reporting import directories
-
-STUDY = Study(
-  'tiny',
-  ('sgd', 'adamw'),
-  (Condition('here', Task('digits', 'mlp'), rulesets=('default',)),),
-  seeds=2,
-)
-
-
-def run(folder, *arguments):
-  return program.run(folder, *arguments, name='report')
 
 
 @pytest.mark.parametrize(
@@ -25,44 +11,46 @@ def run(folder, *arguments):
   [
     ((), "give one study directory, got 'none'"),
     (('study', 'study'), 'give one study directory'),
-    (('nowhere',), 'nowhere is not a directory'),
+    (('nowhere',), 'nowhere is no study directory'),
     (('file',), 'file is not a directory'),
-    (('empty',), 'empty is no study directory'),
-    (('foreign',), 'foreign is no study directory'),
-    (('bare',), r'bare/results.csv is not there or empty'),
+    (('empty',), 'empty'),
+    (('foreign',), 'foreign'),
+    (('bare',), 'bare/results.csv is not there or empty'),
     (('study', '--workdir=x'), 'workdir'),
     (('',), 'DIR must name a folder'),
-    (('blocked',), 'cannot write blocked/figures: it is not a directory'),
-    (('taken',), 'cannot write taken/report.html: it is a directory'),
   ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_wrong_arguments_exit_with_one_line(
   tmp_path, monkeypatch, arguments, words
 ):
-  folder = tmp_path / 'run'
-  for name in ('study', 'bare', 'blocked', 'taken'):
-    directories.write(folder / name, STUDY)
-  (folder / 'bare' / 'results.csv').unlink()
-  (folder / 'blocked' / 'figures').touch()
-  (folder / 'taken' / 'report.html').mkdir()
-  (folder / 'file').touch()
-  (folder / 'empty').mkdir()
-  (folder / 'foreign').mkdir()
-  (folder / 'foreign' / 'study.json').write_text('{"program": "other"}')
-  before = program.contents(folder), sorted(folder.rglob('*'))
-  monkeypatch.chdir(folder)
+  for name in ('study', 'bare'):
+    directories.write(tmp_path / name, arms=('sgd', 'adamw'), seeds=2)
+  (tmp_path / 'bare' / 'results.csv').unlink()
+  (tmp_path / 'file').touch()
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'foreign').mkdir()
+  (tmp_path / 'foreign' / 'study.json').write_text('{"program": "other"}')
+  before = program.contents(tmp_path), sorted(tmp_path.rglob('*'))
+  monkeypatch.chdir(tmp_path)
   result = program.inside('report', *arguments)
   assert result.code == 2
   assert result.stderr.count('\n') == 1
   assert words in result.stderr
-  assert (program.contents(folder), sorted(folder.rglob('*'))) == before
+  assert (program.contents(tmp_path), sorted(tmp_path.rglob('*'))) == before
 
 
-def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
+@pytest.mark.parametrize('name', ['figures', 'report.html', None])
+def test_what_cannot_be_written_exits_with_one_line(tmp_path, name):
   folder = tmp_path / 'run'
-  directories.write(folder / 'study', STUDY)
-  result = program.run(folder, 'study', name='report', file_size=2000)
+  directories.write(folder / 'study', arms=('sgd', 'adamw'), seeds=2, tables=())
+  if name == 'figures':
+    (folder / 'study' / name).touch()
+  elif name:
+    (folder / 'study' / name).mkdir()
+  # A disk that takes no more.
+  limit = None if name else 2000
+  result = program.run(folder, 'study', name='report', file_size=limit)
   assert result.code == 2
   assert result.stderr.count('\n') == 1
-  assert 'cannot write study/' in result.stderr
+  assert f'cannot write study/{name or ""}' in result.stderr
   assert not list(folder.rglob('.*'))

@@ -163,17 +163,18 @@ def test_the_rest_of_the_run_directory(finished):
   path, result = finished
   assert {p.name for p in path.iterdir()} == {
     *('.lock', 'config.json', 'checkpoints', 'evaluations.csv'),
-    *('forgetting.png', 'stream.png', 'metrics.csv', 'metrics.jsonl'),
+    *('first_task.png', 'forgetting.png', 'stream.png'),
+    *('metrics.csv', 'metrics.jsonl'),
     *('provenance.json', 'results.json'),
   }
-  for name in ('stream.png', 'forgetting.png'):
+  for name in ('stream.png', 'forgetting.png', 'first_task.png'):
     with Image.open(path / name) as picture:
       picture.verify()
   assert result.stdout.startswith(
     'split, synthetic:4x4x1:4:40:12, mlp_small: 2 tasks of 12 updates, batch 8'
   )
   assert 'adam: task 2/2, online loss' in result.stdout
-  assert 'metrics, results, stream.png, forgetting.png are in' in result.stdout
+  assert 'stream.png, forgetting.png, first_task.png are in' in result.stdout
 
 
 def test_a_finished_run_is_finished_again_at_once(finished):
@@ -188,9 +189,13 @@ def test_a_finished_run_is_finished_again_at_once(finished):
 @pytest.mark.parametrize(
   ('number', 'count', 'where'),
   [
-    (signal.SIGTERM, 1, 'after task 0 of 2'),
+    pytest.param(
+      *(signal.SIGTERM, 1, 'after task 0 of 2'), marks=pytest.mark.slow
+    ),
     (signal.SIGTERM, 2, 'in task 2 of 2, after '),
-    (signal.SIGINT, 5, 'in task 2 of 2, after '),
+    pytest.param(
+      *(signal.SIGINT, 5, 'in task 2 of 2, after '), marks=pytest.mark.slow
+    ),
   ],
 )
 def test_a_run_that_is_asked_to_end_saves_and_goes_on(
@@ -208,30 +213,19 @@ def test_a_run_that_is_asked_to_end_saves_and_goes_on(
 
 
 KILLED = (
-  Moment('os.rename', 'sgd/13.orbax-checkpoint-tmp'),
-  Moment('open', '.metrics.csv.tmp', 2),
-  Moment('open', '.forgetting.png.tmp'),
-)
-ALL_KILLED = (
   Moment('open', '.config.json.tmp'),
   Moment('os.rename', '.results.json.tmp'),
   Moment('os.rename', 'state.orbax-checkpoint-tmp'),
-  *KILLED[:1],
   Moment('os.rename', '.evaluations.csv.tmp'),
-  *KILLED[1:2],
-  Moment('os.rename', 'adam/26.orbax-checkpoint-tmp'),
-  *KILLED[2:],
+  Moment('open', '.metrics.csv.tmp', 2),
+  Moment('open', '.forgetting.png.tmp'),
 )
 
 
-@pytest.mark.parametrize(
-  'moments', [KILLED, pytest.param(ALL_KILLED, marks=pytest.mark.slow)]
-)
-def test_killed_at_some_moments_it_ends_as_if_never_killed(
-  finished, folder, moments
-):
+@pytest.mark.slow
+def test_killed_at_some_moments_it_ends_as_if_never_killed(finished, folder):
   flags = (*TINY, WORKDIR)
-  for moment in moments:
+  for moment in KILLED:
     killed = program.run(folder, *flags, at=(moment, signal.SIGKILL))
     assert killed.code == -signal.SIGKILL, moment
   last = program.run(folder, *flags)
@@ -242,6 +236,7 @@ def test_killed_at_some_moments_it_ends_as_if_never_killed(
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('stream', 'more'),
   [
@@ -268,6 +263,7 @@ def test_streams_run_on_the_digits(folder, stream, more):
   assert (path / 'diagnostics' / f'{arm}.png').exists() == (arm == 'full')
 
 
+@pytest.mark.slow
 def test_a_grid_has_its_numbers_in_the_rows(folder):
   result = program.run(
     folder,

@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_tells_cells_time_and_progress(whole):
+def test_progress_and_study_json_say_what_was_computed(whole):
   folder, result = whole
   lines = result.stdout.splitlines()
   assert 'cells, 0 of them finished; what is missing should take' in lines[1]
@@ -107,8 +107,7 @@ def test_a_study_is_reported_from_its_tables_alone(whole, tmp_path):
   shutil.copytree(whole[0] / 'study', folder / 'study')
   shutil.rmtree(folder / 'study' / 'cells')
   before = program.contents(folder / 'study')
-  report = lambda: program.run(folder, 'study', name='report')
-  result = report()
+  result = program.run(folder, 'study', name='report')
   assert result.code == 0, result.stderr
   assert result.stderr == ''
   assert 'The study is complete: 8 reported trainings.' in result.stdout
@@ -116,20 +115,10 @@ def test_a_study_is_reported_from_its_tables_alone(whole, tmp_path):
   found = program.contents(folder / 'study')
   # What it is made from stays as it was.
   assert before.items() <= found.items()
-  new = found.keys() - before.keys()
-  assert {name.partition('/')[0] for name in new} == {
-    'report.html', 'tables', 'figures',
+  assert found.keys() - before.keys() >= {
+    'report.html', 'tables/summary.md', 'tables/summary.csv',
+    'figures/forest_digits_adamw.svg', 'figures/curves_digits_tuned.png',
   }  # fmt: skip
-  assert new >= {
-    'tables/summary.md', 'tables/summary.csv',
-    'figures/forest_digits_adamw.svg',
-    'figures/curves_digits_tuned.svg', 'figures/curves_digits_tuned.png',
-    'figures/learning_rates_digits.svg', 'figures/tuning_digits.svg',
-    'figures/alpha_digits_mean.svg',
-  }  # fmt: skip
-  # Once more, it is the same.
-  assert report().code == 0
-  assert program.contents(folder / 'study') == found
 
 
 @pytest.mark.slow
@@ -169,7 +158,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--only=sgd,sdg'), "--only must name arms.*'sgd,sdg'"),
     (('digits', '--only=sgd,sgd'), 'each once'),
     (('digits', '--only='), '--only must name arms'),
-    (('digits', '--jobs=0'), '--jobs must be ≥ 1, got 0'),
+    (('digits', '--jobs=0'), r'--jobs=0: .*\[1, 1024\]'),
     (('digits', '--jobs=two'), 'jobs'),
     (('digits', '--shard=3/2'), "--shard must be i/n.*'3/2'"),
     (('digits', '--shard=0/2'), '--shard must be i/n'),
@@ -179,11 +168,13 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
     (('digits', '--workdir=file/study'), '--workdir=file/study'),
     (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
-    (('digits', '--workdir=cut'), 'cut/study.json is damaged, or of another'),
+    (('digits', '--workdir=cut'), 'cannot read cut/study.json: '),
     (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
   ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path, monkeypatch, flags, words):
+def test_bad_command_exits_with_one_line_and_writes_nothing(
+  tmp_path, monkeypatch, flags, words
+):
   folder = tmp_path / 'run'
   (folder / 'foreign').mkdir(parents=True)
   (folder / 'foreign' / 'mine').touch()
@@ -200,7 +191,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path, monkeypatch, flags, words):
   assert os.listdir(folder / 'cut') == ['study.json']
 
 
-def test_a_changed_definition_is_refused(tmp_path):
+def test_changed_definition_is_refused(tmp_path):
   folder = tmp_path / 'run'
   path = folder / 'study' / 'study.json'
   path.parent.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The program as its users meet it: what it leaves, refuses and survives."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -11,14 +12,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 from PIL import Image
 import pytest
 
+from experiments import program as programs
+from experiments import train
+from experiments.configs import default
+from experiments.training import checkpoints
 from tests.experiments import program
 from tests.experiments.data import small
 from tests.experiments.program import Moment
@@ -53,12 +56,10 @@ def _results(path):
 def _state(path, arm):
   """Every array of the last checkpoint, to the last bit."""
   saved = path / 'checkpoints' / arm
-  last = max(int(p.name) for p in saved.iterdir())
-  with ocp.StandardCheckpointer() as checkpointer:
-    state = checkpointer.restore(saved.absolute() / str(last) / 'state')
+  with contextlib.closing(checkpoints.Checkpoints(saved)) as found:
+    last, state, _ = found.restore()
   return last, {
-    name: (x.dtype, x.shape, np.asarray(x).tobytes())
-    for name, x in state.items()
+    name: (x.dtype, x.shape, x.tobytes()) for name, x in state.items()
   }
 
 
@@ -106,7 +107,7 @@ def _finished(tmp_path_factory):
 # What a run leaves.
 
 
-def test_the_metrics_have_a_row_for_each_arm_seed_and_epoch(finished):
+def test_metrics_have_a_row_for_each_arm_seed_and_epoch(finished):
   path, _ = finished
   with (path / 'metrics.csv').open() as file:
     reader = csv.DictReader(file)
@@ -131,7 +132,7 @@ def test_the_metrics_have_a_row_for_each_arm_seed_and_epoch(finished):
       assert hits == pytest.approx(round(hits), abs=1e-4)
 
 
-def test_the_results_are_those_of_the_last_epoch(finished):
+def test_results_are_those_of_the_last_epoch(finished):
   path, _ = finished
   results = json.loads((path / 'results.json').read_text())
   assert list(results) == list(ARMS)
@@ -149,7 +150,7 @@ def test_the_results_are_those_of_the_last_epoch(finished):
     assert result['learning_rate'] == {'sgd': 0.1, 'adam': 1e-3}[arm]
 
 
-def test_the_rest_of_the_run_directory(finished):
+def test_run_directory_holds_these_files(finished):
   path, _ = finished
   config = json.loads((path / 'config.json').read_text())
   assert config['dataset'] == 'synthetic:4x4x1:3:20:10'
@@ -169,7 +170,7 @@ def test_the_rest_of_the_run_directory(finished):
     assert saved == {'6', '9'}
 
 
-def test_progress_and_a_table_are_shown(finished):
+def test_progress_and_a_table_are_printed(finished):
   path, result = finished
   lines = result.stdout.splitlines()
   assert lines[0].endswith('3 epochs, batch 12, 2 seeds → my run')
@@ -192,7 +193,7 @@ def test_arms_are_trained_by_different_optimizers(finished):
   assert len(set(losses.values())) == 4
 
 
-def test_a_finished_run_is_finished_again_at_once(finished):
+def test_finished_run_is_not_trained_again(finished):
   path, _ = finished
   before = _outcome(path)
   again = program.run(path.parent, *TINY, WORKDIR)
@@ -204,7 +205,7 @@ def test_a_finished_run_is_finished_again_at_once(finished):
   assert _outcome(path) == before
 
 
-def test_everything_at_once_from_a_configuration_file(folder):
+def test_configuration_file_sets_everything(folder):
   """One seed, tuples and floats, a subset with noise, cosine, events."""
   file = folder / 'mine.py'
   file.write_text(
@@ -250,7 +251,7 @@ def test_everything_at_once_from_a_configuration_file(folder):
       assert scalars[tag, int(row['epoch'])] == pytest.approx(float(row[name]))
 
 
-def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
+def test_diverging_arm_does_not_change_the_others(finished, folder):
   path, _ = finished
   flags = (*TINY, WORKDIR, '--config.learning_rate=1e30,0.001')
   result = program.run(folder, *flags)
@@ -270,10 +271,6 @@ def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
   assert {row['test_loss'] for row in rows['sgd']} == {'nan'}
   assert len(rows['sgd']) == 6
   assert 'NaN' not in (mine / 'metrics.jsonl').read_text()
-  # It is as finished as any other.
-  again = program.run(folder, *flags)
-  assert 'sgd: finished before' in again.stdout
-  assert _results(mine) == results
 
 
 # Wrong usage.
@@ -303,13 +300,13 @@ def test_a_diverging_arm_is_told_and_the_others_go_on(finished, folder):
       r'mnist --data_dir=data` first',
     ),
     (['--workdir='], "--workdir must name a folder, got ''"),
-    (['--workdir=/dev/null'], '/dev/null is not a directory'),
-    (['--workdir=/dev/null/x'], '/dev/null/x: /dev/null is not a directory'),
-    (['--workdir=/proc/x'], '/proc/x cannot be used: No such file'),
-    (['--workdir=runs[1]'], r'runs\[1\] has a \[ in its name'),
+    (['--workdir=/dev/null/x'], '--workdir=/dev/null/x cannot be .*Not a dir'),
+    (['--workdir=/proc/x'], '--workdir=/proc/x cannot be used: No such file'),
+    (['--config.seeds=many'], '.*config.seeds'),
+    (['--conf'], '.*conf'),
   ],
 )
-def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
+def test_wrong_flags_exit_with_one_line_and_write_nothing(
   folder, monkeypatch, flags, message
 ):
   tiny = () if flags[0].startswith('--config=') else TINY
@@ -322,45 +319,31 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-  'flag', ['--config.seeds=many', '--config.seeds=2.5', '--conf']
-)
-def test_what_is_no_flag_is_one_sentence_too(folder, monkeypatch, flag):
-  monkeypatch.chdir(folder)
-  result = program.inside('train', flag)
-  assert (result.code, result.stdout) == (1, '')
-  (line,) = result.stderr.splitlines()
-  assert line.startswith('error: ')
-  assert flag.partition('=')[0].strip('-') in result.stderr
-  assert not list(folder.iterdir())
-
-
-@pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--config.epochs=2'], r'other settings \(epochs: 3 there, 2 here\)'),
+    (['--config.epochs=2'], r'another run \(epochs: 3 there, 2 here\)'),
     (
       ['--config.epochs=4', '--config.schedule=cosine'],
-      r"\(epochs: 3 there, 4 here; schedule: 'constant' there, 'cosine' here\)",
-    ),
-    (['--config.seed=1'], r'other settings \(seed: 0 there, 1 here\)'),
-    (
-      ['--config.arms=sgd'],
-      r"\(arms: \['sgd', 'adam'\] there, \['sgd'\] here; learning_rate: ",
+      r'\(epochs: 3 there, 4 here; schedule: "constant" there, "cosine" here\)',
     ),
     (['--noresume'], 'holds this run already'),
   ],
 )
-def test_a_run_is_not_mistaken_for_another(finished, flags, message):
+def test_run_with_other_settings_is_refused(
+  finished, monkeypatch, flags, message
+):
   path, _ = finished
   before = _digest(path)
-  result = program.run(path.parent, *TINY, WORKDIR, *flags)
+  monkeypatch.chdir(path.parent)
+  result = program.inside('train', *TINY, WORKDIR, *flags)
   assert (result.code, result.stdout) == (1, '')
   assert re.match(f'error: --workdir=my run .*{message}', result.stderr)
   assert '--overwrite' in result.stderr
   assert _digest(path) == before
 
 
-def test_what_results_do_not_depend_on_may_change(finished, folder):
+@pytest.mark.slow
+def test_settings_that_do_not_change_results_may_change(finished, folder):
   mine = folder / 'my run'
   shutil.copytree(finished[0], mine)
   more = (*TINY, '--config.epochs=4', '--config.tensorboard')
@@ -393,7 +376,7 @@ def test_what_results_do_not_depend_on_may_change(finished, folder):
     ('get_config = 3', "'int' object is not callable"),
   ],
 )
-def test_a_configuration_file_that_gives_none_is_told(
+def test_broken_configuration_file_exits_with_one_line(
   folder, monkeypatch, content, reason
 ):
   monkeypatch.chdir(folder)
@@ -404,121 +387,67 @@ def test_a_configuration_file_that_gives_none_is_told(
   assert re.match(f'error: --config must name a Python file .*{reason}', line)
 
 
-@pytest.mark.parametrize('flag', ['workdir', 'data_dir'])
-def test_a_link_to_nowhere_is_named(folder, monkeypatch, flag):
-  monkeypatch.chdir(folder)
-  (folder / 'link').symlink_to('nowhere')
-  result = program.inside('train', *TINY, f'--{flag}=link')
-  assert (result.code, result.stdout) == (1, '')
-  assert result.stderr == (
-    f'error: --{flag}=link: link is a link to nowhere, which does not exist.\n'
-  )
-
-
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('library', ['numpy', 'jaxlib'])
-def test_a_signal_during_imports_is_one_sentence(folder, number, library):
-  # A shell has what it runs in the background ignore SIGINT.
-  command = ['env', '--default-signal=INT', sys.executable]
-  process = subprocess.Popen(
-    [*command, '-m', 'experiments.train'],
-    cwd=folder,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  loaded = pathlib.Path(f'/proc/{process.pid}/maps')
-  while library not in loaded.read_text():
-    time.sleep(0.01)
-  process.send_signal(number)
-  out, err = process.communicate(timeout=60)
-  assert (process.returncode, out) == (128 + number, '')
-  assert err.strip() == 'interrupted.'
-
-
 @pytest.mark.parametrize('flags', [(), ('--overwrite',)])
-def test_what_others_made_is_left_alone(folder, flags):
+def test_directory_of_others_is_left_alone(folder, monkeypatch, flags):
+  monkeypatch.chdir(folder)
   mine = folder / 'my run'
   (mine / 'checkpoints' / 'sgd').mkdir(parents=True)
   (mine / 'checkpoints' / 'sgd' / 'precious').write_text('weights')
   (mine / 'config.json').write_text('{"arms": "my own"}')
   before = _digest(mine)
-  result = program.run(folder, *TINY, WORKDIR, *flags)
-  assert (result.code, result.stdout) == (1, '')
-  assert 'holds files but no run' in result.stderr
+  result = program.inside('train', *TINY, WORKDIR, *flags)
+  assert (result.code, result.stdout) == (2, '')
+  assert result.stderr == (
+    'error: cannot read my run/config.json: we did not write it.\n'
+  )
   assert _digest(mine) == before
-
-
-def test_a_workdir_may_have_any_name_and_lie_at_home(folder, monkeypatch):
-  # The fork server has its environment from before.
-  home = pathlib.Path('~').expanduser()
-  name = os.path.relpath(folder / 'über all' / '*?#%41;$x [', home)
-  assert '[' in name
-  result = program.run(folder, *TINY, f'--workdir=~/{name}')
-  assert (result.code, result.stdout) == (1, '')
-  name = name.replace(' [', ' ]')
-  flags = (*TINY, '--config.arms=sgd', f'--workdir=~/{name}')
-  result = program.run(folder, *flags)
-  assert (result.code, result.stderr) == (0, '')
-  assert result.stdout.splitlines()[-1].endswith('/über all/*?#%41;$x ]')
-  assert (folder / 'über all' / '*?#%41;$x ]' / 'curves.png').exists()
-  assert 'finished before' in program.run(folder, *flags).stdout
 
 
 # Interruptions.
 
 
-@pytest.mark.parametrize(
-  ('number', 'moment', 'saved'),
-  [
-    # Before the first epoch, then in the second, between two checkpoints.
-    (signal.SIGTERM, Moment('os.rename', '.results.json.tmp', 1), 0),
-    (signal.SIGTERM, Moment('os.rename', '.results.json.tmp', 2), 1),
-    (signal.SIGINT, Moment('os.rename', '.results.json.tmp', 2), 1),
-  ],
-)
-def test_a_run_that_is_asked_to_end_saves_and_goes_on(
-  finished, folder, number, moment, saved
-):
+def test_signal_saves_and_the_same_command_resumes(finished, folder):
   flags = (*TINY, WORKDIR, '--config.checkpoint_every=3')
-  result = program.run(folder, *flags, at=(moment, number))
-  assert result.code == 128 + number
-  (line,) = result.stderr.strip().splitlines()
+  # When the metrics of the first epoch are written.
+  at = Moment('os.rename', '.results.json.tmp', 2), signal.SIGHUP
+  result = program.run(folder, *flags, at=at)
+  assert (result.code, result.stderr) == (
+    128 + signal.SIGHUP,
+    'stopped and saved: sgd, after epoch 1 of 3. Run the same command to '
+    'resume.\n',
+  )
   mine = folder / 'my run'
-  checkpoints = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
-  # It is heard after the next update.
-  where = (
-    'in epoch 2 of 3, after 1 of 2 updates' if saved else ('after epoch 0 of 3')
-  )
-  assert line == (
-    f'stopped and saved: sgd, {where}. Run the same command to resume.'
-  )
-  assert checkpoints == ({'4'} if saved else set())
-  assert _results(mine)['sgd']['epoch'] == saved
+  saved = {p.name for p in (mine / 'checkpoints' / 'sgd').iterdir()}
+  assert saved == {'3'}
+  assert _results(mine)['sgd']['epoch'] == 1
   assert _results(mine)['sgd']['status'] == 'running'
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
-  assert (f'sgd: resumes {where}' in again.stdout) == bool(saved)
+  assert 'sgd: resumes after epoch 1 of 3' in again.stdout
   found, expected = _outcome(mine), _outcome(finished[0])
   assert found['config'].pop('checkpoint_every') == 3
   assert expected['config'].pop('checkpoint_every') == 1
   assert found == expected
 
 
-def test_a_second_process_is_refused(finished, folder):
+def test_signal_before_the_first_update_ends_the_run_at_once(folder):
+  at = Moment('os.rename', '.results.json.tmp', 1), signal.SIGTERM
+  result = program.run(folder, *TINY, WORKDIR, at=at)
+  assert (result.code, result.stderr) == (-signal.SIGTERM, '')
+
+
+def test_second_process_is_refused(finished, folder):
   mine = folder / 'my run'
   # It stops in the middle of the run, and holds the directory.
   stop = Moment('os.rename', '6.orbax-checkpoint-tmp'), signal.SIGSTOP
   with program.started(folder, *TINY, WORKDIR, at=stop) as first:
     first.wait_until(lambda: 'sgd: epoch 1/3' in first.stdout)
-    for flags in ((), ('--overwrite',), ('--noresume',)):
-      second = program.run(folder, *TINY, WORKDIR, *flags)
-      assert (second.code, second.stdout) == (1, '')
-      assert second.stderr == (
-        'error: --workdir=my run is in use by another process; wait for it, or '
-        'name another directory.\n'
-      )
+    second = program.run(folder, *TINY, WORKDIR, '--overwrite')
+    assert (second.code, second.stdout) == (1, '')
+    assert second.stderr == (
+      'error: --workdir=my run is in use by another process; wait for it, or '
+      'name another directory.\n'
+    )
     first.send(signal.SIGCONT)
     result = first.wait()
   assert (result.code, result.stderr) == (0, '')
@@ -530,11 +459,15 @@ def test_a_second_process_is_refused(finished, folder):
   [
     # Between checkpoint and metrics, and between metrics and event.
     Moment('os.rename', '.metrics.csv.tmp', 4),
-    Moment('open', 'metrics.jsonl.tmp', 6),
-    Moment('open', '.curves.png.tmp'),
+    pytest.param(
+      Moment('open', 'metrics.jsonl.tmp', 6), marks=pytest.mark.slow
+    ),
+    pytest.param(Moment('open', '.curves.png.tmp'), marks=pytest.mark.slow),
   ],
 )
-def test_events_are_those_of_an_uninterrupted_run(finished, folder, moment):
+def test_killed_run_ends_with_the_events_of_an_uninterrupted_one(
+  finished, folder, moment
+):
   flags = (*TINY, WORKDIR, '--config.tensorboard')
   killed = program.run(folder, *flags, at=(moment, signal.SIGKILL))
   assert killed.code == -signal.SIGKILL
@@ -551,76 +484,51 @@ def test_events_are_those_of_an_uninterrupted_run(finished, folder, moment):
   assert _rows(folder / 'my run') == _rows(finished[0])
 
 
-@pytest.mark.parametrize('name', ['state/manifest.ocdbt', 'checksums.sha256'])
-def test_a_damaged_checkpoint_is_named_and_the_end_is_the_same(
-  finished, folder, name
-):
+def test_damaged_checkpoint_is_named_and_the_end_is_the_same(finished, folder):
   mine = folder / 'my run'
   shutil.copytree(finished[0], mine)
-  path = mine / 'checkpoints' / 'adam' / '9' / name
+  path = mine / 'checkpoints' / 'adam' / '9' / 'state' / 'manifest.ocdbt'
   path.write_bytes(path.read_bytes()[:-3])
   result = program.run(folder, *TINY, WORKDIR)
-  assert (result.code, result.stderr) == (0, '')
-  assert (
-    f'adam: checkpoint 9 is damaged ({name} is damaged), so the run uses '
-    'checkpoint 6\n'
-  ) in result.stdout
+  assert result.code == 0
+  assert re.search(
+    r'adam: checkpoint 9 cannot be restored \(.*\), so the one before is used',
+    result.stdout,
+  )
   assert 'adam: resumes after epoch 2 of 3' in result.stdout
   assert _outcome(mine) == _outcome(finished[0])
 
 
-def test_where_no_checkpoint_is_whole_nothing_changes(finished, folder):
+def test_run_without_a_readable_checkpoint_is_refused_unchanged(
+  finished, folder, monkeypatch
+):
   mine = folder / 'my run'
   shutil.copytree(finished[0], mine)
   for number in ('6', '9'):
-    shutil.rmtree(mine / 'checkpoints' / 'sgd' / number / 'state')
+    shutil.rmtree(mine / 'checkpoints' / 'sgd' / number / 'history')
   before = _outcome(mine, ['adam'])
-  result = program.run(folder, *TINY, WORKDIR)
+  monkeypatch.chdir(folder)
+  result = program.inside('train', *TINY, WORKDIR)
   assert result.code == 2
-  (line,) = result.stderr.splitlines()
-  assert line.startswith('error: no checkpoint in ')
-  assert '--overwrite' in line
+  assert result.stderr.startswith('error: cannot read any checkpoint in ')
+  assert '--overwrite' in result.stderr
+  assert result.stderr.count('\n') == 1
   assert _outcome(mine, ['adam']) == before
-  # As it says.
-  shutil.rmtree(mine / 'checkpoints' / 'sgd')
-  assert program.run(folder, *TINY, WORKDIR).code == 0
-  assert _outcome(mine) == _outcome(finished[0])
 
 
-@pytest.mark.parametrize(
-  ('path', 'size'),
-  [('checkpoints/sgd/3', 100_000), ('curves.png', 15_000)],
-)
-def test_a_disk_that_takes_no_more_is_one_sentence(
-  finished, folder, path, size
-):
+@pytest.mark.slow
+def test_full_disk_exits_with_one_line(finished, folder):
   """A limit on the size of files is a disk that any user can fill."""
   flags = (*TINY, WORKDIR, '--config.arms=sgd')
-  if path == 'curves.png':
-    assert program.run(folder, *flags).code == 0
-  result = program.run(folder, *flags, file_size=size)
-  assert result.code == 2
-  (line,) = result.stderr.splitlines()
-  assert re.match(f'error: cannot write \\S*( run/|/){path}: File too', line)
+  assert program.run(folder, *flags).code == 0
+  result = program.run(folder, *flags, file_size=15_000)
+  assert (result.code, result.stderr) == (
+    2,
+    'error: cannot write my run/curves.png: File too large.\n',
+  )
   assert not [*(folder / 'my run').rglob('*tmp*')]
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
-  assert _state(folder / 'my run', 'sgd') == _state(finished[0], 'sgd')
-
-
-def test_a_directory_removed_under_a_run_is_one_sentence(folder):
-  stop = Moment('open', '.metrics.csv.tmp', 3), signal.SIGSTOP
-  with program.started(folder, *TINY, WORKDIR, at=stop) as process:
-    process.wait_until(lambda: 'sgd: epoch 1/3' in process.stdout)
-    process.wait_until(process.stopped)
-    shutil.rmtree(folder / 'my run')
-    process.send(signal.SIGCONT)
-    result = process.wait()
-  assert (result.code, result.stderr) == (
-    2,
-    'error: cannot write my run/metrics.csv: No such file or directory\n',
-  )
-  assert not (folder / 'my run').exists()
 
 
 # One after another, each where the last one left off. Of two arms and three
@@ -646,7 +554,7 @@ MOMENTS = (
 
 
 @pytest.mark.slow
-def test_killed_at_many_moments_it_ends_as_if_never_killed(folder):
+def test_killed_at_many_moments_it_ends_with_the_same_numbers(folder):
   options: dict[str, Any] = {'optimized': True}
   whole = program.run(folder, *KILLED, '--workdir=whole', **options)
   assert (whole.code, whole.stderr) == (0, '')
@@ -678,7 +586,7 @@ def test_killed_at_many_moments_it_ends_as_if_never_killed(folder):
 @pytest.mark.parametrize(
   'moment',
   [
-    Moment('open', '.config.json.tmp', 1),
+    pytest.param(Moment('open', '.config.json.tmp', 1), marks=pytest.mark.slow),
     Moment('os.remove', 'manifest.ocdbt'),
     pytest.param(Moment('os.remove', 'metrics.csv'), marks=pytest.mark.slow),
     pytest.param(
@@ -794,11 +702,10 @@ def test_two_processes_end_as_one_does_also_when_one_was_killed(folder):
       )
       for address in ('nonsense', 'localhost:port', 'localhost:65536', ':80')
     ),
-    (['--distributed'], 'JAX finds no cluster for --distributed'),
   ],
 )
-def test_a_job_that_cannot_be_is_told(folder, flags, message):
-  result = program.run(folder, *TINY, *flags)
+def test_wrong_job_flags_exit_with_one_line(flags, message):
+  result = program.inside('train', *TINY, *flags)
   assert result.code == 1
   assert re.search(f'^error: {message}', result.stderr)
 
@@ -862,10 +769,19 @@ def test_with_no_flags_both_arms_learn_the_digits(tmp_path):
   assert (path / 'curves.png').exists()
 
 
-def test_the_default_workdir_tells_settings_apart(folder):
-  at = Moment('open', '.config.json.tmp'), signal.SIGKILL
-  for flag in ('--config.epochs=3', '--config.epochs=4', '--config.epochs=3'):
-    assert program.run(folder, *TINY, flag, at=at).code == -signal.SIGKILL
-  one, other = (path.name for path in (folder / 'runs').iterdir())
-  for name in (one, other):
-    assert re.fullmatch(r'synthetic_4x4x1_3_20_10-mlp-[0-9a-f]{8}', name)
+def test_default_workdir_tells_settings_apart():
+  config = {**default.get_config(), 'dataset': 'synthetic:4x4x1:3:20:10'}
+  names = [
+    train.default_workdir(default.Config.resolve({**config, **changed}))
+    for changed in ({}, {'seed': 1}, {'checkpoint_every': 9})
+  ]
+  assert names[0] == names[2] != names[1]
+  for path in names:
+    assert re.fullmatch(
+      r'runs/synthetic_4x4x1_3_20_10-mlp-[0-9a-f]{8}', str(path)
+    )
+
+
+def test_a_workdir_may_lie_at_home():
+  home = pathlib.Path('~').expanduser()
+  assert programs.folder('workdir', '~/über all') == home / 'über all'

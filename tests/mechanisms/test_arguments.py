@@ -14,7 +14,6 @@ import pytest
 
 from neuroplastic_optax import mechanisms
 from tests.running import trained
-from tests.trees import is_matrix
 from tests.trees import random_tree
 from tests.trees import random_trees
 
@@ -33,46 +32,6 @@ def test_what_the_callables_return_is_checked():
   tx = m.flip_signs(mask=lambda params: {'w': 1})
   with pytest.raises(TypeError, match='mask must be Python bools'):
     tx.init(w)
-
-
-@pytest.mark.parametrize('name', ['bound', 'mask'])
-def test_functions_under_injection_are_refused_in_words(name):
-  make = {'bound': m.clip_weights, 'mask': m.exponentiate}[name]
-  function = {'bound': m.fan_in_bounds(), 'mask': is_matrix}[name]
-  message = f"{name} is a function.*static_args='{name}'"
-  # Where there is another argument, that could be injected instead.
-  message += '[.]$' if name == 'bound' else f'.*{make.__name__}'
-  with pytest.raises(TypeError, match=message):
-    optax.inject_hyperparams(make)(**{name: function}).init(random_tree(0))
-  static = optax.inject_hyperparams(make, static_args=name)
-  params, gradients = random_tree(0), random_trees(2)
-  actual, _ = trained(static(**{name: function}), params, gradients)
-  expected, _ = trained(make(**{name: function}), params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5)
-
-
-# What they cannot be made without.
-NEEDED = {
-  m.neural_variability: {'inner': optax.trace(0.9)},
-  m.synergy: {'mechanisms': {'trace': optax.trace(0.9)}},
-}
-
-
-@pytest.mark.parametrize(
-  ('make', 'name'),
-  [
-    (make, name)
-    for make in (getattr(m, name) for name in m.__all__)
-    if inspect.isfunction(make) and make not in (m.fan_in_bounds, m.reset_state)
-    for name in inspect.signature(make).parameters
-    if name in ('axis_name', 'bound', 'mask', 'stacked_axes')
-  ],
-)
-def test_every_function_under_injection_is_refused_in_words(make, name):
-  make = functools.partial(make, **NEEDED.get(make, {}))
-  injected = optax.inject_hyperparams(make)(**{name: lambda *_: None})
-  with pytest.raises(TypeError, match=f"{name} is a function.*='{name}'"):
-    injected.init(random_tree(0))
 
 
 DEFAULTS = {
@@ -136,6 +95,32 @@ def test_bounds_of_a_count_are_refused():
     injected(bound=m.fan_in_bounds()).init(random_tree(0))
 
 
+@pytest.mark.parametrize(
+  ('make', 'arguments'),
+  [
+    (m.shrink_and_perturb, dict(every=2, shrink=0.5, perturb=0.1)),
+    (m.sleep, dict(period=3, fraction=0.5)),
+    (m.hare_and_tortoise, dict(period=2)),
+    (functools.partial(m.reset_moments, optax.trace(0.9)), dict(period=2)),
+    (functools.partial(m.neural_variability, optax.sgd(1.0)), dict(refresh=2)),
+  ],
+)
+def test_injected_periods_are_arrays_and_give_the_same(make, arguments):
+  params, gradients = random_tree(0), random_trees(4)
+  tx = optax.inject_hyperparams(make)(**arguments)
+  (name,) = arguments.keys() & {'every', 'period', 'refresh'}
+  assert tx.init(params).hyperparams[name] == arguments[name]
+  actual, _ = trained(tx, params, gradients, compiled=True)
+  expected, _ = trained(make(**arguments), params, gradients, compiled=True)
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_injected_number_of_samples_names_static_args():
+  tx = optax.inject_hyperparams(m.simultaneous_perturbation)(samples=2)
+  with pytest.raises(TypeError, match="static_args='samples'"):
+    tx.init(random_tree(0))
+
+
 def test_a_switch_may_be_a_schedule_also_injected():
   w = jnp.array([2.0, -3.0])
   later = lambda count: count > 0
@@ -186,27 +171,6 @@ def test_leaves_that_are_not_floating(dtype):
   tx, w = m.keep_signs(), {'w': jnp.ones(2, dtype)}
   with pytest.raises(TypeError, match=r"floating params, got params\['w'\]"):
     tx.init(w)
-
-
-def test_misspelt_keywords_suggest_a_name():
-  with pytest.raises(TypeError, match="did you mean 'threshold'"):
-    m.scale_by_classp(treshold=0.1)
-  with pytest.raises(TypeError, match="did you mean 'strength'"):
-    m.regenerate(strenght=0.1)
-
-
-@pytest.mark.parametrize(
-  'make',
-  [
-    make
-    for make in (getattr(m, name) for name in m.__all__)
-    if inspect.isfunction(make)
-    and make not in (m.eval_params, m.fan_in_bounds, m.reset_state)
-  ],
-)
-def test_misspelt_keywords_suggest_a_name_under_injection(make):
-  with pytest.raises(TypeError, match="'zyx': the arguments are "):
-    optax.inject_hyperparams(make)(zyx=1)
 
 
 def test_the_state_does_not_hold_an_array_of_the_users():

@@ -1,11 +1,14 @@
-"""The pictures of a report; a new one is a module here."""
+"""The pictures of a study; a new one is a file here and an import below."""
 
-from experiments import discovery
-from experiments.reporting.figures.kind import Drawing
-from experiments.reporting.figures.kind import Kind
-from experiments.reporting.figures.kind import KINDS
-from experiments.reporting.figures.kind import words
-
-__all__ = ['KINDS', 'Drawing', 'Kind', 'words']
-
-discovery.import_all(__name__, __path__)
+from experiments.reporting.figures import ablation as ablation
+from experiments.reporting.figures import alpha as alpha
+from experiments.reporting.figures import conditions as conditions
+from experiments.reporting.figures import curves as curves
+from experiments.reporting.figures import forest as forest
+from experiments.reporting.figures import profile as profile
+from experiments.reporting.figures import splits as splits
+from experiments.reporting.figures import tasks as tasks
+from experiments.reporting.figures import trials as trials
+from experiments.reporting.figures.kind import Kind as Kind
+from experiments.reporting.figures.kind import KINDS as KINDS
+from experiments.reporting.figures.kind import words as words

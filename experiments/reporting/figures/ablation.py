@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from experiments.reporting.figures import forest
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.tables import ablation as table
-from experiments.studies.reading import Published
+from experiments.reporting.tables import differences
+from experiments.studies.loading import Published
 
 
 @register(
@@ -19,9 +19,9 @@ from experiments.studies.reading import Published
 )
 def ablation(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that has several variants."""
-  rows = list(table.rows(study))
+  rows = differences.of_variants(study)
   for condition in study.conditions:
-    own = forest.with_pairs([x for x in rows if x['condition'] == condition])
-    # A single variant is told by the forest of differences.
-    if len({row['arm'] for row in own}) > 1:
-      yield forest.drawing(own, (condition,), own[0]['reference'], condition)
+    own = forest.with_pairs(rows[rows['condition'] == condition])
+    # The forest of differences shows a single variant.
+    if own['arm'].nunique() > 1:
+      yield forest.drawing(own, own['reference'].iloc[0], condition)

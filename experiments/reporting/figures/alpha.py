@@ -9,22 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
+import pandas as pd
 
+from experiments.reporting.figures.kind import by_arm
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.pictures import COLOURS
-from experiments.reporting.pictures import STYLES
+from experiments.reporting.plots import lines
 from experiments.reporting.plots import style
+from experiments.reporting.plots.style import COLOURS
+from experiments.reporting.plots.style import STYLES
 from experiments.studies.declarations import DEFAULT
-from experiments.studies.reading import Published
-from experiments.studies.reading import Row
+from experiments.studies.loading import Published
 
 _COLUMNS = 6
 # Layers that a legend tells apart.
 _MANY = 10
 # Grids of conditions would have hundreds of panels.
 _CONDITIONS = 4
-Arms = dict[str, list[Row]]
+Arms = Mapping[str, pd.DataFrame]
 
 
 @register(
@@ -42,13 +44,13 @@ Arms = dict[str, list[Row]]
 )
 def alpha(study: Published) -> Iterator[Drawing]:
   """Two pictures for each of the first conditions."""
-  drawn = 0
-  for condition, each in study.conditions.items():
-    arms = _rows(study, condition)
-    if not arms or drawn == _CONDITIONS:
-      continue
-    drawn += 1
-    x = 'task' if each.stream else 'epoch'
+  found: dict[str, dict[str, pd.DataFrame]] = {}
+  for (condition, ruleset), arms in by_arm(study, study.alpha).items():
+    # The default ruleset where an arm ran under it, else the first.
+    own = found.setdefault(condition, {})
+    own |= arms if ruleset == DEFAULT else {**arms, **own}
+  for condition, arms in [*found.items()][:_CONDITIONS]:
+    x = 'task' if study.conditions[condition].stream else 'epoch'
     yield Drawing(
       (condition, 'mean'),
       f'Mean α of every layer over {x}s, for every arm, {condition}.',
@@ -61,23 +63,10 @@ def alpha(study: Published) -> Iterator[Drawing]:
     )
 
 
-def _rows(study: Published, condition: str) -> Arms:
-  """By arm, the rows of one ruleset: the default, or the first it ran under."""
-  found: dict[str, dict[str, list[Row]]] = {}
-  for row in study.alpha:
-    if row['condition'] == condition:
-      by_ruleset = found.setdefault(row['arm'], {})
-      by_ruleset.setdefault(row['ruleset'], []).append(row)
-  return {
-    arm: rows.get(DEFAULT) or next(iter(rows.values()))
-    for arm, rows in found.items()
-  }
-
-
 def _means(arms: Arms, title: str, x: str) -> Figure:
   columns = min(_COLUMNS, len(arms))
   rows = math.ceil(len(arms) / columns)
-  leaves = [*dict.fromkeys(row['leaf'] for x in arms.values() for row in x)]
+  leaves = [*pd.concat(arms.values())['leaf'].unique()]
   figure = Figure(
     figsize=(max(2.0 * columns + 0.5, 4.5), 1.5 * rows + 1.2),
     layout='constrained',
@@ -86,15 +75,8 @@ def _means(arms: Arms, title: str, x: str) -> Figure:
   for place, (arm, own) in zip(axes.flat, arms.items(), strict=False):
     _layers(place, own, leaves)
     place.set_title(arm, fontsize=style.SMALL)
-  for place in axes.flat[len(arms) :]:
-    place.remove()
-  for place in axes[:, 0]:
-    place.set_ylabel('mean α')
-  for i, place in enumerate(axes.flat[: len(arms)]):
-    if i + columns >= len(arms):
-      place.tick_params(labelbottom=True)
-      place.set_xlabel(x)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  lines.trim(axes, len(arms), x, 'mean α')
+  style.title(figure, title)
   if len(leaves) <= _MANY:
     figure.legend(
       *axes[0, 0].get_legend_handles_labels(),
@@ -105,29 +87,23 @@ def _means(arms: Arms, title: str, x: str) -> Figure:
   return figure
 
 
-def _layers(axes: Axes, rows: list[Row], leaves: list[str]) -> None:
+def _layers(axes: Axes, rows: pd.DataFrame, leaves: list[str]) -> None:
   axes.axhline(1, color=style.GREY, linewidth=0.8)
   for i, leaf in enumerate(leaves):
-    own = sorted(
-      (row for row in rows if row['leaf'] == leaf), key=lambda x: x['epoch']
-    )
+    own = rows[rows['leaf'] == leaf].sort_values('epoch')
     axes.plot(
-      [row['epoch'] for row in own],
-      [row['alpha_mean'] for row in own],
-      STYLES[(i // len(COLOURS)) % len(STYLES)] if i >= len(COLOURS) else '-',
-      # Of many layers the first are blue and the last yellow.
+      own['epoch'],
+      own['alpha_mean'],
+      STYLES[(i // len(COLOURS)) % len(STYLES)],
+      # The first of many layers are blue, the last yellow.
       color=COLOURS[i % len(COLOURS)]
       if len(leaves) <= _MANY
-      else _gradual(i, len(leaves)),
+      else matplotlib.colormaps[style.MAP](i / (len(leaves) - 1)),
       linewidth=1,
       label=leaf,
     )
   axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
   axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-
-
-def _gradual(i: int, count: int) -> tuple[float, ...]:
-  return matplotlib.colormaps['cividis'](i / max(count - 1, 1))
 
 
 def _bounds(arms: Arms, title: str, x: str) -> Figure:
@@ -137,23 +113,23 @@ def _bounds(arms: Arms, title: str, x: str) -> Figure:
     axes, ('min', 'max'), ('lower', 'upper'), strict=True
   ):
     for y, rows in enumerate(arms.values()):
-      share = _shares(rows, f'alpha_fraction_near_{end}')
-      epochs = sorted(share)
-      place.plot(
-        [share[epochs[0]], share[epochs[-1]]],
-        [y, y],
-        color=style.GREY,
-        zorder=1,
-      )
-      for epoch, fill in ((epochs[0], 'white'), (epochs[-1], COLOURS[0])):
+      first, last = rows['epoch'].min(), rows['epoch'].max()
+      ends = [
+        _share(rows[rows['epoch'] == epoch], f'alpha_fraction_near_{end}')
+        for epoch in (first, last)
+      ]
+      place.plot(ends, [y, y], color=style.GREY, zorder=1)
+      for which, share, fill in zip(
+        ('first', 'last'), ends, ('white', COLOURS[0]), strict=True
+      ):
         place.plot(
-          share[epoch],
+          share,
           y,
           'o',
           color=COLOURS[0],
           markerfacecolor=fill,
           clip_on=False,
-          label=f'{"first" if fill == "white" else "last"} {x}',
+          label=f'{which} {x}',
         )
     place.set_xlim(left=0)
     place.set_xlabel('elements (%)')
@@ -162,16 +138,10 @@ def _bounds(arms: Arms, title: str, x: str) -> Figure:
   axes[0].set_ylim(len(arms) - 0.4, -0.6)
   handles, names = axes[0].get_legend_handles_labels()
   figure.legend(handles[:2], names[:2], loc='outside lower left', ncols=2)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  style.title(figure, title)
   return figure
 
 
-def _shares(rows: list[Row], name: str) -> Mapping[int, float]:
-  """By epoch, the share of all elements in percent."""
-  found = {}
-  for epoch in {row['epoch'] for row in rows}:
-    own = [row for row in rows if row['epoch'] == epoch]
-    weights = [row['elements'] for row in own]
-    values = [row[name] for row in own]
-    found[epoch] = 100 * float(np.average(values, weights=weights))
-  return found
+def _share(rows: pd.DataFrame, name: str) -> float:
+  """The share of all elements, in percent."""
+  return 100 * float(np.average(rows[name], weights=rows['elements']))

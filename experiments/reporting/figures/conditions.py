@@ -1,23 +1,24 @@
 """Accuracy against what alone differs between conditions: data, or noise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import functools
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting import accuracies
+from experiments.reporting.figures import kind
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.plots import panels
-from experiments.studies import accuracies
+from experiments.reporting.plots import lines
 from experiments.studies import comparisons
 from experiments.studies import statistics
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
 
 _FIELDS = {
-  'fraction': panels.Scale('fraction of the training data', '', log=True),
-  'label_noise': panels.Scale('share of wrong labels', ''),
+  'fraction': lines.Scale('fraction of the training data', '', log=True),
+  'label_noise': lines.Scale('share of wrong labels', ''),
 }
 _REFERENCE = comparisons.REFERENCES[0]
 
@@ -55,26 +56,31 @@ def _note(study: Published) -> str:
 def conditions(study: Published) -> Iterator[Drawing]:
   """Two pictures for every series and ruleset."""
   for series in _series(study):
-    accuracy = accuracies.of(study.conditions[series.conditions[0]].task)
-    for ruleset in dict.fromkeys(ruleset for _, ruleset in study.planned):
-      for what, lines, y in (
-        ('accuracy', _accuracies(study, series, ruleset), None),
-        ('difference', _differences(study, series, ruleset), _REFERENCE),
+    task = study.conditions[series.conditions[0]].task
+    accuracy = accuracies.compared(task)
+    scale = _FIELDS[series.field]._replace(ticks=series.values)
+    above = f'Difference to {_REFERENCE}'
+    for ruleset in kind.rulesets(study):
+      for what, found, title, axes in (
+        (
+          'accuracy',
+          _accuracies(study, series, ruleset),
+          f'{accuracy.capitalize()} against {scale.x}: {ruleset}',
+          scale._replace(y=f'{accuracy} (%)'),
+        ),
+        (
+          'difference',
+          _differences(study, series, ruleset),
+          f'{above} against {scale.x}: {ruleset}',
+          scale._replace(y=f'{above.lower()} (points)', zero=True),
+        ),
       ):
-        if not lines:
-          continue
-        scale = _FIELDS[series.field]._replace(
-          y=f'{accuracy} (%)', ticks=series.values
-        )
-        title = f'{accuracy.capitalize()} against {scale.x}: {ruleset}'
-        if y:
-          scale = scale._replace(y=f'difference to {y} (points)', zero=True)
-          title = f'Difference to {y} against {scale.x}: {ruleset}'
-        yield Drawing(
-          (series.field, what, ruleset),
-          f'{title}, for every arm.',
-          functools.partial(panels.draw, lines, study.arms, scale, title),
-        )
+        if found:
+          yield Drawing(
+            (series.field, what, ruleset),
+            f'{title}, for every arm.',
+            functools.partial(lines.draw, found, study.arms, axes, title),
+          )
 
 
 def _series(study: Published) -> Iterator[_Series]:
@@ -94,46 +100,39 @@ def _series(study: Published) -> Iterator[_Series]:
 
 def _accuracies(
   study: Published, series: _Series, ruleset: str
-) -> dict[str, panels.Line]:
-  def of(condition: str) -> dict[str, tuple[float, float, float]]:
-    arms = study.accuracies.get((condition, ruleset), {})
-    found = {}
-    for arm, seeds in arms.items():
-      x = [*seeds.values()]
-      low, high = statistics.t_interval(x) if x else (np.nan, np.nan)
-      mean = float(statistics.mean_difference(x))
-      found[arm] = (mean, float(low), float(high))
-    return found
-
-  return _lines(series, [of(name) for name in series.conditions])
+) -> dict[str, lines.Line]:
+  found = []
+  there = kind.by_arm(study, study.finals)
+  for condition in series.conditions:
+    means = {}
+    for arm, rows in there.get((condition, ruleset), {}).items():
+      x = rows['accuracy'].to_numpy()
+      means[arm] = (statistics.mean_difference(x), *statistics.t_interval(x))
+    found.append(means)
+  return _lines(series, found)
 
 
 def _differences(
   study: Published, series: _Series, ruleset: str
-) -> dict[str, panels.Line]:
-  return _lines(
-    series,
-    [
-      {
-        row['arm']: tuple(
-          row[x] for x in ('mean_difference', 'ci_low', 'ci_high')
-        )
-        for row in study.comparisons
-        if (row['condition'], row['ruleset'], row['reference'])
-        == (name, ruleset, _REFERENCE)
-      }
-      for name in series.conditions
-    ],
-  )
+) -> dict[str, lines.Line]:
+  rows = study.comparisons
+  rows = rows[(rows['ruleset'] == ruleset) & (rows['reference'] == _REFERENCE)]
+  found = []
+  for condition in series.conditions:
+    own = rows[rows['condition'] == condition].set_index('arm')
+    own = own[['mean_difference', 'ci_low', 'ci_high']]
+    found.append({arm: tuple(each) for arm, each in own.iterrows()})
+  return _lines(series, found)
 
 
 def _lines(
-  series: _Series, found: list[Mapping[str, tuple[float, ...]]]
-) -> dict[str, panels.Line]:
+  series: _Series, found: Sequence[Mapping[str, tuple[Any, ...]]]
+) -> dict[str, lines.Line]:
+  """By arm, the line of its mean, low and high under each condition."""
   nothing = (np.nan,) * 3
-  lines = {}
+  made = {}
   for arm in dict.fromkeys(arm for each in found for arm in each):
     values = 100 * np.array([each.get(arm, nothing) for each in found], float)
     if np.isfinite(values[:, 0]).any():
-      lines[arm] = panels.Line(np.array(series.values), *values.T)
-  return lines
+      made[arm] = lines.Line(np.array(series.values), *values.T)
+  return made

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 import functools
 
-import numpy as np
+import pandas as pd
 
+from experiments.reporting import accuracies
+from experiments.reporting.figures.kind import by_arm
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.plots import panels
-from experiments.studies import accuracies
-from experiments.studies.reading import Published
-from experiments.studies.reading import Row
+from experiments.reporting.plots import lines
+from experiments.studies.loading import Published
 
-_SCALE = panels.Scale('epoch', 'validation accuracy (%)', whole=True)
+_SCALE = lines.Scale('epoch', 'validation accuracy (%)', whole=True)
 
 
 def _absent(study: Published) -> str:
@@ -34,29 +34,20 @@ def _absent(study: Published) -> str:
 )
 def curves(study: Published) -> Iterator[Drawing]:
   """A picture for every condition and ruleset."""
-  for condition, ruleset in study.planned:
-    arms: dict[str, list[Row]] = {}
-    for row in study.curves:
-      if (row['condition'], row['ruleset']) == (condition, ruleset):
-        arms.setdefault(row['arm'], []).append(row)
-    if not arms:
-      continue
-    lines = {arm: _line(rows) for arm, rows in arms.items()}
-    title = f'{condition}, {ruleset}'
+  for group, arms in by_arm(study, study.curves).items():
+    title = ', '.join(group)
     yield Drawing(
-      (condition, ruleset),
+      group,
       f'Validation accuracy of every arm over epochs, {title}.',
       functools.partial(
-        panels.draw, lines, study.arms, _SCALE, f'Learning curves: {title}'
+        lines.draw,
+        {arm: _line(rows) for arm, rows in arms.items()},
+        *(study.arms, _SCALE, f'Learning curves: {title}'),
       ),
     )
 
 
-def _line(rows: list[Row]) -> panels.Line:
-  rows = sorted(rows, key=lambda row: row['epoch'])
-  x = np.array([row['epoch'] for row in rows], float)
-  mean, low, high = (
-    100 * np.array([row[name] for row in rows], float)
-    for name in ('mean', 'ci_low', 'ci_high')
-  )
-  return panels.Line(x, mean, low, high)
+def _line(rows: pd.DataFrame) -> lines.Line:
+  rows = rows.sort_values('epoch')
+  mean, low, high = 100 * rows[['mean', 'ci_low', 'ci_high']].to_numpy().T
+  return lines.Line(rows['epoch'].to_numpy(float), mean, low, high)

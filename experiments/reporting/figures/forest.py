@@ -1,20 +1,18 @@
 """Paired differences to the references, with their intervals."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 import functools
 
+import pandas as pd
+
+from experiments.reporting import accuracies
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.plots import families
 from experiments.reporting.plots import intervals
-from experiments.studies import accuracies
-from experiments.studies.reading import Published
-from experiments.studies.reading import Row
+from experiments.studies.loading import Published
 
 # Conditions with so few arms are rows of one picture.
 _FEW = 2
-# By ruleset, then by label.
-Panels = dict[str, dict[str, intervals.Interval]]
 
 
 def _note(study: Published) -> str:
@@ -34,71 +32,44 @@ def _note(study: Published) -> str:
 )
 def forest(study: Published) -> Iterator[Drawing]:
   """A picture for every reference and condition."""
-  references = dict.fromkeys(row['reference'] for row in study.comparisons)
-  for reference in references:
-    own = [row for row in study.comparisons if row['reference'] == reference]
-    here = {
-      condition: with_pairs(
-        [row for row in own if row['condition'] == condition]
-      )
-      for condition in study.conditions
-    }
-    few = [
-      condition
-      for condition, rows in here.items()
-      if 0 < len({row['arm'] for row in rows}) <= _FEW
-    ]
-    pooled: dict[str, Panels] = {}
+  for reference, own in study.comparisons.groupby('reference', sort=False):
+    here = {x: with_pairs(own[own['condition'] == x]) for x in study.conditions}
+    few = [x for x, rows in here.items() if 0 < rows['arm'].nunique() <= _FEW]
+    few *= len(few) > 1
     for condition, rows in here.items():
-      if condition in few and len(few) > 1:
-        for row in rows:
-          _add(pooled.setdefault(row['arm'], {}), row, condition)
-      elif rows:
-        yield drawing(rows, (condition,), reference, condition)
-    for arm, panels in pooled.items():
-      yield _drawing(panels, (arm,), reference, f'{arm} under each condition')
+      if condition not in few and len(rows):
+        yield drawing(rows, str(reference), condition)
+    if few:
+      rows = pd.concat(here[condition] for condition in few)
+      for arm, same in rows.groupby('arm', sort=False):
+        yield drawing(same, str(reference), str(arm), by='condition')
 
 
-def with_pairs(rows: Sequence[Row]) -> Sequence[Row]:
+def with_pairs(rows: pd.DataFrame) -> pd.DataFrame:
   """Comparisons, or none where not one of them has a pair of seeds yet."""
-  return rows if any(row['n'] for row in rows) else ()
+  return rows if rows['n'].any() else rows[:0]
 
 
 def drawing(
-  rows: Iterable[Row], parts: tuple[str, ...], reference: str, title: str
+  rows: pd.DataFrame, reference: str, name: str, by: str = 'arm'
 ) -> Drawing:
-  """A picture of comparisons with one reference, a row for each arm.
+  """A picture of comparisons with one reference.
 
   Args:
     rows: as those of `comparisons.csv`.
-    parts: of the name of the picture.
     reference: the reference.
-    title: what else stands above.
+    name: what they have in common: a condition or an arm.
+    by: in what they differ, arm or condition.
   """
-  panels: Panels = {}
-  for row in rows:
-    _add(panels, row, row['arm'])
-  return _drawing(panels, parts, reference, title)
-
-
-def _add(panels: Panels, row: Row, label: str) -> None:
-  panels.setdefault(row['ruleset'], {})[label] = intervals.Interval(
-    families.of(row['arm']),
-    *(row[x] for x in ('mean_difference', 'ci_low', 'ci_high', 'p_holm')),
-  )
-
-
-def _drawing(
-  panels: Panels, parts: tuple[str, ...], reference: str, title: str
-) -> Drawing:
+  what = name if by == 'arm' else f'{name} under each condition'
   return Drawing(
-    (*parts, reference),
-    f'Differences to {reference} with intervals, {title}; the table of paired '
+    (name, reference),
+    f'Differences to {reference} with intervals, {what}; the table of paired '
     'differences has the numbers.',
     functools.partial(
       intervals.draw,
-      panels,
-      f'Difference to {reference}: {title}',
+      rows.assign(label=rows[by]),
+      f'Difference to {reference}: {what}',
       f'difference to {reference} (points)',
     ),
   )

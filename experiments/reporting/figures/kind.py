@@ -6,9 +6,10 @@ import re
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+import pandas as pd
 
-from experiments import discovery
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
+from experiments.studies.scores import IDENTITY
 
 
 class Drawing(NamedTuple):
@@ -26,7 +27,7 @@ class Drawing(NamedTuple):
 
 
 Draw = Callable[[Published], Iterator[Drawing]]
-# The same for all studies, or what one makes it.
+# The same for all studies, or made of the study.
 Words = str | Callable[[Published], str]
 
 
@@ -52,13 +53,13 @@ class Kind:
   draw: Draw
 
 
-KINDS: discovery.Registry[Kind] = discovery.Registry()
+KINDS: dict[str, Kind] = {}
 
 
 def register(
   place: int, title: str, note: Words, absent: Words
 ) -> Callable[[Draw], Draw]:
-  """Registers a function, by its name, as what draws a kind of picture."""
+  """Registers a function, by its name, that draws a kind of picture."""
 
   def decorate(draw: Draw) -> Draw:
     name = draw.__name__
@@ -69,7 +70,7 @@ def register(
 
 
 def words(text: Words, study: Published) -> str:
-  """What a kind of picture says of a study."""
+  """A text of a kind, as it is for a study."""
   return text if isinstance(text, str) else text(study)
 
 
@@ -89,3 +90,25 @@ def named(
       found, number = f'{file}_{number}', number + 1
     used.add(found.lower())
     yield found, drawing
+
+
+def by_arm(
+  study: Published, table: pd.DataFrame
+) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
+  """The rows of a table by condition and ruleset, then by arm, as in a study.
+
+  Args:
+    study: whose order they take.
+    table: one of its tables, with the columns condition, ruleset and arm.
+  """
+  there = dict(iter(table.groupby(IDENTITY, sort=False)))
+  found: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+  for key in study.summary[IDENTITY].itertuples(index=False, name=None):
+    if key in there:
+      found.setdefault(key[:2], {})[key[2]] = there[key]
+  return found
+
+
+def rulesets(study: Published) -> list[str]:
+  """The rulesets of a study, in order."""
+  return [*study.summary['ruleset'].unique()]

@@ -1,6 +1,6 @@
 """Performance profiles: who is how often how near to the best."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import functools
 import itertools
 from typing import Any
@@ -8,21 +8,19 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
+import pandas as pd
 
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.pictures import COLOURS
-from experiments.reporting.pictures import STYLES
+from experiments.reporting.figures.kind import rulesets
 from experiments.reporting.plots import style
-from experiments.reporting.tables import errors
-from experiments.reporting.tables import speed
+from experiments.reporting.tables import ratios
 from experiments.studies import profiles
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
 
-# Of the best arms, how many are told apart.
+# How many of the best arms are told apart.
 _NAMED = 7
 _LARGEST = 4.0
-_ERROR = 'error'
 _POINTS = 301
 
 
@@ -57,14 +55,12 @@ def _note(study: Published) -> str:
 )
 def profile(study: Published) -> Iterator[Drawing]:
   """A picture for every ruleset."""
-  for ruleset in dict.fromkeys(ruleset for _, ruleset in study.planned):
+  for ruleset in rulesets(study):
     found = {
-      measure: each
-      for measure in speed.MEASURES
-      if (each := speed.times(study, ruleset, measure))
+      measure: costs
+      for measure in ratios.MEASURES
+      if (costs := ratios.costs(study, ruleset, measure)) is not None
     }
-    if streamed := errors.costs(study, ruleset):
-      found[_ERROR] = streamed
     if found:
       yield Drawing(
         (ruleset,),
@@ -73,29 +69,29 @@ def profile(study: Published) -> Iterator[Drawing]:
       )
 
 
-def _draw(found: dict[str, speed.Times], title: str) -> Figure:
+def _draw(found: Mapping[str, pd.DataFrame], title: str) -> Figure:
   figure = Figure(figsize=(5.6 * len(found), 3.9), layout='constrained')
   axes = figure.subplots(1, len(found), squeeze=False)[0]
-  for place, (measure, times) in zip(axes, found.items(), strict=True):
+  for place, (measure, costs) in zip(axes, found.items(), strict=True):
     # Errors are seldom multiples; one arm that fails is not to hide that.
-    _panel(place, times, 0.9 if measure == _ERROR else 1.0)
-    place.set_title(f'by {measure}, {len(times.conditions)} conditions')
-    best = 'best' if measure == _ERROR else 'fastest'
+    _panel(place, costs, 0.9 if measure == ratios.ERROR else 1.0)
+    place.set_title(f'by {measure}, {costs.shape[1]} conditions')
+    best = 'best' if measure == ratios.ERROR else 'fastest'
     place.set_xlabel(f'{measure}, as a multiple of the {best} arm’s')
   axes[0].set_ylabel('share of the conditions (%)')
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  style.title(figure, title)
   return figure
 
 
-def _panel(axes: Axes, times: speed.Times, shown: float) -> None:
+def _panel(axes: Axes, costs: pd.DataFrame, shown: float) -> None:
   """Draws the profiles, up to the ratio below which a share of them lies."""
-  ratios = profiles.ratios(times.times)
-  finite = ratios[np.isfinite(ratios)]
+  found = profiles.ratios(costs)
+  finite = found[np.isfinite(found)]
   slowest = float(np.quantile(finite, shown)) if len(finite) else 1.0
   largest = float(np.clip(1.05 * slowest, 1.2, _LARGEST))
   factors = np.linspace(1, largest, _POINTS)
-  shares = 100 * profiles.profile(times.times, factors)
-  best = np.argsort(-profiles.score(times.times), kind='stable')
+  shares = 100 * profiles.profile(costs, factors)
+  best = np.argsort(-profiles.score(costs), kind='stable')
   axes.set_xlim(1 - 0.01 * (largest - 1), largest)
   axes.set_ylim(-3, 103)
   for i in best[_NAMED:]:
@@ -105,12 +101,11 @@ def _panel(axes: Axes, times: speed.Times, shown: float) -> None:
       axes,
       factors,
       shares[i],
-      color=COLOURS[place],
-      linestyle=STYLES[place % len(STYLES)],
+      **style.of(place),
       # Lines that lie on one another are all seen.
       linewidth=3.4 - 0.35 * place,
       zorder=3 + 0.1 * place,
-      label=f'{place + 1}. {times.arms[i]}',
+      label=f'{place + 1}. {costs.index[i]}',
     )
   axes.legend(
     loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL

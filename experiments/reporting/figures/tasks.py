@@ -1,23 +1,19 @@
 """How the arms learn a stream, task by task."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 import functools
 
-import numpy as np
+from matplotlib.figure import Figure
+import pandas as pd
 
+from experiments.reporting import measures
+from experiments.reporting.figures.kind import by_arm
 from experiments.reporting.figures.kind import Drawing
 from experiments.reporting.figures.kind import register
-from experiments.reporting.measures import Measure
-from experiments.reporting.measures import MEASURES
 from experiments.reporting.plots import grids
-from experiments.reporting.plots import panels
-from experiments.studies import statistics
-from experiments.studies import summaries
-from experiments.studies.reading import Published
-from experiments.studies.reading import Row
-
-# Fewer seeds have no band.
-FEW = 3
+from experiments.reporting.plots import lines
+from experiments.reporting.plots.lines import FEW
+from experiments.studies.loading import Published
 
 
 @register(
@@ -38,55 +34,52 @@ FEW = 3
 )
 def tasks(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that is a stream, and ruleset."""
-  drawn = {measure.name: measure for measure in MEASURES}
-  found: dict[tuple[str, str], dict[str, dict[str, list[Row]]]] = {}
-  for row in study.measures:
-    if row['measure'] in drawn:
-      by_measure = found.setdefault((row['condition'], row['ruleset']), {})
-      arms = by_measure.setdefault(row['measure'], {})
-      arms.setdefault(row['arm'], []).append(row)
-  for group in study.planned:
-    if group not in found:
-      continue
-    measures = {
-      measure.label: {
-        arm: _line(rows, measure) for arm, rows in found[group][name].items()
-      }
-      for name, measure in drawn.items()
-      if name in found[group]
-    }
+  drawn = study.measures['measure'].isin([x.name for x in measures.MEASURES])
+  summary = study.summary
+  diverged = summary[
+    (summary['seeds'] > 0) & (summary['seeds'] == summary['diverged'])
+  ]
+  for group, arms in by_arm(study, study.measures[drawn]).items():
+    found: dict[str, dict[str, lines.Line]] = {}
+    for arm, rows in arms.items():
+      for name, own in rows.groupby('measure', sort=False):
+        found.setdefault(str(name), {})[arm] = _line(own, str(name))
+    lost = diverged.loc[
+      (diverged[['condition', 'ruleset']] == list(group)).all(axis=1), 'arm'
+    ]
     title = ', '.join(group)
     yield Drawing(
       group,
       'Online accuracy, plasticity, dead units, effective rank and norm of the '
       f'parameters of every arm, over tasks, {title}.',
       functools.partial(
-        grids.draw,
-        *(measures, study.arms, summaries.lost(study, group)),
-        *('task', f'Task by task: {title}'),
-        log=[measure.label for measure in MEASURES if measure.log],
+        draw, found, study.arms, {*lost}, f'Task by task: {title}'
       ),
     )
 
 
-def _line(rows: Iterable[Row], measure: Measure) -> panels.Line:
-  rows = sorted(rows, key=lambda row: row['task'])
-  x = np.array([row['task'] for row in rows], float)
-  return band(x, rows, measure.factor)
-
-
-def band(x: np.ndarray, rows: Iterable[Row], factor: float) -> panels.Line:
-  """A line with its band, of rows that tell n, mean and sd.
-
-  There is no band of fewer than three seeds: it would cover the picture.
+def draw(
+  found: Mapping[str, Mapping[str, lines.Line]],
+  order: tuple[str, ...],
+  lost: set[str],
+  title: str,
+) -> Figure:
+  """Draws every measure of a study or a run, task by task.
 
   Args:
-    x: where each of them stands.
-    rows: the rows.
-    factor: what their values are times.
+    found: by measure, by arm, its values over tasks.
+    order: all arms.
+    lost: the arms that diverged with all seeds.
+    title: what stands above.
   """
-  mean, sd, n = np.array(
-    [(row['mean'], row['sd'], row['n']) for row in rows], float
-  ).T
-  low, high = statistics.t_interval_of(mean, sd, np.where(n < FEW, 0, n))
-  return panels.Line(x, factor * mean, factor * low, factor * high)
+  shown = [each for each in measures.MEASURES if each.name in found]
+  return grids.draw(
+    {each.label: found[each.name] for each in shown},
+    *(order, lost, 'task', title),
+    log=[each.label for each in shown if each.log],
+  )
+
+
+def _line(rows: pd.DataFrame, name: str) -> lines.Line:
+  rows = rows.sort_values('task')
+  return lines.with_interval(rows['task'], rows, measures.BY_NAME[name].factor)

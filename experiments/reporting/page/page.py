@@ -1,22 +1,21 @@
 """The page of a report: one file that needs nothing else."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import hashlib
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 import markupsafe
 
 from experiments.reporting.figures import Kind
 from experiments.reporting.figures import words
-from experiments.reporting.page import inline
 from experiments.reporting.page import state
-from experiments.reporting.tables import Column
+from experiments.reporting.plots import saving
 from experiments.reporting.tables import Table
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
 
 _HERE = Path(__file__).parent
 _TEMPLATE, _STYLE, _SCRIPT = 'page.html', 'page.css', 'page.js'
@@ -39,20 +38,22 @@ class Picture(NamedTuple):
   def markup(self) -> markupsafe.Markup:
     """The element of the page."""
     # Matplotlib made it, and ElementTree has escaped what is in it.
-    return markupsafe.Markup(inline.inline(self.svg, self.name, self.alt))
+    return markupsafe.Markup(saving.element(self.svg, self.name, self.alt))
 
 
 def page(
   study: Published,
-  tables: Sequence[Table],
-  pictures: Sequence[tuple[Kind, Sequence[Picture]]],
+  tables: Mapping[str, Table],
+  pictures: Mapping[Kind, Sequence[Picture]],
+  left_out: Mapping[str, str],
 ) -> str:
-  """The page.
+  """Makes the page.
 
   Args:
     study: the study.
-    tables: all of them.
+    tables: by name.
     pictures: of each kind, in order.
+    left_out: the titles of kinds that are not there, with the reasons.
 
   Returns:
     HTML.
@@ -65,32 +66,26 @@ def page(
     undefined=jinja2.StrictUndefined,
   )
   environment.filters['key'] = _key
-  script = (_HERE / _SCRIPT).read_text()
+  script = (_HERE / _SCRIPT).read_text(encoding='utf-8')
   digest = hashlib.sha256(script.encode()).digest()
   return environment.get_template(_TEMPLATE).render(
     study=study,
-    tables={table.name: table for table in tables},
+    tables=tables,
     pictures=pictures,
     words=words,
-    absent=[
-      (kind.title, reason)
-      for kind, drawn in pictures
-      if not drawn and (reason := words(kind.absent, study))
-    ],
+    left_out=left_out,
     sentences=list(state.sentences(study)),
     provenance=state.provenance(study),
-    style=markupsafe.Markup((_HERE / _STYLE).read_text()),
+    style=markupsafe.Markup((_HERE / _STYLE).read_text(encoding='utf-8')),
     script=markupsafe.Markup(script),
     script_hash=base64.b64encode(digest).decode(),
   )
 
 
-def _key(row: Any, column: Column) -> str:
-  """What a row is sorted by, as JavaScript reads numbers; empty for nothing."""
-  assert column.key is not None
-  value = float(column.key(row))
+def _key(value: float) -> str:
+  """A number as JavaScript reads it; empty where there is none."""
   if math.isnan(value):
     return ''
   if math.isinf(value):
     return 'Infinity' if value > 0 else '-Infinity'
-  return repr(value)
+  return repr(float(value))

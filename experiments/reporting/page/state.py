@@ -4,31 +4,27 @@ from collections.abc import Iterator, Mapping
 import shlex
 from typing import Any
 
-from experiments.studies import summaries
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
 
 
 def sentences(study: Published) -> Iterator[str]:
-  """What is there, what is missing, what diverged, and what was extended."""
-  rows = list(summaries.of(study))
-  missing = sum(each.missing for each in rows)
-  planned = sum(each.planned for each in rows)
-  if missing:
-    lacking = sum(each.missing > 0 for each in rows)
+  """How complete it is, what diverged, and what was extended."""
+  rows = study.summary
+  missing = rows['seeds_planned'] - rows['seeds']
+  planned = rows['seeds_planned'].sum()
+  if missing.any():
     yield (
-      f'The study is incomplete: {missing} of {planned} reported trainings are '
-      f'missing, of {lacking} of {len(rows)} combinations of arm, condition '
-      'and ruleset. Intervals and p-values will change.'
+      f'The study is incomplete: {missing.sum()} of {planned} reported '
+      f'trainings are missing, of {(missing > 0).sum()} of {len(rows)} '
+      'combinations of arm, condition and ruleset. Intervals and p-values will '
+      'change.'
     )
   else:
     yield f'The study is complete: {planned} reported trainings.'
-  diverged = {each.arm: [0, 0] for each in rows if each.diverged}
-  for each in rows:
-    if each.arm in diverged:
-      diverged[each.arm][0] += each.diverged
-      diverged[each.arm][1] += each.n
-  if diverged:
-    named = ', '.join(f'{arm} ({x} of {n})' for arm, (x, n) in diverged.items())
+  by_arm = rows.groupby('arm', sort=False)[['diverged', 'seeds']].sum()
+  diverged = by_arm[by_arm['diverged'] > 0]
+  if len(diverged):
+    named = ', '.join(f'{x} ({n} of {m})' for x, n, m in diverged.itertuples())
     yield f'Trainings that diverged count as chance: {named}.'
   else:
     yield 'No training diverged.'

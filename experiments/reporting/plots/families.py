@@ -1,62 +1,32 @@
-"""Which arms belong together, for colours, panels and tables."""
+"""Which arms belong together: their colours, their markers, their panels."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 import math
 
 from experiments import optimizers
-from experiments.optimizers import mechanisms
-from experiments.optimizers import rivals
-from experiments.reporting.pictures import COLOURS
-from experiments.studies import catalogue
+from experiments.reporting.plots.style import COLOURS
 
-NEUROPLASTIC = 'NeuroPlastic'
-CONTROLS = 'controls'
-SIGNALS = 'signals of α'
-HYBRIDS = 'α over another optimizer'
-OTHERS = 'other optimizers'
-MECHANISMS = 'mechanisms of plasticity'
 UNKNOWN = 'unknown arms'
-FAMILIES = (
-  NEUROPLASTIC, CONTROLS, SIGNALS, HYBRIDS, MECHANISMS, OTHERS, UNKNOWN,
-)  # fmt: skip
+FAMILIES = (*optimizers.FAMILIES, UNKNOWN)
 # That of the optimizers without α is black: it is what all are compared with.
 COLOUR = dict(
-  zip(
-    FAMILIES,
-    (*COLOURS[:4], COLOURS[5], COLOURS[6], COLOURS[4]),
-    strict=True,
-  )
+  zip(FAMILIES, (*COLOURS[:4], *COLOURS[5:], COLOURS[4]), strict=True)
 )
+# What changes one thing of the method.
+VARIANTS = FAMILIES[:3]
 MARKER = dict(zip(FAMILIES, 'os^Ddvx', strict=True))
 # More lines than this a panel does not tell apart.
 _MANY = 7
 
 
 def of(arm: str) -> str:
-  """The family of an arm, by its name; tables may know more than the code."""
-  if arm not in optimizers.ARMS:
-    return UNKNOWN
-  module = optimizers.ARMS[arm].build.__module__
-  if module == rivals.__name__:
-    return OTHERS
-  if module == mechanisms.__name__:
-    return MECHANISMS
-  controls = (*catalogue.CONTROLS, catalogue.UNIT_RMS_SHUFFLED)
-  if {arm, arm.removesuffix('_no_clip')} & set(controls):
-    return CONTROLS
-  if arm in (*catalogue.SIGNALS, *catalogue.UNIT_RMS_SIGNALS):
-    return SIGNALS
-  over_a_base = (
-    *(*catalogue.HYBRIDS, *catalogue.OVER_ADAM),
-    *(*catalogue.PHASES, *catalogue.SCOPES),
-  )
-  return HYBRIDS if arm in over_a_base else NEUROPLASTIC
+  """The family of an arm; tables may know more arms than the code.
 
-
-def description(arm: str) -> str:
-  """What an arm is, in a sentence; empty where the code does not know it."""
-  found = optimizers.ARMS.get(arm)
-  return found.description if found else ''
+  Args:
+    arm: its name, which a run extends by hyperparameters: `adam, lr=0.1`.
+  """
+  found = optimizers.ARMS.get(arm.partition(',')[0])
+  return found.family if found else UNKNOWN
 
 
 def grouped(arms: Iterable[str]) -> dict[str, list[str]]:
@@ -77,15 +47,11 @@ def panels(
   """
   found = []
   for family, members in grouped(arms).items():
-    parts = [x for x in _split(members) if not set(shown).isdisjoint(x)]
+    # Parts of about the same size.
+    size = math.ceil(len(members) / math.ceil(len(members) / _MANY))
+    parts = [members[i : i + size] for i in range(0, len(members), size)]
+    parts = [x for x in parts if not set(shown).isdisjoint(x)]
     for i, part in enumerate(parts, 1):
       title = f'{family} ({i} of {len(parts)})' if len(parts) > 1 else family
       found.append((title, part))
   return found
-
-
-def _split(members: Sequence[str]) -> list[list[str]]:
-  """Parts of about the same size."""
-  parts = math.ceil(len(members) / _MANY)
-  size = math.ceil(len(members) / parts)
-  return [list(members[i : i + size]) for i in range(0, len(members), size)]

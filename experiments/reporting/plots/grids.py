@@ -8,11 +8,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments.reporting.pictures import COLOURS
 from experiments.reporting.plots import families
-from experiments.reporting.plots import panels
+from experiments.reporting.plots import lines as plots
 from experiments.reporting.plots import style
-from experiments.reporting.plots.panels import Line
+from experiments.reporting.plots.lines import Line
+from experiments.reporting.plots.style import COLOURS
 
 _WIDTH, _HEIGHT, _LEGEND = 2.35, 1.75, 1.7  # Inches.
 # So many points of a line that is only grey, and of the edges of a band.
@@ -70,7 +70,7 @@ def draw(
   for row, (name, arms) in zip(axes, rows, strict=True):
     row[0].set_title(name)
     _legend(row[-1], [arm for arm in arms if arm in there], arms, lost)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
+  style.title(figure, title)
   return figure
 
 
@@ -81,13 +81,13 @@ def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
   # Rows share their axes, but all say what stands there.
   axes.tick_params(labelbottom=True, labelleft=True)
-  panels.draw_others(
+  plots.draw_others(
     axes,
     [_coarse(line) for arm, line in lines.items() if arm not in arms],
   )
   for i, arm in enumerate(arms):
     if arm in lines:
-      panels.draw_line(axes, arm, lines[arm], i)
+      plots.draw_line(axes, arm, lines[arm], i)
       _mark_end(axes, lines[arm], COLOURS[i])
 
 
@@ -132,7 +132,7 @@ def _legend(
 ) -> None:
   """Names beside a row; those of diverged arms have a cross."""
   handles = [
-    Line2D([], [], **panels.appearance(arms.index(arm)), linewidth=1.4)
+    Line2D([], [], **plots.appearance(arms.index(arm)), linewidth=1.4)
     for arm in names
   ]
   axes.legend(

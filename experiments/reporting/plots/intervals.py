@@ -1,12 +1,13 @@
 """Differences with their intervals, a row each, side by side by ruleset."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 import numpy as np
+import pandas as pd
 
 from experiments.reporting import numbers
 from experiments.reporting.plots import families
@@ -16,75 +17,48 @@ _ROW = 0.2  # Inches.
 _LEVEL = 0.05
 # How many times the usual reach is shown; what is beyond is at the edge.
 _FAR = 3.0
+_ENDS = ['mean_difference', 'ci_low', 'ci_high']
 
 
-class Interval(NamedTuple):
-  """A difference.
-
-  Attributes:
-    family: of the arm.
-    mean: a fraction; NaN for none.
-    low: the lower end of its interval; NaN for none.
-    high: the upper end.
-    p_holm: the adjusted p-value.
-  """
-
-  family: str
-  mean: float
-  low: float
-  high: float
-  p_holm: float
-
-
-def draw(
-  panels: Mapping[str, Mapping[str, Interval]], title: str, x: str
-) -> Figure:
-  """Draws a forest.
+def draw(rows: pd.DataFrame, title: str, x: str) -> Figure:
+  """Draws a forest, the largest difference under the last ruleset first.
 
   Args:
-    panels: by title, the intervals by label. Rows are sorted by the last panel
-      that has them, the largest difference first.
+    rows: those of `comparisons.csv`, with a `label` that is one of its kind
+      under each ruleset.
     title: what stands above.
     x: what the differences are, in points.
 
   Returns:
     The picture.
   """
-  order = _sorted([*panels.values()])
+  rows = rows.assign(family=rows['arm'].map(families.of))
+  rows[_ENDS] *= 100
+  last = rows.drop_duplicates('label', keep='last')
+  order = last.sort_values(_ENDS[0], ascending=False, kind='stable')['label']
+  panels = rows.groupby('ruleset', sort=False)
   figure = Figure(
     figsize=(1.8 + 4.6 * len(panels), 1.5 + _ROW * len(order)),
     layout='constrained',
   )
   axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-  limits = _limits(
-    [each for panel in panels.values() for each in panel.values()]
-  )
-  for place, (name, rows) in zip(axes, panels.items(), strict=True):
+  limits = _limits(rows)
+  for place, (ruleset, own) in zip(axes, panels, strict=True):
     place.set_xlim(*limits)
-    _panel(place, rows, order)
-    place.set_title(name)
+    by_label = {row.label: row for row in own.itertuples()}
+    _panel(place, [by_label.get(label) for label in order])
+    place.set_title(str(ruleset))
     place.set_xlabel(x)
   axes[0].set_yticks(range(len(order)), order)
   axes[0].set_ylim(len(order) - 0.4, -0.6)
-  figure.suptitle(title, x=0.01, ha='left', fontsize=11)
-  _legend(
-    figure, [each for panel in panels.values() for each in panel.values()]
-  )
+  style.title(figure, title)
+  _legend(figure, {*rows['family']})
   return figure
 
 
-def _sorted(panels: Sequence[Mapping[str, Interval]]) -> list[str]:
-  found: dict[str, float] = {}
-  for panel in panels:
-    found |= {label: each.mean for label, each in panel.items()}
-  return sorted(found, key=lambda x: (np.isnan(found[x]), -found[x]))
-
-
-def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
-  ends = np.array([[x.mean, x.low, x.high] for x in intervals], float)
-  ends = 100 * ends[np.isfinite(ends).all(axis=1)].ravel()
-  if not len(ends):
-    ends = np.array([100 * x.mean for x in intervals if np.isfinite(x.mean)])
+def _limits(rows: pd.DataFrame) -> tuple[float, float]:
+  whole = rows[_ENDS].dropna().to_numpy().ravel()
+  ends = whole if len(whole) else rows[_ENDS[0]].dropna().to_numpy()
   if not len(ends):
     return -1.0, 1.0
   usual = max(float(np.quantile(np.abs(ends), 0.75)), 0.1)
@@ -94,17 +68,20 @@ def _limits(intervals: Sequence[Interval]) -> tuple[float, float]:
   return float(low - margin), float(high + margin)
 
 
-def _panel(
-  axes: Axes, rows: Mapping[str, Interval], order: Sequence[str]
-) -> None:
+def _panel(axes: Axes, rows: Sequence[Any]) -> None:
   axes.axvline(0, color=style.TEXT, linewidth=0.9, zorder=1)
   axes.tick_params(axis='y', length=0)
   axes.grid(axis='y', visible=False)
-  for y, label in enumerate(order):
+  for y, row in enumerate(rows):
     if y % 2:
       axes.axhspan(y - 0.5, y + 0.5, color='#f6f6f6', zorder=0, linewidth=0)
-    each = rows.get(label)
-    text = '' if each is None else _text(each)
+    text = ''
+    if row is not None:
+      text = 'no pairs'
+      if np.isfinite(row.mean_difference):
+        ends = row.mean_difference, row.ci_low, row.ci_high
+        text = numbers.difference(*ends)
+        _row(axes, y, row, *ends)
     axes.annotate(
       text,
       xy=(1.01, y),
@@ -112,28 +89,24 @@ def _panel(
       va='center',
       fontsize=style.SMALL,
     )
-    if each is not None and np.isfinite(each.mean):
-      _row(axes, y, each)
 
 
-def _row(axes: Axes, y: int, each: Interval) -> None:
-  colour = families.COLOUR[each.family]
+def _row(
+  axes: Axes, y: int, row: Any, x: float, start: float, end: float
+) -> None:
+  colour = families.COLOUR[row.family]
   low, high = axes.get_xlim()
-  x = 100 * each.mean
-  filled = each.p_holm < _LEVEL
-  marker = families.MARKER[each.family]
+  marker = families.MARKER[row.family]
   if not low <= x <= high:
     marker, x = ('<', low) if x < low else ('>', high)
-  elif np.isfinite(each.low) and np.isfinite(each.high):
-    axes.plot(
-      [100 * each.low, 100 * each.high], [y, y], color=colour, linewidth=1.6
-    )
+  elif np.isfinite(start) and np.isfinite(end):
+    axes.plot([start, end], [y, y], color=colour, linewidth=1.6)
   axes.plot(
     x,
     y,
     marker,
     color=colour,
-    markerfacecolor=colour if filled else 'white',
+    markerfacecolor=colour if row.p_holm < _LEVEL else 'white',
     markersize=5.5,
     markeredgewidth=1.3,
     clip_on=False,
@@ -141,41 +114,27 @@ def _row(axes: Axes, y: int, each: Interval) -> None:
   )
 
 
-def _text(each: Interval) -> str:
-  if not np.isfinite(each.mean):
-    return 'no pairs'
-  text = numbers.points(each.mean)
-  return f'{text} {numbers.interval(each.low, each.high)}'.strip()
-
-
-def _legend(figure: Figure, intervals: Sequence[Interval]) -> None:
-  there = {each.family for each in intervals}
-  handles = [
-    _handle(families.MARKER[name], families.COLOUR[name], name)
-    for name in families.FAMILIES
-    if name in there
+def _legend(figure: Figure, there: Collection[str]) -> None:
+  marks = [
+    (families.MARKER[x], families.COLOUR[x], families.COLOUR[x], x)
+    for x in families.FAMILIES
+    if x in there
   ]
-  handles += [
-    _handle('o', style.TEXT, f'p (Holm) < {_LEVEL:g}'),
-    _handle('o', style.TEXT, f'p (Holm) ≥ {_LEVEL:g}', fill='white'),
+  marks += [
+    ('o', style.TEXT, style.TEXT, f'p (Holm) < {_LEVEL:g}'),
+    ('o', style.TEXT, 'white', f'p (Holm) ≥ {_LEVEL:g}'),
+  ]
+  handles = [
+    Line2D(
+      *([], []),
+      linestyle='',
+      marker=marker,
+      color=colour,
+      markerfacecolor=fill,
+      label=label,
+    )
+    for marker, colour, fill, label in marks
   ]
   figure.legend(
-    handles=handles,
-    loc='outside lower left',
-    ncols=4,
-    fontsize=style.SMALL,
-  )
-
-
-def _handle(
-  marker: str, colour: str, label: str, fill: str | None = None
-) -> Line2D:
-  return Line2D(
-    [],
-    [],
-    linestyle='',
-    marker=marker,
-    color=colour,
-    markerfacecolor=fill or colour,
-    label=label,
+    handles=handles, loc='outside lower left', ncols=4, fontsize=style.SMALL
   )

@@ -9,8 +9,7 @@ from scipy import optimize
 
 from experiments.reporting.plots import style
 
-# A line of text, as a share of the height of axes.
-_LINE = 11.0
+_LINE = 11.0  # Points, of a line of text.
 
 
 class Label(NamedTuple):
@@ -34,8 +33,8 @@ def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
 
   Args:
     axes: whose limits are final.
-    labels: those of lines that end within the horizontal limits. An end that
-      is above or below the axes is said to be so.
+    labels: those of lines that end within the horizontal limits. A label says
+      where its line ends if that is below the axes.
     height: of the axes, about, in points.
   """
   low, high = axes.get_ylim()

@@ -1,23 +1,35 @@
-"""How the pictures of a report are drawn and written."""
+"""How pictures look, whatever the user's matplotlibrc says."""
 
 from collections.abc import Iterator
 import contextlib
-import io
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+import matplotlib.style
 from matplotlib.ticker import FuncFormatter
 from matplotlib.ticker import LogLocator
 from matplotlib.ticker import NullFormatter
 
+# Okabe and Ito's palette, told apart by the colour-blind too; the line styles
+# tell arms apart in black and white.
+COLOURS = (
+  '#0072B2',
+  '#D55E00',
+  '#009E73',
+  '#CC79A7',
+  '#E69F00',
+  '#56B4E9',
+  '#000000',
+)
+STYLES = ('-', '--', '-.', ':')
+# A colour map that the colour-blind read the same, and so does grey paper.
+MAP = 'cividis'
 GREY = '#bdbdbd'
 TEXT = '#333333'
 SMALL = 7.5
-_DPI = 110
-_SETTINGS: Any = {
+_REPORT: Any = {
   # Names are no mathematics, whatever they hold.
   'text.parse_math': False,
   # Text stays text: it can be read aloud, searched for and copied, and is
@@ -44,9 +56,14 @@ _SETTINGS: Any = {
 }
 
 
+def plain() -> contextlib.AbstractContextManager[None]:
+  """Around what draws and saves a picture in Matplotlib's own style."""
+  return matplotlib.style.context('default')
+
+
 @contextlib.contextmanager
-def settings(name: str) -> Iterator[None]:
-  """Around what draws a picture and writes it.
+def report(name: str) -> Iterator[None]:
+  """Around what draws and saves a picture in the style of reports.
 
   Args:
     name: of the picture, of which the identifiers within its SVG are made.
@@ -54,40 +71,36 @@ def settings(name: str) -> Iterator[None]:
   Yields:
     Nothing.
   """
-  with matplotlib.rc_context(_SETTINGS | {'svg.hashsalt': name}):
+  with matplotlib.style.context(['default', _REPORT | {'svg.hashsalt': name}]):
     yield
 
 
-def png(figure: Figure, source: str | None = None) -> bytes:
-  """The picture as PNG, the same whenever it is made.
+def of(index: int) -> dict[str, Any]:
+  """The colour and line style of the n-th arm or leaf, from 0."""
+  return {
+    'color': COLOURS[index % len(COLOURS)],
+    'linestyle': STYLES[index % len(STYLES)],
+  }
 
-  Args:
-    figure: the picture.
-    source: what the file says of its source; None for nothing.
-  """
-  file = io.BytesIO()
-  figure.savefig(
-    file,
-    format='png',
-    dpi=_DPI,
-    metadata={'Software': None} | ({'Source': source} if source else {}),
-  )
-  return file.getvalue()
+
+def title(figure: Figure, text: str) -> None:
+  """Writes the title of a picture in the style of reports."""
+  figure.suptitle(text, x=0.01, ha='left', fontsize=11)
 
 
 def log_x(axes: Axes) -> None:
   """Makes the horizontal axis logarithmic, with plain numbers."""
   axes.set_xscale('log')
-  _plain(axes.xaxis, LogLocator(numticks=5))
+  _plain_numbers(axes.xaxis, LogLocator(numticks=5))
 
 
 def log_y(axes: Axes) -> None:
   """Makes the vertical axis logarithmic, with plain numbers."""
   axes.set_yscale('log')
-  _plain(axes.yaxis, LogLocator(subs=(1, 3), numticks=5))
+  _plain_numbers(axes.yaxis, LogLocator(subs=(1, 3), numticks=5))
 
 
-def _plain(axis: Axis, locator: LogLocator) -> None:
+def _plain_numbers(axis: Axis, locator: LogLocator) -> None:
   """Numbers on a logarithmic axis, as many as have room."""
   axis.set_major_locator(locator)
   axis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:g}'))

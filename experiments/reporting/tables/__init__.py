@@ -1,10 +1,12 @@
-"""The tables of a report; a new one is a module here."""
+"""The tables of a report; a new one is a file here and an import below."""
 
-from experiments import discovery
-from experiments.reporting.tables.table import Column
-from experiments.reporting.tables.table import Table
-from experiments.reporting.tables.table import TABLES
-
-__all__ = ['TABLES', 'Column', 'Table']
-
-discovery.import_all(__name__, __path__)
+from experiments.reporting.tables import arms as arms
+from experiments.reporting.tables import conditions as conditions
+from experiments.reporting.tables import differences as differences
+from experiments.reporting.tables import ratios as ratios
+from experiments.reporting.tables import streams as streams
+from experiments.reporting.tables import summary as summary
+from experiments.reporting.tables import tuned as tuned
+from experiments.reporting.tables.table import Column as Column
+from experiments.reporting.tables.table import Table as Table
+from experiments.reporting.tables.table import TABLES as TABLES

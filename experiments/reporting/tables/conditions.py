@@ -1,22 +1,22 @@
 """Under what conditions the arms are compared."""
 
-from collections.abc import Sequence
-from typing import Any
+import pandas as pd
 
 from experiments.reporting import numbers
 from experiments.reporting.tables.table import Column
+from experiments.reporting.tables.table import numeric
 from experiments.reporting.tables.table import plain
+from experiments.reporting.tables.table import register
+from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
-from experiments.reporting.tables.table import TABLES
-from experiments.studies.reading import Condition
-from experiments.studies.reading import Published
+from experiments.studies.loading import Published
 
 _FIELDS = (
   *('dataset', 'model', 'fraction', 'label_noise', 'epochs', 'batch_size'),
   *('warmup_epochs', 'schedule', 'held_out'),
 )
 _OF_STREAMS = ('stream', 'tasks', 'updates', 'restart')
-# Of these, a stream has tasks; its tables and measures need nothing held out.
+# Streams have tasks instead; their tables and measures need nothing held out.
 _OF_EPOCHS = ('epochs', 'held_out')
 _NOTE = 'What is learned, and for how long.'
 _HELD_OUT = (
@@ -30,56 +30,41 @@ _OF_STREAM = (
 )
 
 
+@register
 def conditions(study: Published) -> Table:
   """The conditions of the study that have results."""
   found = study.conditions.values()
   streamed = any(each.stream for each in found)
-  fields = _FIELDS + _OF_STREAMS * streamed
   epochs = not all(each.stream for each in found)
+  fields = [*_FIELDS, *(_OF_STREAMS if streamed else ())]
   if not epochs:
-    fields = tuple(name for name in fields if name not in _OF_EPOCHS)
-  rows = [_row(each, fields) for each in found]
-  targets = (
-    Column(
-      'target (validation, %)',
-      lambda row: numbers.percent(row['target_percent'] / 100),
-      lambda row: row['target_percent'],
-    ),
-  )
+    fields = [name for name in fields if name not in _OF_EPOCHS]
+  rows = [
+    {
+      'condition': each.name,
+      **{name: _value(each.task, name) for name in fields},
+      'chance_percent': 100 * each.chance,
+      'target_percent': 100 * (each.target or float('nan')),
+    }
+    for each in found
+  ]
+  target = numeric('target (validation, %)', 'target_percent', numbers.fixed)
   return Table(
-    'conditions',
     'The conditions',
     _NOTE + _HELD_OUT * epochs + _OF_STREAM * streamed,
-    ('condition', *fields, 'chance_percent', 'target_percent'),
-    (
-      plain('condition'),
-      *(_column(name) for name in fields),
-      *(targets if epochs else ()),
-    ),
-    rows,
+    # Texts, so that whole numbers stay whole beside what is not there.
+    pd.DataFrame(rows).astype(dict.fromkeys(fields, str)),
+    (plain('condition'), *map(_column, fields), *([target] * epochs)),
   )
 
 
-TABLES['conditions'] = conditions
-
-
-def _row(each: Condition, fields: Sequence[str]) -> dict[str, Any]:
-  left_out = _OF_EPOCHS if each.stream else _OF_STREAMS
-  return {
-    'condition': each.name,
-    **{
-      name: None if name in left_out else each.task.get(name) for name in fields
-    },
-    'chance_percent': 100 * each.chance,
-    'target_percent': 100 * (each.target or float('nan')),
-  }
+def _value(task: Row, name: str) -> object:
+  left_out = _OF_EPOCHS if task.get('stream') else _OF_STREAMS
+  value = None if name in left_out else task.get(name)
+  return '' if value is None else value
 
 
 def _column(name: str) -> Column:
-  def text(row):
-    value = row[name]
-    if isinstance(value, bool):
-      return 'yes' if value else 'no'
-    return numbers.NONE if value is None else str(value)
-
-  return Column(name.replace('_', ' '), text)
+  said = {'': numbers.NONE, 'True': 'yes', 'False': 'no'}
+  heading = name.replace('_', ' ')
+  return Column(heading, lambda row: said.get(row[name]) or row[name])

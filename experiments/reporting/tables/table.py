@@ -1,12 +1,13 @@
-"""What a table of a report is, as text, as CSV, and by parts."""
+"""What a table of a report is: a data frame, and how a person sees it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import re
 from typing import Any, NamedTuple
 
-from experiments import discovery
-from experiments.studies.reading import Published
+import pandas as pd
+
+from experiments.studies.loading import Published
 
 Row = Mapping[str, Any]
 
@@ -17,34 +18,34 @@ class Column(NamedTuple):
   Attributes:
     heading: what stands above.
     text: what a cell says.
-    key: what rows are sorted by; None for the text.
+    key: the field of numbers that rows are sorted by; None for the text.
   """
 
   heading: str
   text: Callable[[Row], str]
-  key: Callable[[Row], float] | None = None
+  key: str | None = None
 
 
 def plain(heading: str, field: str | None = None) -> Column:
-  """A column that says what a field of the rows holds.
+  """A column of texts.
 
   Args:
     heading: what stands above.
-    field: the field; None for the one of that name.
+    field: the field that it shows; None for the one of that name.
   """
   name = field or heading
   return Column(heading, lambda row: str(row[name]))
 
 
 def numeric(heading: str, field: str, text: Callable[[Any], str]) -> Column:
-  """A column of numbers, by which rows can be sorted.
+  """A column of numbers.
 
   Args:
     heading: what stands above.
-    field: the field of the rows.
+    field: the field that it shows.
     text: how a number is written.
   """
-  return Column(heading, lambda row: text(row[field]), lambda row: row[field])
+  return Column(heading, lambda row: text(row[field]), field)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +53,30 @@ class Table:
   """A table.
 
   Attributes:
-    name: of its files.
     title: what it shows.
     note: how to read it.
-    fields: the columns of the CSV file, names of what the rows hold.
+    data: what the CSV file holds.
     columns: those that a person sees.
-    rows: the rows.
     split: the fields by whose values a person sees a table of its own.
   """
 
-  name: str
   title: str
   note: str
-  fields: Sequence[str]
+  data: pd.DataFrame
   columns: Sequence[Column]
-  rows: Sequence[Row]
   split: Sequence[str] = ()
 
   def parts(self) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
     """The values of the split fields, each with its rows, in order."""
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for row in self.rows:
-      found.setdefault(tuple(row[x] for x in self.split), []).append(row)
-    yield from found.items()
+    if not self.split:
+      yield (), self.data.to_dict('records')
+      return
+    for values, rows in self.data.groupby([*self.split], sort=False):
+      yield values, rows.to_dict('records')
+
+  def csv(self) -> str:
+    """The table as CSV."""
+    return self.data.to_csv(index=False, na_rep='nan', lineterminator='\n')
 
   def markdown(self) -> str:
     """The table as GitHub's Markdown."""
@@ -95,8 +97,20 @@ class Table:
 
 # None where a study has nothing for the table.
 Make = Callable[[Published], Table | None]
-# In the order of the names of their modules.
-TABLES: discovery.Registry[Make] = discovery.Registry()
+TABLES: dict[str, Make] = {}
+
+
+def register(make: Make) -> Make:
+  """Registers a function that makes a table, by its name."""
+  TABLES[make.__name__] = make
+  return make
+
+
+def best_first(data: pd.DataFrame, field: str, groups: Sequence[str]) -> Any:
+  """The rows, within each group the largest of a field first and NaN last."""
+  place = data.groupby([*groups], sort=False).ngroup()
+  ordered = data.sort_values(field, ascending=False, kind='stable')
+  return ordered.loc[place[ordered.index].sort_values(kind='stable').index]
 
 
 def escape(text: str) -> str:
@@ -105,5 +119,5 @@ def escape(text: str) -> str:
   return re.sub(r'([\\`*\[\]<>|~#&$]|\b_|_\b)', r'\\\1', text)
 
 
-def _line(cells: Any) -> str:
+def _line(cells: Iterable[str]) -> str:
   return f'| {" | ".join(cells)} |'

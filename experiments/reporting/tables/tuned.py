@@ -1,56 +1,62 @@
-"""The numbers that the tuner chose."""
+"""The hyperparameters that the tuner chose, and those to keep everywhere."""
 
-from collections.abc import Iterator
 import json
-from typing import Any
+
+import pandas as pd
 
 from experiments.optimizers import LEARNING_RATE
+from experiments.reporting import accuracies
 from experiments.reporting import numbers
 from experiments.reporting.tables.table import Column
 from experiments.reporting.tables.table import numeric
 from experiments.reporting.tables.table import plain
+from experiments.reporting.tables.table import register
 from experiments.reporting.tables.table import Row
 from experiments.reporting.tables.table import Table
-from experiments.reporting.tables.table import TABLES
-from experiments.studies import accuracies
-from experiments.studies.reading import Published
-
-_FIELDS = ('condition', 'arm', 'learning_rate', 'hyperparameters')
+from experiments.studies import stable as values
+from experiments.studies.loading import Published
 
 
-def tuned(study: Published) -> Table | None:
-  """The tuned numbers of every arm, by the condition that it was tuned on."""
-  found = list(_rows(study))
-  if not found:
-    return None
-  return Table(
-    'tuned',
-    'Tuned numbers',
-    f'What the tuner chose {_where(study)}. Numbers that are not named keep '
-    'their defaults.',
-    _FIELDS,
-    (
-      plain('arm'),
-      numeric('learning rate', 'learning_rate', numbers.short),
-      Column('other numbers', others),
-    ),
-    found,
-    split=('condition',),
+def _others(row: Row) -> str:
+  """The hyperparameters of a row besides the learning rate."""
+  chosen = json.loads(row['hyperparameters'])
+  return ', '.join(
+    f'{name} {numbers.short(float(x))}'
+    for name, x in chosen.items()
+    if name != LEARNING_RATE
   )
 
 
-TABLES['tuned'] = tuned
+_CHOSEN = (
+  plain('arm'),
+  numeric('learning rate', 'learning_rate', numbers.short),
+  Column('other numbers', _others),
+)
 
 
-def _rows(study: Published) -> Iterator[dict[str, Any]]:
-  for condition, found in (study.study.get('tuning') or {}).items():
-    for arm, chosen in (found.get('numbers') or {}).items():
-      yield {
-        'condition': condition,
-        'arm': arm,
-        'learning_rate': float(chosen.get(LEARNING_RATE, float('nan'))),
-        'hyperparameters': json.dumps(chosen),
-      }
+@register
+def tuned(study: Published) -> Table | None:
+  """The tuned numbers of every arm, by the condition that it was tuned on."""
+  rows = [
+    {
+      'condition': condition,
+      'arm': arm,
+      'learning_rate': float(chosen.get(LEARNING_RATE, 'nan')),
+      'hyperparameters': json.dumps(chosen),
+    }
+    for condition, found in (study.study.get('tuning') or {}).items()
+    for arm, chosen in (found.get('numbers') or {}).items()
+  ]
+  if not rows:
+    return None
+  return Table(
+    'Tuned numbers',
+    f'What the tuner chose {_where(study)}. Numbers that are not named keep '
+    'their defaults.',
+    pd.DataFrame(rows),
+    _CHOSEN,
+    split=('condition',),
+  )
 
 
 def _where(study: Published) -> str:
@@ -66,11 +72,46 @@ def _where(study: Published) -> str:
   )
 
 
-def others(row: Row) -> str:
-  """The numbers of a row besides the learning rate."""
-  chosen = json.loads(row['hyperparameters'])
-  return ', '.join(
-    f'{name} {numbers.short(float(x))}'
-    for name, x in chosen.items()
-    if name != LEARNING_RATE
+@register
+def stable(study: Published) -> Table | None:
+  """The values that are good wherever an arm was tuned, the best arm first."""
+  if study.trials['condition'].nunique() < 2:
+    return None
+  accuracy = accuracies.common(accuracies.tuned_in(study))
+  rows = values.keep(study.trials).sort_values(
+    'accuracy', ascending=False, kind='stable'
   )
+  chosen = [values.named(each) for each in rows.itertuples()]
+  data = rows.assign(
+    learning_rate=[each[LEARNING_RATE] for each in chosen],
+    hyperparameters=[json.dumps(each) for each in chosen],
+  )
+  return Table(
+    'Stable values',
+    'Of the numbers that were tried under all conditions that an arm was tuned '
+    'on, those whose distance from the best of its trials, where it is '
+    'largest, is smallest; numbers that are not named keep their defaults. '
+    'They are stable if that is within '
+    f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
+    'mean over the tuning conditions, of one seed.',
+    data[
+      [
+        'arm',
+        'learning_rate',
+        'hyperparameters',
+        'accuracy',
+        'regret',
+        'stable',
+      ]
+    ],
+    (
+      *_CHOSEN,
+      numeric(f'{accuracy} (%)', 'accuracy', _percent),
+      numeric('farthest from the best (points)', 'regret', _percent),
+      Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
+    ),
+  )
+
+
+def _percent(fraction: float) -> str:
+  return numbers.fixed(100 * fraction)

@@ -37,10 +37,8 @@ def test_the_default_run():
   [
     ('digits', 'mlp', 20, 32),
     ('mnist', 'mlp', 10, 128),
-    ('fashion_mnist', 'mlp', 10, 128),
     ('cifar10', 'resnet18', 10, 128),
     ('synthetic', 'mlp', 10, 128),
-    ('synthetic:8x8x1:3', 'mlp', 10, 128),
   ],
 )
 def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
@@ -55,7 +53,6 @@ def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
   'arms',
   [
     'sgd,adam',
-    ' sgd , adam,',
     "('sgd', 'adam')",
     '["sgd", "adam"]',
     ('sgd', 'adam'),
@@ -64,11 +61,7 @@ def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
 )
 def test_arms_in_every_form(arms):
   assert _resolve(arms=arms).arms == ('sgd', 'adam')
-
-
-@pytest.mark.parametrize('arms', ['sgd', "('sgd',)", "('sgd')", ('sgd',)])
-def test_one_arm(arms):
-  assert _resolve(arms=arms).arms == ('sgd',)
+  assert _resolve(arms='sgd').arms == _resolve(arms="('sgd',)").arms == ('sgd',)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +69,8 @@ def test_one_arm(arms):
   [
     ('', (0.1, 1e-3)),
     (None, (0.1, 1e-3)),
-    ('()', (0.1, 1e-3)),
     ('0.5', (0.5, 0.5)),
     (0.5, (0.5, 0.5)),
-    (1, (1.0, 1.0)),
     ('0.5,2e-3', (0.5, 2e-3)),
     ('(0.5, 0.002)', (0.5, 2e-3)),
     ('[0.5, 0.002]', (0.5, 2e-3)),
@@ -109,7 +100,7 @@ def test_without_a_rate_every_arm_has_its_own():
     *(('gpu', 'cnn', 0, 1), ('gpu', 'cnn', 3, 3)),
   ],
 )
-def test_replicas_wait_for_each_other_where_that_is_faster(
+def test_lanes_are_those_of_the_backend_and_the_model(
   backend, model, lanes, expected, monkeypatch
 ):
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
@@ -124,60 +115,30 @@ ARMS = ', '.join(optimizers.ARMS)
   ('field', 'value', 'allowed'),
   [
     ('dataset', 'imagenet', 'digits, mnist, fashion_mnist, cifar10, synth'),
-    ('dataset', '', 'digits, mnist, fashion_mnist, cifar10, synth'),
-    ('dataset', None, 'digits, mnist, fashion_mnist, cifar10, synth'),
     ('model', 'vgg', ', '.join(models.MODELS)),
-    ('model', 5, ', '.join(models.MODELS)),
     ('arms', 'nonsense', ARMS),
-    ('arms', 'sgd,nonsense', ARMS),
-    ('arms', None, ARMS),
-    ('arms', 5, ARMS),
     ('arms', '', 'names, comma-separated, each once'),
-    ('arms', (), 'names, comma-separated, each once'),
     ('arms', 'sgd,sgd', 'names, comma-separated, each once'),
     ('arms', '(sgd', 'names, comma-separated'),
-    ('arms', '(sgd, adam)', 'names, comma-separated'),
     ('learning_rate', 'fast', 'number > 0, or one for each of the 2 arms'),
     ('learning_rate', '0.1,0.2,0.3', 'number > 0, or one for each of the 2'),
-    ('learning_rate', (0.1, 0.2, 0.3), 'number > 0, or one for each of the 2'),
-    ('learning_rate', '(0.1', 'number > 0, or one for each of the 2 arms'),
     ('learning_rate', 0.0, 'number > 0'),
-    ('learning_rate', -0.1, 'number > 0'),
-    ('learning_rate', '0.1,-0.1', 'number > 0'),
     ('learning_rate', NAN, 'number > 0'),
-    ('learning_rate', INF, 'number > 0'),
     ('learning_rate', object, 'number > 0'),
     ('plasticity_scale', 1e39, 'a number ≤ 3.40282e+38, of float32'),
-    ('weight_decay', 1e39, 'a number ≤ 3.40282e+38, of float32'),
     ('epochs', 2**31, 'an integer ≤ 2147483647'),
     ('seed', 2**32, 'an integer ≤ 4294967295'),
     ('schedule', 'step', 'constant, cosine'),
     ('split', 'train', 'test, validation'),
     ('fraction', 0.0, r'a number in (0, 1]'),
-    ('fraction', 1.1, r'a number in (0, 1]'),
     ('fraction', NAN, r'a number in (0, 1]'),
-    ('fraction', '0.5', r'a number in (0, 1]'),
-    ('fraction', None, r'a number in (0, 1]'),
-    ('label_noise', -0.1, 'a number in [0, 1)'),
     ('label_noise', 1.0, 'a number in [0, 1)'),
-    ('label_noise', True, 'a number in [0, 1)'),
     ('plasticity_scale', -1.0, 'a number in [0, inf)'),
-    ('plasticity_scale', INF, 'a number in [0, inf)'),
     ('weight_decay', -1.0, 'a number in [0, inf)'),
-    ('weight_decay', NAN, 'a number in [0, inf)'),
     ('warmup_epochs', -1, 'an integer ≥ 0'),
-    ('epochs', 0, 'an integer ≥ 1'),
-    ('epochs', 2.0, 'an integer ≥ 1'),
     ('batch_size', 0, 'an integer ≥ 1'),
-    ('batch_size', '32', 'an integer ≥ 1'),
-    ('seeds', 0, 'an integer ≥ 1'),
     ('seeds', True, 'an integer ≥ 1'),
-    ('seeds', (0, 1), 'an integer ≥ 1'),
-    ('seed', -1, 'an integer ≥ 0'),
-    ('lanes', -1, 'an integer ≥ 0'),
-    ('lanes', None, 'an integer ≥ 0'),
     ('checkpoint_every', 0, 'an integer ≥ 1'),
-    ('tensorboard', 'yes', 'True or False'),
     ('tensorboard', 1, 'True or False'),
   ],
 )
@@ -272,7 +233,7 @@ def test_a_stream_has_defaults_of_its_own():
     ({'stream': 'split', 'tasks': 0}, 'tasks must be an integer ≥ 1, got 0'),
   ],
 )
-def test_what_a_stream_cannot_be_is_refused(fields, message):
+def test_fields_that_a_stream_excludes_are_refused(fields, message):
   with pytest.raises(ValueError, match=f'^config.{message}'):
     _resolve(**fields)
 
@@ -291,12 +252,12 @@ def test_an_unknown_field_is_answered_with_the_known_ones():
   assert all(field in str(info.value) for field in fields)
 
 
-@pytest.mark.parametrize('field', default.get_config().keys())
-def test_a_missing_field_is_named(field):
+def test_a_missing_field_is_named():
   config = dict(default.get_config())
-  del config[field]
-  with pytest.raises(ValueError, match=f'config.{field} is missing'):
-    default.Config.resolve(config)
+  for field in config:
+    rest = {name: value for name, value in config.items() if name != field}
+    with pytest.raises(ValueError, match=f'config.{field} is missing'):
+      default.Config.resolve(rest)
 
 
 def test_the_configuration_is_not_changed():
@@ -333,20 +294,15 @@ def test_trials_in_every_form(trials, expected):
     ('x', 'must be a grid, .* or a list of combinations'),
     (3, 'must be a grid'),
     ({'learning_rate': 0.1}, 'must be a grid'),
-    ({'learning_rate': []}, 'must be a grid'),
-    ([{}], 'must be a grid'),
-    ([3], 'must be a grid'),
     ({'learning_rate': [0.1, 0.1]}, 'must be a grid'),
     ([{'learning_rate': 0.1}, {'weight_decay': 0.1}], 'all of the same names'),
     ({'learning_rate': ['a']}, "learning_rate must be a finite .* got 'a'"),
-    ({'learning_rate': [0]}, 'learning_rate must be a finite number > 0'),
-    ({'learning_rate': [1e39]}, 'must be a finite number > 0 of float32'),
     ({'learning_rate': [NAN]}, 'must be a finite number > 0 of float32'),
     ({'weight_decay': [-1]}, 'weight_decay must be a finite number ≥ 0'),
     ({'strength': [0.1]}, "of full one of learning_rate, .*, got 'strength'"),
   ],
 )
-def test_trials_that_cannot_be_are_told(trials, message):
+def test_wrong_trials_are_refused(trials, message):
   with pytest.raises(ValueError, match=f'^config.trials.*{message}'):
     _resolve(trials=trials)
 
@@ -376,12 +332,12 @@ def test_hparams_come_before_the_fields_of_all_arms():
     ({'full': {'weight_decay': -1}}, 'hparams.full.weight_decay must be .*≥ 0'),
   ],
 )
-def test_hparams_that_cannot_be_are_told(hparams, message):
+def test_wrong_hparams_are_refused(hparams, message):
   with pytest.raises(ValueError, match=f'^config.{message}'):
     _resolve(hparams=hparams)
 
 
-def test_every_knob_is_a_flag():
+def test_every_hyperparameter_is_a_flag():
   config = default.get_config()
   for name, arm in optimizers.ARMS.items():
-    assert set(config.hparams[name]) == set(arm.knobs)
+    assert set(config.hparams[name]) == set(arm.hyperparameters)

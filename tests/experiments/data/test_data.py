@@ -52,17 +52,6 @@ def test_loading_again_gives_the_same(name):
   np.testing.assert_array_equal(one.test_labels, other.test_labels)
 
 
-def test_a_prepared_data_set_is_the_same_whether_decoded_or_from_its_copy(
-  tmp_path,
-):
-  small.prepare('cifar10', tmp_path)
-  one, other = (data.load('cifar10', data_dir=str(tmp_path)) for _ in range(2))
-  assert [*tmp_path.glob('cifar10/*/.decoded.npz')]
-  for name in ('train_images', 'train_labels', 'test_images', 'test_labels'):
-    assert getattr(one, name).dtype == getattr(other, name).dtype
-    np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-
-
 def test_digits_are_all_there_and_split_by_class():
   from sklearn.datasets import load_digits
 
@@ -121,16 +110,25 @@ def test_a_missing_data_set_names_the_command(tmp_path, monkeypatch):
   ) in str(info.value)
 
 
-def test_the_default_folder_is_that_of_tfds(tmp_path, monkeypatch):
-  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+def test_data_sets_lie_in_a_folder_of_our_own_unless_told_otherwise(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.delenv('TFDS_DATA_DIR', raising=False)
+  own = tmp_path / '.cache' / 'neuroplastic_optax' / 'tfds'
+  assert published.resolve_data_dir(None) == str(own)
+  # TFDS's own folder has it, as earlier versions of `prepare` left it.
+  small.prepare('cifar10', tmp_path / 'tensorflow_datasets')
   with pytest.raises(data.DatasetNotPreparedError) as info:
     data.load('cifar10')
-  assert f'not prepared in {tmp_path}: ' in str(info.value)
-  assert '`python -m experiments.prepare cifar10`' in str(info.value)
-
-
-def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
-  monkeypatch.setenv('HOME', str(tmp_path))
+  assert str(info.value).endswith(
+    f'not prepared in {own}: run `python -m experiments.prepare cifar10` '
+    'first, or pass --data_dir=~/tensorflow_datasets, where it is'
+  )
+  assert data.load('cifar10', data_dir='~/tensorflow_datasets')
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'shared'))
+  assert published.resolve_data_dir(None) == str(tmp_path / 'shared')
   assert published.resolve_data_dir('~/data') == str(tmp_path / 'data')
 
 

@@ -126,6 +126,7 @@ def test_the_gradients_are_the_same_in_a_loop(form):
   _assert_close(*_both(descent, *operands))
 
 
+@pytest.mark.slow
 @forms
 @pytest.mark.parametrize('axes', [0, (0, None), (None, 0)], ids=str)
 def test_the_gradients_are_the_same_side_by_side(form, axes):
@@ -139,6 +140,7 @@ def test_the_gradients_are_the_same_side_by_side(form, axes):
   )
 
 
+@pytest.mark.slow
 @forms
 @pytest.mark.parametrize('mode', ['forward', 'reverse'])
 def test_gradients_can_be_differentiated(form, mode):
@@ -212,6 +214,7 @@ def test_on_cpus_every_convolution_of_a_step_has_the_fast_form(name):
   assert 'select_and_scatter' not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'platform'), [('cnn', 'cuda'), ('resnet18', 'tpu')]
 )

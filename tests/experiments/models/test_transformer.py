@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from experiments import models
 from experiments.models import transformer
@@ -51,6 +52,7 @@ def test_no_token_sees_those_after_it():
   )
 
 
+@pytest.mark.slow
 def test_a_scanned_model_trains_as_one_of_separate_layers():
   """Real gradients of a real scanned model; every layer is a tensor."""
   graphdef, params = nnx.split(_model(), nnx.Param)

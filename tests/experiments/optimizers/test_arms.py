@@ -11,6 +11,7 @@ from optax import contrib
 import pytest
 
 from experiments import optimizers
+from experiments.optimizers import arm as arms
 from experiments.optimizers import cautious
 from experiments.optimizers import controls
 from experiments.optimizers import grams
@@ -28,7 +29,8 @@ from neuroplastic_optax import neuroplastic_optimizer
 from neuroplastic_optax import schedules as library_schedules
 from tests.experiments import program
 
-SETTING = optimizers.Setting(steps_per_epoch=2, epochs=4, warmup_epochs=2)
+# κ is warm before the early phase ends.
+CONTEXT = optimizers.Context(steps_per_epoch=2, epochs=8, warmup_epochs=2)
 PARAMS = {
   'a': jnp.array([1.0, -2.0, 0.5]),
   'b': jnp.array([[3.0, -1.0]]),
@@ -59,22 +61,20 @@ def _update(optimizer, gradient, state, params, count):
   )
 
 
-def _path(optimizer, steps=5):
-  """The parameters after every step, with a gradient that does not change."""
+def _path(optimizer):
+  """The parameters after every step."""
 
   def step(carry, count):
     params, state = carry
-    updates, state = _update(optimizer, GRADIENT, state, params, count)
+    # Of a constant gradient all signals are the same.
+    gradient = jax.tree.map(
+      lambda x: jnp.where(count % 2, jnp.flip(x, -1), x), GRADIENT
+    )
+    updates, state = _update(optimizer, gradient, state, params, count)
     params = optax.apply_updates(params, updates)
     return (params, state), params
 
-  # The gradient and the numbers are constants, but so they are for the other.
-  start = PARAMS, optimizer.init(PARAMS)
-  scan = jax.jit(
-    lambda carry: jax.lax.scan(step, carry, jnp.arange(steps))[1],
-    compiler_options=program.quick(),
-  )
-  return scan(start)
+  return jax.lax.scan(step, (PARAMS, optimizer.init(PARAMS)), jnp.arange(16))[1]
 
 
 def _l2(optimizer, decay=0.1):
@@ -82,7 +82,7 @@ def _l2(optimizer, decay=0.1):
 
 
 def _warm(count):
-  """κ of SETTING, an epoch being two steps: 0, then half, then all of it."""
+  """κ of CONTEXT, an epoch being two steps: 0, then half, then all of it."""
   return jnp.minimum(count // 2, 2.0)
 
 
@@ -116,6 +116,11 @@ def _hybrid(rule, base, homeostasis):
     direction = optax.chain(
       contrib.muon(1.0, adam_learning_rate=0.015), optax.scale(-1.0)
     )
+    if isinstance(rule, modulations.Momentum):
+      # Muon and its Adam have decays of their own.
+      kwargs['modulation'] = modulations.Momentum(
+        momentum=muon_direction.momentum
+      )
     return _plastic(base=direction, decoupled_weight_decay=True, **kwargs)
   trace = optax.trace(decay=0.9)
   return tuple(
@@ -137,7 +142,7 @@ HYBRIDS = {
   for rule in RULES
 }
 HYBRIDS |= {
-  f'unit_rms_{base}': _hybrid(controls.UnitRms(), base, None)
+  f'unit_rms_{base}': _hybrid(modulations.Direct(normalize='norm'), base, None)
   for base in ('sgdm', 'adam', 'muon')
 }
 
@@ -152,7 +157,7 @@ def _signals(activity=0.0, gradient=0.0, memory=0.0, **kwargs):
 
 
 def _in_phase(phase):
-  strength = library_schedules.phase(0.15, phase, 2, 4)
+  strength = library_schedules.phase(0.15, phase, 2, 8)
   return _plastic(
     base=optax.scale_by_adam(),
     modulation=modulations.Gain(strength),
@@ -263,8 +268,8 @@ EXPECTED = {
       modulation=rule, homeostasis=Homeostasis(max_update_norm=None)
     )
     for name, rule in (
-      ('unit_mean', modulations.Direct(unit_mean=True)),
-      ('unit_rms', controls.UnitRms()),
+      ('unit_mean', modulations.Direct(normalize='mean')),
+      ('unit_rms', modulations.Direct(normalize='norm')),
       ('shuffled', controls.Shuffled()),
       ('unit_rms_shuffled', controls.ShuffledUnitRms()),
     )
@@ -272,14 +277,14 @@ EXPECTED = {
   **{
     f'unit_rms_{signal}_no_clip': _signals(
       **{signal: 1.0},
-      modulation=controls.UnitRms(),
+      modulation=modulations.Direct(normalize='norm'),
       homeostasis=Homeostasis(max_update_norm=None),
     )
     for signal in ('activity', 'gradient', 'memory')
   },
-  'unit_mean': _plastic(modulation=modulations.Direct(unit_mean=True)),
+  'unit_mean': _plastic(modulation=modulations.Direct(normalize='mean')),
   'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
-  'unit_rms': _plastic(modulation=controls.UnitRms()),
+  'unit_rms': _plastic(modulation=modulations.Direct(normalize='norm')),
   'shuffled': _plastic(modulation=controls.Shuffled()),
   'gradient_only_same_range': (
     neuroplastic_optimizer(0.01, gradient_only=True),
@@ -349,129 +354,122 @@ EXPECTED = {
 }
 
 
-def _build(arm, setting=SETTING, **numbers):
-  """The arm's optimizer, with these numbers and its defaults."""
-  arm = optimizers.ARMS[arm]
-  return arm.build(arm.numbers(numbers), setting)
+def _build(name, context=CONTEXT, **values):
+  """The arm's optimizer, with these values and its defaults."""
+  arm = optimizers.ARMS[name]
+  return arm.build(arm.values(values), context)
 
 
 def test_every_arm_is_tested():
   assert set(optimizers.ARMS) == set(EXPECTED)
 
 
-@pytest.mark.parametrize('arm', EXPECTED)
-@pytest.mark.parametrize('decayed', [False, True])
-def test_an_arm_is_its_optimizer(arm, decayed):
-  decay = {'weight_decay': 0.1} if decayed else {}
-  built = _build(arm, learning_rate=0.01, **decay)
-  found, expected = _path(built), _path(EXPECTED[arm][decayed])
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, expected
-  )
+def test_every_arm_has_a_family_and_a_name_of_its_own():
+  for each in optimizers.ARMS.values():
+    assert each.family in optimizers.FAMILIES
+    with pytest.raises(ValueError, match=f"two arms are called '{each.name}'"):
+      arms.add(each)
 
 
-@pytest.mark.parametrize('arm', optimizers.ARMS)
-def test_arms_are_built_inside_vmap_over_learning_rates(arm):
-  rates = [0.001, 0.1]
+@pytest.mark.parametrize(
+  ('name', 'family'),
+  [
+    ('memory_only_no_clip', 'NeuroPlastic'),
+    ('unit_rms_shuffled_no_clip', 'controls'),
+    ('unit_rms_memory_no_clip', 'signals of α'),
+    ('unit_rms_muon', 'α over another optimizer'),
+    ('weight_clipping', 'mechanisms of plasticity'),
+    ('muon', 'other optimizers'),
+  ],
+)
+def test_arms_have_the_family_of_where_they_are_registered(name, family):
+  assert optimizers.ARMS[name].family == family
 
-  def step(rate):
-    schedule = schedules.scheduled('cosine', rate, SETTING)
-    optimizer = _build(arm, learning_rate=schedule)
-    state = optimizer.init(PARAMS)
-    return _update(optimizer, GRADIENT, state, PARAMS, 0)[0]
 
+# Of every module, and of every way in which it makes an arm.
+_FAST = {
+  *('full', 'gradient_only', 'neuroplastic', 'unit_rms_no_clip', 'shuffled'),
+  *('signal_memory', 'gain_adam_early', 'gain_adam_classifier'),
+  *('trust_ratio_sgdm_homeostasis', 'unit_rms_muon', 'controlled_layer'),
+  *('adamw', 'muon', 'm_svag', 'schedule_free', 'upgd', 'ewc', 'spsa'),
+}
+
+
+_arms = pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(x, marks=() if x in _FAST else pytest.mark.slow)
+    for x in EXPECTED
+  ],
+)
+
+
+@_arms
+def test_an_arm_is_its_optimizer_and_every_hyperparameter_acts(name):
+  arm = optimizers.ARMS[name]
+  expected = list(dict.fromkeys(EXPECTED[name]))
+  # With the default decay, and with another one.
+  rows = [{'learning_rate': 0.01, 'weight_decay': 0.1}] * len(expected)
+  rows[0] = {'learning_rate': 0.01}
+  # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
+  rate = {'learning_rate': 1e4 if name == 'prodigy' else 0.01}
+  for each, tuned in arm.hyperparameters.items():
+    others = {} if each == 'learning_rate' else rate
+    rows += [{**others, each: tuned.low}, {**others, each: tuned.high}]
+
+  def path(values):
+    schedule = lambda count: values['learning_rate']
+    # A trial's numbers, which are tracers; the rate may be a schedule, too.
+    return _path(arm.build({**values, 'learning_rate': schedule}, CONTEXT))
+
+  traced = [jax.tree.map(jnp.float32, arm.values(row)) for row in rows]
   jit = functools.partial(jax.jit, compiler_options=program.quick())
-  together = jit(jax.vmap(step))(jnp.array(rates))
-  for i, rate in enumerate(rates):
-    # The cosine starts at the rate itself.
-    optimizer = _build(arm, learning_rate=rate)
-    alone, _ = _update(optimizer, GRADIENT, optimizer.init(PARAMS), PARAMS, 0)
+  found = jit(jax.vmap(path))(jax.tree.map(lambda *x: jnp.stack(x), *traced))
+  alone = jit(lambda: [_path(optimizer) for optimizer in expected])()
+  for i, each in enumerate(alone):
     jax.tree.map(
       lambda x, y, i=i: np.testing.assert_allclose(
-        x[i], y, rtol=1e-5, atol=3e-7
+        x[i], y, rtol=2e-5, atol=1e-6
       ),
-      together,
-      alone,
+      found,
+      each,
     )
+  for i, each in enumerate(arm.hyperparameters):
+    low = len(expected) + 2 * i
+    assert any(
+      (x[low, -1] != x[low + 1, -1]).any() for x in jax.tree.leaves(found)
+    ), each
 
 
-@pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
-def test_every_knob_acts_and_may_be_traced(arm):
-  knobs = arm.knobs
-  # So large that a decay is seen in float32. Prodigy's is a factor of 1e-6.
-  rate = {'learning_rate': 1e4 if arm.name == 'prodigy' else 0.01}
-  rows = []
-  for name, knob in knobs.items():
-    others = {} if name == 'learning_rate' else rate
-    rows += [
-      arm.numbers({**others, name: value}) for value in (knob.low, knob.high)
-    ]
-  at_once = {**{name: knob.high for name, knob in knobs.items()}, **rate}
-
-  def end(numbers):
-    # κ is warm before the early phase ends.
-    optimizer = arm.build(numbers, dataclasses.replace(SETTING, epochs=8))
-
-    def step(carry, count):
-      params, state = carry
-      # Of a constant gradient all signals are the same.
-      gradient = jax.tree.map(
-        lambda x: jnp.where(count % 2, jnp.flip(x, -1), x), GRADIENT
-      )
-      updates, state = _update(optimizer, gradient, state, params, count)
-      return (optax.apply_updates(params, updates), state), None
-
-    start = PARAMS, optimizer.init(PARAMS)
-    (params, _), _ = jax.lax.scan(step, start, jnp.arange(16))
-    return params
-
-  traced = jax.tree.map(lambda *x: jnp.array(x), *rows, at_once)
-  jit = functools.partial(jax.jit, compiler_options=program.quick())
-  together = jit(jax.vmap(end))(traced)
-  for i, name in enumerate(knobs):
-    ends = (x[2 * i] != x[2 * i + 1] for x in jax.tree.leaves(together))
-    assert any(different.any() for different in ends), name
-  alone = jit(lambda: end(at_once))()
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x[-1], y, rtol=1e-4, atol=1e-6),
-    together,
-    alone,
-  )
-
-
-@pytest.mark.parametrize('arm', optimizers.ARMS.values(), ids=lambda a: a.name)
-def test_an_arm_says_what_it_is(arm):
-  assert arm.description.endswith('.')
-  assert next(iter(arm.knobs)) == 'learning_rate'
-  for knob in arm.knobs.values():
-    assert 0 <= knob.low < knob.high
-    # A decay of 0 is off, and lies outside of what is tuned.
-    assert knob.low <= knob.default <= knob.high or knob.default == 0
+def test_every_arm_describes_itself_and_its_hyperparameters():
+  for arm in optimizers.ARMS.values():
+    assert arm.description.endswith('.')
+    assert next(iter(arm.hyperparameters)) == 'learning_rate'
+    for each in arm.hyperparameters.values():
+      assert 0 <= each.low < each.high
+      # A decay of 0 is off, and lies outside of the tuned range.
+      assert each.low <= each.default <= each.high or each.default == 0
 
 
 def test_the_bounds_of_alpha_are_those_of_the_optimizer():
   """They are seen in what α is at its extremes."""
-  for arm in optimizers.ARMS.values():
-    if arm.alpha_bounds is None:
-      continue
-    setting = dataclasses.replace(SETTING, diagnostics='global')
-    optimizer = arm.build(
-      arm.numbers(
-        {'plasticity_scale': 0.0} if 'plasticity_scale' in arm.knobs else {}
-      ),
-      setting,
-    )
-    params = jnp.zeros(1000)
-    gradient = jnp.zeros(1000).at[0].set(1.0)
+  context = dataclasses.replace(CONTEXT, diagnostics='global')
+  params = jnp.zeros(1000)
+  gradient = jnp.zeros(1000).at[0].set(1.0)
+  for name in ('full', 'gradient_only'):
+    arm = optimizers.ARMS[name]
+    optimizer = arm.build(arm.values({'plasticity_scale': 0.0}), context)
     state = optimizer.init(params)
     _, state = optimizer.update(gradient, state, params)
     found = get_diagnostics(state)
     extremes = found['alpha_min'], found['alpha_max']
     np.testing.assert_allclose(extremes, arm.alpha_bounds, rtol=1e-5)
+  bounds = {a.alpha_bounds for a in optimizers.ARMS.values()}
+  assert bounds == {None, (0.2, 2.0), (0.5, 1.5)}
 
 
-def test_muon_takes_matrices_convolutions_and_stacks():
-  """The stack's shapes, smaller: what each is told of its leaves must fit."""
+def _stack():
+  """The parameters of the stack, smaller, and which leaves are stacked."""
   shapes = {
     'embedding': jax.ShapeDtypeStruct((6, 4), 'float32'),
     'blocks': {
@@ -480,24 +478,28 @@ def test_muon_takes_matrices_convolutions_and_stacks():
     },
     'conv': jax.ShapeDtypeStruct((3, 3, 2, 4), 'float32'),
   }
-  stacked_axes = lambda path, _: int('blocks' in jax.tree_util.keystr(path))
-  setting = dataclasses.replace(SETTING, stacked_axes=stacked_axes)
-  for name in optimizers.ARMS:
-    tx = _build(name, setting)
-    (
-      jax.eval_shape(lambda p, tx=tx: _update(tx, p, tx.init(p), p, 0), shapes),
-      name,
-    )
-  dimensions = muon_direction.dimensions(shapes, stacked_axes)
-  assert dimensions['embedding'] is None
-  assert dimensions['blocks']['scale'] is None
-  assert dimensions['blocks']['kernel'] == ((1,), (2,))
-  assert dimensions['conv'] == ((0, 1, 2), (3,))
+  return shapes, lambda path, _: int('blocks' in jax.tree_util.keystr(path))
+
+
+def test_muon_takes_matrices_convolutions_and_stacks():
+  found = muon_direction.dimensions(*_stack())
+  assert found['embedding'] is None
+  assert found['blocks']['scale'] is None
+  assert found['blocks']['kernel'] == ((1,), (2,))
+  assert found['conv'] == ((0, 1, 2), (3,))
+
+
+@_arms
+def test_every_arm_takes_stacked_leaves(name):
+  shapes, stacked_axes = _stack()
+  context = dataclasses.replace(CONTEXT, stacked_axes=stacked_axes)
+  tx = _build(name, context)
+  jax.eval_shape(lambda p: _update(tx, p, tx.init(p), p, 0), shapes)
 
 
 def test_schedule_free_is_evaluated_at_its_average():
   arm = optimizers.ARMS['schedule_free']
-  optimizer = arm.build(arm.numbers({}), SETTING)
+  optimizer = arm.build(arm.values({}), CONTEXT)
   params, state = PARAMS, optimizer.init(PARAMS)
   for _ in range(3):
     updates, state = optimizer.update(GRADIENT, state, params)
@@ -514,24 +516,24 @@ def test_schedule_free_is_evaluated_at_its_average():
 
 
 def test_the_schedules():
-  assert schedules.scheduled('constant', 0.3, SETTING) == 0.3
-  cosine = schedules.scheduled('cosine', 0.3, SETTING)
-  steps = SETTING.epochs * SETTING.steps_per_epoch
+  assert schedules.scheduled('constant', 0.3, CONTEXT) == 0.3
+  cosine = schedules.scheduled('cosine', 0.3, CONTEXT)
+  steps = CONTEXT.epochs * CONTEXT.steps_per_epoch
   expected = 0.15 * (1 + np.cos(np.pi * np.arange(steps + 1) / steps))
   found = [cosine(jnp.int32(count)) for count in range(steps + 1)]
   np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize('arm', optimizers.ARMS)
-def test_the_default_rate_of_an_arm_learns(arm):
+@_arms
+def test_the_default_rate_of_an_arm_learns(name):
   """On a quadratic: the loss comes well down in 100 updates, or 1500."""
   # Steps are small at the defaults of Lion, Muon's Adam and SPSA; Prodigy has
   # to find its own, and the tortoise lags behind.
   slow = 'lion', 'prodigy', 'hare_and_tortoise', 'spsa'
-  small = arm in slow or 'muon' in arm
+  small = name in slow or 'muon' in name
   steps = 1500 if small else 100
-  setting = dataclasses.replace(SETTING, steps_per_epoch=50)
-  optimizer = _build(arm, setting)
+  context = dataclasses.replace(CONTEXT, steps_per_epoch=50)
+  optimizer = _build(name, context)
   start = jnp.array([0.1, -0.1, 0.05])
   loss = lambda x: jnp.sum(x**2)
 
@@ -544,6 +546,6 @@ def test_the_default_rate_of_an_arm_learns(arm):
 
   carry = start, optimizer.init(start)
   (end, state), _ = jax.lax.scan(step, carry, length=steps)
-  if optimizers.ARMS[arm].eval_params:
-    end = optimizers.ARMS[arm].eval_params(state, end)
+  if optimizers.ARMS[name].eval_params:
+    end = optimizers.ARMS[name].eval_params(state, end)
   assert loss(end) < 0.2 * loss(start)

@@ -75,7 +75,7 @@ def test_alpha_gets_the_mean_that_it_has_in_the_published_ablation():
 @pytest.mark.parametrize(
   ('rule', 'bare'),
   [
-    (controls.UnitRms(), modulations.Direct()),
+    (modulations.Direct(normalize='norm'), modulations.Direct()),
     (controls.ShuffledUnitRms(), controls.Shuffled()),
   ],
 )
@@ -107,7 +107,7 @@ def test_a_step_gets_the_norm_of_the_gradient(scale, rule, bare):
 )
 def test_a_gradient_of_zero_moves_nothing(arm):
   arm = optimizers.ARMS[arm]
-  optimizer = arm.build(arm.numbers({}), optimizers.PUBLISHED)
+  optimizer = arm.build(arm.values({}), optimizers.PUBLISHED)
   zeros = jax.tree.map(jnp.zeros_like, _gradients(1)[0])
   state = optimizer.init(zeros)
   for _ in range(2):
@@ -121,7 +121,7 @@ def test_a_large_step_is_not_clipped_without_the_clip():
   for name in ('full', 'full_no_clip'):
     arm = optimizers.ARMS[name]
     optimizer = arm.build(
-      arm.numbers({'learning_rate': 1.0}), optimizers.PUBLISHED
+      arm.values({'learning_rate': 1.0}), optimizers.PUBLISHED
     )
     updates, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
     norms[name] = float(jnp.linalg.norm(updates['a']))

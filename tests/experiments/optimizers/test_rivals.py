@@ -119,7 +119,7 @@ RULES = {
 
 def _build(arm, setting=optimizers.PUBLISHED, **numbers):
   arm = optimizers.ARMS[arm]
-  return arm.build(arm.numbers(numbers), setting)
+  return arm.build(arm.values(numbers), setting)
 
 
 def _path(make, params, gradients):

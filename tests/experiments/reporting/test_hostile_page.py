@@ -7,11 +7,7 @@ import pathlib
 import pytest
 
 from experiments.reporting import report
-from experiments.studies import reading
-from experiments.studies.declarations import Condition
-from experiments.studies.declarations import Study
-from experiments.studies.declarations import Task
-from experiments.studies.declarations import Tuning
+from experiments.studies import loading
 from tests.experiments.reporting import browsing
 from tests.experiments.reporting import directories
 
@@ -39,26 +35,14 @@ ATTACKS = (
   '=cmd|"/c calc"!A1',
   'url(http://192.0.2.1/x) <style>@import "//192.0.2.1";',
 )
-TASK = Task('fashion_mnist', 'mlp')
-STUDY = Study(
-  'NAME',
-  ('full', 'gradient_only', 'adamw'),
-  tuple(
-    Condition(f'CONDITION{x}', Task('fashion_mnist', 'mlp', label_noise=x),
-              tuned_on='TUNING')
-    for x in (0.0, 0.4)
-  ),
-  Tuning({'TUNING': TASK}, ('full', 'gradient_only', 'adamw')),
-  seeds=3,
-)  # fmt: skip
 _NAMES = (
-  *('NAME', 'CONDITION0.0', 'CONDITION0.4', 'TUNING', 'full', 'gradient_only'),
-  *('fashion_mnist', 'mlp', 'default', 'head/kernel', 'weight_decay'),
-  *('python', 'experiments.study', 'cpu'),
+  *('low_data', 'fashion_mnist_10', 'fashion_mnist_100', 'fashion_mnist'),
+  *('full', 'gradient_only', 'mlp', 'default', 'head/kernel', 'weight_decay'),
+  *('plasticity_scale', 'tuned', 'warmup_cosine'),
 )
 # The reference stays, by which arms are compared.
 NAMES = dict(zip(_NAMES, ATTACKS, strict=False))
-SHOWN = ('NAME', 'CONDITION0.0', 'full', 'gradient_only', 'fashion_mnist')
+SHOWN = ('low_data', 'fashion_mnist_10', 'full', 'gradient_only', 'mlp')
 
 
 def _hostile(value):
@@ -78,12 +62,11 @@ def _spoil(path):
   text = json.loads((path / 'study.json').read_text())
   # Keys by which the study is read stay as they are.
   definition = text['definition']
-  definition['study'] = NAMES['NAME']
+  definition['study'] = NAMES['low_data']
   definition['conditions'] = _hostile(definition['conditions'])
   for name in ('arms', 'tuning', 'conditions'):
     text[name] = _hostile(text[name])
-  (maker,) = text['provenance']
-  maker.update(
+  text['provenance'][0].update(
     command=['python', f'--workdir={ATTACKS[1]}', f'--data_dir={ATTACKS[4]}'],
     commit=ATTACKS[0], versions={ATTACKS[2]: ATTACKS[3]},
     hardware={ATTACKS[5]: ATTACKS[6]}, start=ATTACKS[7],
@@ -103,9 +86,9 @@ def made(tmp_path_factory):
   # A slash ends a name; all else may stand in one.
   name = ATTACKS[1].replace('/', '')
   path = tmp_path_factory.mktemp('hostile') / name
-  directories.write(path, STUDY)
+  directories.write(path, arms=('full', 'gradient_only', 'adamw'), seeds=3)
   _spoil(path)
-  found = report.make(reading.read(path))
+  found = report.make(loading.load(path))
   report.write(found, path)
   return path, found
 
@@ -130,7 +113,7 @@ def test_it_runs_nothing_asks_for_nothing_and_shows_all(made, tmp_path):
       [...each.attributes].some(x => x.name.startsWith('on') ||
         /^ *javascript:/i.test(x.value))).length"""
     assert page.run(handlers) == 0
-    assert page.run('return document.title') == f'Study {NAMES["NAME"]}'
+    assert page.run('return document.title') == f'Study {NAMES["low_data"]}'
 
 
 def test_its_files_lie_in_the_study_directory(made):

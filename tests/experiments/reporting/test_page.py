@@ -5,36 +5,13 @@ import base64
 import pytest
 
 from experiments.reporting import report
-from experiments.studies import reading
-from experiments.studies.declarations import Condition
-from experiments.studies.declarations import on_stream
-from experiments.studies.declarations import Study
-from experiments.studies.declarations import Task
-from experiments.studies.declarations import Tuning
+from experiments.studies import loading
 from tests.experiments.reporting import browsing
 from tests.experiments.reporting import directories
 
 pytestmark = [pytest.mark.slow, browsing.needed]
 
 ARMS = ('full', 'gradient_only', 'unit_mean', 'adam', 'adamw', 'm_svag')
-TASK = Task('fashion_mnist', 'mlp')
-STUDY = Study(
-  'pages',
-  ARMS,
-  (
-    *(
-      Condition(
-        f'noise_{x}',
-        Task('fashion_mnist', 'mlp', label_noise=x),
-        tuned_on='whole',
-      )
-      for x in (0.0, 0.4)
-    ),
-    Condition('split', on_stream('split', 'mnist'), rulesets=('default',)),
-  ),
-  Tuning({'whole': TASK}, ARMS),
-  seeds=4,
-)
 NAMES = "return [...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => r.cells[0].textContent)"  # noqa: E501
 SORTED = "return [...document.querySelectorAll('table')[0].tHead.rows[0].cells].map(c => c.getAttribute('aria-sort'))"  # noqa: E501
 WIDER = """
@@ -48,8 +25,10 @@ return [...document.querySelectorAll('body *')].filter(each => {
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
   path = tmp_path_factory.mktemp('page') / 'study'
-  directories.write(path, STUDY, diverged=('m_svag',), missing=('adam',))
-  report.write(report.make(reading.read(path)), path)
+  directories.write(
+    path, arms=ARMS, seeds=3, diverged=['m_svag'], missing=['adam']
+  )
+  report.write(report.make(loading.load(path)), path)
   profile = tmp_path_factory.mktemp('profile')
   with browsing.page(path / 'report.html', profile) as found:
     yield found

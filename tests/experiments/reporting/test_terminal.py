@@ -1,11 +1,15 @@
 """What a person sees: progress that says enough, a table that is whole."""
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
 from experiments.reporting import terminal
 from experiments.training import records
+from experiments.training import stream_records
+from tests.experiments.reporting import test_run_pictures
 
 NAN = float('nan')
 
@@ -144,3 +148,18 @@ def test_the_rows_of_a_grid_are_not_cut_off_either():
   cells = [x.split('│')[1].strip() for x in text.splitlines() if '│' in x]
   assert ''.join(cells) == label.replace(' ', '')
   assert '50.00 ± 0.00 %' in text
+
+
+@pytest.mark.parametrize('diverged', [(False, False), (False, True)])
+def test_no_number_of_the_table_of_a_stream_is_cut(diverged):
+  history = test_run_pictures.stream(diverged)
+  result = stream_records.summarize(history, [0, 1], 0.123, 2)
+  results = dict.fromkeys(('sgd', 'neural_variability'), result)
+  texts = []
+  for width in (80, 200):
+    console = _console(width)
+    console.print(terminal.stream_table(results, 'split, digits'))
+    texts.append(console.file.getvalue())
+  assert '…' not in texts[0]
+  numbers = [sorted(re.findall(r'\d+\.\d+', text)) for text in texts]
+  assert numbers[0] == numbers[1]

@@ -16,12 +16,13 @@ from experiments.studies.plan import Plan
 STUDIES = catalogue.STUDIES
 
 
-@pytest.mark.parametrize('name', STUDIES)
 @pytest.mark.parametrize('smoke', [False, True])
-def test_what_is_declared_exists(name, smoke):
-  study = STUDIES[name]
-  if smoke:
-    study = declarations.smoke(study)
+def test_arms_conditions_and_tasks_exist(smoke):
+  for name, study in STUDIES.items():
+    _check(name, declarations.smoke(study) if smoke else study)
+
+
+def _check(name, study):
   assert study.name == name
   assert set(study.all_arms) <= set(optimizers.ARMS)
   assert len(set(study.arms)) == len(study.arms)
@@ -52,7 +53,7 @@ FEW_SEEDS = {'published_stream': 3, 'cifar10_resnet18': 2}
 
 
 @pytest.mark.parametrize('name', STUDIES)
-def test_references_and_seeds(name):
+def test_references_are_there_and_seeds_are_enough(name):
   study = STUDIES[name]
   for condition in study.conditions:
     arms = condition.arms or study.arms
@@ -93,7 +94,7 @@ def test_every_arm_is_tuned_with_equal_trials(tmp_path):
   assert {tuple(x) for x in sizes.values()} == {(5, 10, 9)}
 
 
-def test_the_published_grid_is_all_of_its_numbers():
+def test_published_grid_has_every_combination():
   grid = STUDIES['mnist'].conditions[1:]
   found = {(x.task.warmup_epochs, *x.numbers.values()) for x in grid}
   assert len(found) == len(grid) == 4 * 3 * 3
@@ -102,7 +103,7 @@ def test_the_published_grid_is_all_of_its_numbers():
   assert only_rate == {'learning_rate': 0.1}
 
 
-def test_what_has_no_kappa_is_not_trained_again_for_its_warm_up(tmp_path):
+def test_arm_without_kappa_is_not_trained_again_for_its_warm_up(tmp_path):
   study = STUDIES['mnist']
   plan = Plan(study, study.all_arms, Store(tmp_path))
   found = {'full': set(), 'gradient_only': set()}

@@ -63,7 +63,7 @@ def test_cells_of_other_code_are_not_used(folder, monkeypatch):
   assert store.stale() == 1
 
 
-def test_the_version_changes_with_any_source(monkeypatch, tmp_path):
+def test_version_changes_with_code_and_not_with_comments(monkeypatch, tmp_path):
   path = tmp_path / 'neuroplastic_optax' / 'new.py'
   path.parent.mkdir()
   path.write_text('x = 1\n')
@@ -71,14 +71,21 @@ def test_the_version_changes_with_any_source(monkeypatch, tmp_path):
   monkeypatch.setattr(versions, '_SOURCES', ('neuroplastic_optax',))
   before = versions.code.__wrapped__()
   assert before == versions.code.__wrapped__()
-  path.write_text('x = 2\n')
-  assert before != versions.code.__wrapped__()
+  for same in (
+    '# A comment.\n\nx = (1)\n',
+    '"""What this is."""\nx = 1\n"""What x is."""\n',
+  ):
+    path.write_text(same)
+    assert before == versions.code.__wrapped__()
+  for other in ('x = 2\n', 'x = "1"\n', 'x = 1\nx\n'):
+    path.write_text(other)
+    assert before != versions.code.__wrapped__()
 
 
 @pytest.mark.parametrize(
   'damage',
   [
-    lambda file: file.write_text(file.read_text().replace('0.5', '0.6')),
+    lambda file: file.write_text(file.read_text().replace('curves', 'c')),
     lambda file: os.truncate(file, 10),
     lambda file: file.unlink(),
   ],

@@ -1,26 +1,31 @@
-"""From rows of results to rows of comparisons."""
+"""From the results to the comparisons of arms."""
 
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments import errors
 from experiments.studies import comparisons
-from tests.experiments.studies import tables
+from experiments.studies import frames
+from tests.experiments.studies.results import frame
+from tests.experiments.studies.results import row
+from tests.experiments.studies.results import rows
 
 NAN = math.nan
 ARMS = ('adamw', 'full', 'gradient_only', 'muon')
 
 
-def _results(seeds=6):
+def compare(results, references=comparisons.REFERENCES):
+  return comparisons.compare(frame(results), references)
+
+
+def many(seeds=6):
   """Results of four arms under two conditions and two rulesets."""
   draws = np.random.default_rng(5)
   return [
-    tables.row(
+    row(
       arm,
       seed,
       round(draws.normal(0.85, 0.01), 4),
@@ -34,27 +39,12 @@ def _results(seeds=6):
   ]
 
 
-def _only(found, **where):
-  (row,) = (
-    row for row in found if all(row[key] == x for key, x in where.items())
-  )
-  return row
-
-
-def _same(found, expected):
-  """Whether the rows are equal, where NaN equals NaN."""
-  np.testing.assert_equal(found, expected)
-
-
-def test_every_arm_against_both_references():
-  results = _results()
-  found = comparisons.rows(results, chance=0.1)
-  assert all(tuple(row) == comparisons.COLUMNS for row in found)
-  names = [
-    (row['condition'], row['ruleset'], row['reference'], row['arm'])
-    for row in found
-  ]
-  assert names == [
+def test_every_arm_is_compared_with_both_references():
+  results = many()
+  found = compare(results)
+  assert list(found) == list(frames.TABLES['comparisons'])
+  keys = ['condition', 'ruleset', 'reference', 'arm']
+  assert [*found[keys].itertuples(index=False, name=None)] == [
     (condition, ruleset, reference, arm)
     for condition in ('clean', 'noisy')
     for ruleset in ('default', 'tuned')
@@ -62,137 +52,97 @@ def test_every_arm_against_both_references():
     for arm in ARMS
     if arm != reference
   ]
+  own = pd.DataFrame(results).query(
+    'condition == "clean" and ruleset == "default"'
+  )
+  accuracies = {arm: x['test_accuracy'] for arm, x in own.groupby('arm')}
   family = found[:3]
-  accuracies = {
-    arm: [
-      row['test_accuracy']
-      for row in results
-      if (row['condition'], row['ruleset'], row['arm'])
-      == ('clean', 'default', arm)
-    ]
-    for arm in ARMS
-  }
   p = [
-    stats.ttest_rel(accuracies[row['arm']], accuracies['adamw']).pvalue
-    for row in family
+    stats.ttest_rel(accuracies[arm], accuracies['adamw']).pvalue
+    for arm in family['arm']
   ]
-  np.testing.assert_allclose([row['p'] for row in family], p)
+  np.testing.assert_allclose(family['p'], p)
   # The least of three is multiplied by three.
   least = int(np.argmin(p))
-  assert family[least]['p_holm'] == pytest.approx(min(1, 3 * p[least]))
-  for row in found:
-    assert (row['n'], row['p'] <= row['p_holm'] <= 1) == (6, True)
+  assert family['p_holm'][least] == pytest.approx(min(1, 3 * p[least]))
+  assert (found['n'] == 6).all()
+  assert ((found['p'] <= found['p_holm']) & (found['p_holm'] <= 1)).all()
 
 
-@given(st.randoms(use_true_random=False))
-def test_rows_may_come_in_any_order(random):
-  results = _results()
-  expected = comparisons.rows(results, chance=0.1)
-  random.shuffle(results)
-  _same(comparisons.rows(results, chance=0.1), expected)
+def test_order_of_rows_does_not_matter():
+  results = many()
+  expected = compare(results)
+  np.random.default_rng(1).shuffle(results)
+  keys = ['condition', 'ruleset', 'reference', 'arm']
+  found = compare(results).sort_values(keys, ignore_index=True)
+  pd.testing.assert_frame_equal(found, expected)
 
 
-@given(st.sampled_from(ARMS), st.sampled_from(ARMS))
-def test_arm_and_reference_can_be_exchanged(arm, reference):
-  if arm == reference:
-    return
-  found = comparisons.rows(_results(), 0.1, references=ARMS)
-  where = {'condition': 'clean', 'ruleset': 'tuned'}
-  there = _only(found, **where, arm=arm, reference=reference)
-  back = _only(found, **where, arm=reference, reference=arm)
-  for key in ('mean_difference', 'effect_size'):
-    assert there[key] == pytest.approx(-back[key])
-  assert there['ci_low'] == pytest.approx(-back['ci_high'])
-  for key in ('n', 'p', 'seeds_needed'):
-    assert there[key] == pytest.approx(back[key])
+def test_arm_and_reference_can_be_exchanged():
+  found = compare(many(), ARMS).set_index(['condition', 'ruleset'])
+  found = found.loc[('clean', 'tuned')].set_index(['arm', 'reference'])
+  back = found.swaplevel().loc[found.index]
+  for name in ('mean_difference', 'effect_size'):
+    np.testing.assert_allclose(found[name], -back[name])
+  np.testing.assert_allclose(found['ci_low'], -back['ci_high'])
+  for name in ('n', 'p', 'seeds_needed'):
+    np.testing.assert_allclose(found[name], back[name])
 
 
-def test_a_file_says_the_same():
-  results = _results()
-  results[2] = {**results[2], 'status': 'diverged', 'test_accuracy': ''}
-  _same(
-    comparisons.rows(tables.by_csv(results), chance=0.1),
-    comparisons.rows(results, chance=0.1),
-  )
-
-
-@pytest.mark.parametrize('measured', ['', 'nan', 0.098, NAN])
+@pytest.mark.parametrize('measured', [NAN, 0.098])
 def test_diverged_seeds_count_as_chance(measured):
-  results = tables.rows(adamw=[0.8, 0.8, 0.8], full=[0.9, 0.9])
-  results.append(tables.row('full', 2, measured, status='diverged'))
-  (found,) = comparisons.rows(results, chance=0.1)
-  assert found['n'] == 3
-  assert found['mean_difference'] == pytest.approx((0.1 + 0.1 - 0.7) / 3)
+  results = rows(adamw=[0.8, 0.8, 0.8], full=[0.9, 0.9])
+  results.append(row('full', 2, measured, status='diverged'))
+  (found,) = compare(results).itertuples()
+  assert found.n == 3
+  assert found.mean_difference == pytest.approx((0.1 + 0.1 - 0.7) / 3)
 
 
 def test_pairs_are_the_seeds_that_both_arms_have():
   results = [
-    *tables.rows(adamw=[0.5, 0.6, 0.7]),
-    *(tables.row('full', seed, 0.9) for seed in (1, 2, 3, 4)),
-    tables.row('full', 0, '', status='missing'),
+    *rows(adamw=[0.5, 0.6, 0.7]),
+    *(row('full', seed, 0.9) for seed in (1, 2, 3, 4)),
+    row('full', 0, NAN, status='missing'),
   ]
-  (found,) = comparisons.rows(results, chance=0.1)
-  assert found['n'] == 2
-  assert found['mean_difference'] == pytest.approx(0.25)
+  (found,) = compare(results).itertuples()
+  assert found.n == 2
+  assert found.mean_difference == pytest.approx(0.25)
 
 
-def test_too_few_pairs_are_said_to_be_few():
+def test_what_too_few_pairs_lack_is_nan():
   results = [
-    *tables.rows(adamw=[0.5, 0.5, 0.5], one=[0.75], full=[0.7, 0.8, 0.75]),
-    tables.row('none', 0, '', status='missing'),
-    tables.row('other_seeds', 9, 0.9),
+    *rows(adamw=[0.5, 0.5, 0.5], one=[0.75], full=[0.7, 0.8, 0.75]),
+    row('none', 0, NAN, status='missing'),
+    row('other_seeds', 9, 0.9),
   ]
-  found = comparisons.rows(results, chance=0.1)
-  undefined = dict.fromkeys(comparisons.COLUMNS[5:], NAN)
-  rest = {'condition': 'noise_0.2', 'ruleset': 'default', 'reference': 'adamw'}
-  for arm in ('none', 'other_seeds'):
-    _same(_only(found, arm=arm), {**rest, 'arm': arm, 'n': 0, **undefined})
-  _same(
-    _only(found, arm='one'),
-    {**rest, 'arm': 'one', 'n': 1, **undefined, 'mean_difference': 0.25},
-  )
+  found = compare(results).set_index('arm')
+  values = [*frames.TABLES['comparisons']][5:]
+  assert found.loc[['none', 'other_seeds'], values].isna().all(axis=None)
+  assert found['n'].to_dict() == {
+    'full': 3, 'none': 0, 'one': 1, 'other_seeds': 0,
+  }  # fmt: skip
+  assert found.loc['one', 'mean_difference'] == 0.25
+  assert found.loc['one', values[1:]].isna().all()
   # Three of the four were not tested, so nothing is adjusted.
-  full = _only(found, arm='full')
-  assert full['p_holm'] == full['p'] < 0.05
+  assert found.loc['full', 'p_holm'] == found.loc['full', 'p'] < 0.05
 
 
-def test_arms_that_do_the_same():
-  results = tables.rows(adamw=[0.5, 0.6], same=[0.5, 0.6], more=[0.75, 0.85])
-  more, same = comparisons.rows(results, chance=0.1)
-  assert (same['mean_difference'], same['p'], same['p_holm']) == (0, 1, 1)
-  assert (same['effect_size'], same['seeds_needed']) == (0, math.inf)
-  assert more['ci_low'] == more['ci_high'] == pytest.approx(0.25)
-  assert (more['p'], more['effect_size']) == (0, math.inf)
+def test_arms_that_do_the_same_or_differ_by_a_constant():
+  results = rows(adamw=[0.5, 0.6], same=[0.5, 0.6], more=[0.75, 0.85])
+  more, same = compare(results).itertuples()
+  assert (same.mean_difference, same.p, same.p_holm) == (0, 1, 1)
+  assert (same.effect_size, same.seeds_needed) == (0, math.inf)
+  assert more.ci_low == more.ci_high == pytest.approx(0.25)
+  assert (more.p, more.effect_size) == (0, math.inf)
 
 
-def test_without_a_reference_there_is_nothing_to_compare():
-  assert comparisons.rows([], chance=0.1) == []
-  assert comparisons.rows(tables.rows(adamw=[0.5]), chance=0.1) == []
-  assert comparisons.rows(tables.rows(full=[0.5], sgd=[0.4]), 0.1) == []
+def test_without_a_reference_there_are_no_rows():
+  for results in ([], rows(adamw=[0.5]), rows(full=[0.5], sgd=[0.4])):
+    found = compare(results)
+    assert found.empty
+    assert list(found) == list(frames.TABLES['comparisons'])
   # It is one of the arms, but none of its seeds is ready.
-  results = tables.rows(full=[0.5, 0.6])
-  results.append(tables.row('adamw', 0, '', status='missing'))
-  (found,) = comparisons.rows(results, chance=0.1)
-  assert (found['arm'], found['n']) == ('full', 0)
-
-
-@pytest.mark.parametrize(
-  ('changes', 'words'),
-  [
-    ({'test_accuracy': '87.5'}, ['muon', 'test_accuracy', '87.5', '0 to 1']),
-    ({'test_accuracy': ''}, ['test_accuracy', "''", '0 to 1']),
-    ({'test_accuracy': 'high'}, ['test_accuracy', 'high', 'not a number']),
-    ({'seed': '1.5'}, ['1.5', 'whole number']),
-    ({'seed': 0}, ['noise_0.2, ruleset default, arm muon, seed 0', 'twice']),
-    ({'status': None}, ['no status']),
-    ({'arm': ''}, ['no arm']),
-  ],
-)
-def test_results_that_cannot_be(changes, words):
-  results = tables.rows(adamw=[0.5, 0.5], muon=[0.6])
-  results.append({**tables.row('muon', 1, 0.5), **changes})
-  with pytest.raises(errors.StorageError) as e:
-    comparisons.rows(results, chance=0.1)
-  said = str(e.value)
-  assert all(word in said for word in words), said
-  assert '\n' not in said
+  results = rows(full=[0.5, 0.6])
+  results.append(row('adamw', 0, NAN, status='missing'))
+  (found,) = compare(results).itertuples()
+  assert (found.arm, found.n) == ('full', 0)

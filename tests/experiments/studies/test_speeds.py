@@ -1,18 +1,18 @@
 """Updates of all arms are measured, and times to the target follow."""
 
-import csv
+import dataclasses
 import json
 
 import pytest
 
 from experiments.studies import speeds
-from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
 from experiments.studies.directory import FILE
 from experiments.studies.directory import speeds_of
 from experiments.studies.directory import StudyDirectory
 from experiments.studies.plan import Plan
+from experiments.studies.speeds import Estimate
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
@@ -61,25 +61,10 @@ def test_only_times_of_this_code_and_machine_are(make_study, tmp_path, change):
   assert bool(speeds_of(tmp_path)) == (change == 'nothing')
 
 
-@pytest.mark.slow
-def test_seconds_are_those_of_the_updates(make_study, tmp_path):
+def test_an_epoch_of_one_update_is_measured(make_study, tmp_path):
   study = make_study()
-  plan = Plan(study, study.all_arms, Store(tmp_path / 'cells'))
-  for item in (item for _ in range(5) for item in plan.items()):
-    if item.cell and plan.outcome(item.cell) is None:
-      plan.store.put(item.cell, workers.compute(item.cell, None))
-  kind = speeds.key(study.conditions[0].task)
-  tables.write(tmp_path, plan, {kind: {'sgd': 2.0, 'adamw': 3.0}})
-  lines = (tmp_path / 'results.csv').read_text().splitlines()
-  for row in csv.DictReader(lines):
-    pace = {'sgd': 2.0, 'adamw': 3.0}[row['arm']]
-    steps, seconds = map(
-      float, (row['steps_to_target'], row['seconds_to_target'])
-    )
-    assert seconds == pace * steps
-  # What cells took says nothing of the arms.
-  tables.write(tmp_path, plan, None)
-  lines = (tmp_path / 'results.csv').read_text().splitlines()
-  for row in csv.DictReader(lines):
-    assert row['steps_to_target']
-    assert not row['seconds_to_target']
+  (item, *_) = Plan(study, study.all_arms, Store(tmp_path)).items()
+  task = dataclasses.replace(item.task, batch_size=4096)
+  estimate = Estimate(lambda name: workers.load(name, None), 1)
+  estimate.measure(task)
+  assert estimate.seconds([item._replace(task=task)]) > 0

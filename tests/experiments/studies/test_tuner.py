@@ -121,20 +121,20 @@ def test_finalists_have_fresh_seeds_whose_mean_decides():
   assert found.best('sgd')[RATE] == min(rates, key=lambda x: abs(x - 0.3))
 
 
-@pytest.mark.parametrize('name', optimizers.ARMS)
-def test_at_most_three_knobs_are_tuned_within_their_ranges(name):
-  arm = optimizers.ARMS[name]
-  names = tuner.searched(arm)
-  assert names[0] == RATE
-  assert len(names) == min(3, len(arm.knobs))
-  ranges = {each: arm.knobs[each] for each in names}
-  for numbers in tuner.quasi_random(ranges, 10):
-    for each, number in numbers.items():
-      assert arm.knobs[each].low <= number <= arm.knobs[each].high
+def test_at_most_three_knobs_are_tuned_within_their_ranges():
+  for arm in optimizers.ARMS.values():
+    names = tuner.searched(arm)
+    assert names[0] == RATE
+    assert len(names) == min(3, len(arm.hyperparameters))
+    ranges = {each: arm.hyperparameters[each] for each in names}
+    for numbers in tuner.quasi_random(ranges, 10):
+      for each, number in numbers.items():
+        own = arm.hyperparameters[each]
+        assert own.low <= number <= own.high, arm.name
 
 
 def test_points_are_the_same_every_time_and_spread_out():
-  ranges = {RATE: optimizers.Knob(1, 1, 100)}
+  ranges = {RATE: optimizers.Range(1, 1, 100)}
   points = tuner.quasi_random(ranges, 16)
   assert points == tuner.quasi_random(ranges, 16)
   logs = np.log10([each[RATE] for each in points]) / 2
@@ -142,7 +142,7 @@ def test_points_are_the_same_every_time_and_spread_out():
 
 
 def test_a_linear_knob_is_drawn_linearly():
-  ranges = {'x': optimizers.Knob(1, 0, 1, log=False)}
+  ranges = {'x': optimizers.Range(1, 0, 1, log=False)}
   points = [each['x'] for each in tuner.quasi_random(ranges, 64)]
   assert np.mean(points) == pytest.approx(0.5, abs=0.05)
 

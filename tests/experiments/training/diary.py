@@ -17,6 +17,7 @@ import optax
 
 from experiments import data
 from experiments.training import engine
+from experiments.training import learning
 from experiments.training import trials
 from tests.experiments import program
 
@@ -118,27 +119,29 @@ class Arm:
     )
     if isinstance(self.learning_rate, tuple):
       rates = jnp.array(self.learning_rate)
-      return found._replace(numbers={'learning_rate': rates})
+      return found._replace(hyperparameters={'learning_rate': rates})
     return found.at({'learning_rate': self.learning_rate})
 
   @property
   def pixels(self) -> engine.Pixels:
     return engine.to_device(self.dataset)
 
-  def start(self) -> engine.TrainState:
+  def start(self) -> learning.TrainState:
     return self.programs.init(self.trials)
 
-  def train(self, epochs=1) -> tuple[engine.TrainState, list[engine.Metrics]]:
+  def train(
+    self, epochs=1
+  ) -> tuple[learning.TrainState, list[learning.Metrics]]:
     """NumPy arrays of the state at the end and the metrics of every epoch."""
     state, metrics = self.start(), []
     for _ in range(epochs):
       state = self.programs.epoch(state, self.trials, self.pixels)
-      sums = engine.Sums(state.loss, state.correct)
+      sums = learning.Sums(state.loss, state.correct)
       examples = self.trials.indices.shape[1]
-      metrics.append(to_numpy(engine.means(sums, examples)))
+      metrics.append(to_numpy(learning.means(sums, examples)))
     return to_numpy(state), metrics
 
-  def evaluate(self, state, pixels=None) -> engine.Metrics:
+  def evaluate(self, state, pixels=None) -> learning.Metrics:
     pixels = self.pixels if pixels is None else pixels
     trainer = self.programs.trainer
     zeros = trainer.no_sums(self.trials)
@@ -148,7 +151,7 @@ class Arm:
       zeros = self.programs.evaluate(
         zeros, state, pixels, jnp.int32(first), jnp.int32(n)
       )
-    return to_numpy(engine.means(zeros, len(pixels.test_labels)))
+    return to_numpy(learning.means(zeros, len(pixels.test_labels)))
 
 
 class Programs(NamedTuple):

@@ -30,7 +30,8 @@ def run(tmp_path_factory):
   return path, _train(path, arms='gradient_only,sgd')
 
 
-def test_files(run):
+@pytest.mark.slow
+def test_files_have_a_row_for_each_leaf(run):
   path, _ = run
   with (path / 'diagnostics.csv').open() as file:
     rows = list(csv.DictReader(file))
@@ -48,7 +49,8 @@ def test_files(run):
   assert sum(first['alpha_histogram']) == kernel[first['leaf']]
 
 
-def test_pictures(run):
+@pytest.mark.slow
+def test_pictures_are_drawn(run):
   path, _ = run
   (picture,) = (path / 'diagnostics').iterdir()
   assert picture.name == 'gradient_only.png'
@@ -57,7 +59,8 @@ def test_pictures(run):
     image.verify()
 
 
-def test_they_change_nothing(run, tmp_path):
+@pytest.mark.slow
+def test_diagnostics_change_no_result(run, tmp_path):
   _, results = run
   without = _train(tmp_path, arms='gradient_only', diagnostics=False)
   assert not (tmp_path / 'diagnostics.csv').exists()
@@ -65,6 +68,7 @@ def test_they_change_nothing(run, tmp_path):
   assert without['gradient_only']['final_test_accuracy'] == found
 
 
+@pytest.mark.slow
 def test_pictures_of_a_run_that_had_finished_are_the_same(run):
   path, _ = run
   pictures = {p: p.read_bytes() for p in path.rglob('*.png')}

@@ -21,7 +21,14 @@ from tests.experiments.training.diary import stats_of
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
-@pytest.mark.parametrize('batch_size', [5, 23, 10**12])
+@pytest.mark.parametrize(
+  'batch_size',
+  [
+    5,
+    pytest.param(23, marks=pytest.mark.slow),
+    pytest.param(10**12, marks=pytest.mark.slow),
+  ],
+)
 def test_an_epoch_is_one_pass_over_every_example(batch_size):
   state, metrics = Arm(batch_size=batch_size).train()
   stats = stats_of(state)

@@ -26,7 +26,7 @@ def _outcome(arm):
   ('arm', 'lanes'),
   [
     (NORMED, 2),
-    (NORMED, None),
+    pytest.param(NORMED, None, marks=pytest.mark.slow),
     pytest.param(
       dataclasses.replace(NORMED, model=mlp.MLP), 2, marks=pytest.mark.slow
     ),
@@ -56,7 +56,7 @@ def test_a_replica_is_what_it_is_alone():
 @pytest.mark.parametrize(
   ('count', 'devices', 'used'),
   [
-    (5, 4, 3),
+    pytest.param(5, 4, 3, marks=pytest.mark.slow),
     pytest.param(4, 4, 4, marks=pytest.mark.slow),
     pytest.param(7, 3, 3, marks=pytest.mark.slow),
   ],
@@ -76,7 +76,7 @@ def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
 
 
 @pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
-@pytest.mark.parametrize('count', [4, 5])
+@pytest.mark.parametrize('count', [pytest.param(4, marks=pytest.mark.slow), 5])
 def test_what_is_placed_is_not_sent_again(count, monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
   programs.cache_clear()  # They were made for one device.

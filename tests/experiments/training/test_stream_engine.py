@@ -219,6 +219,17 @@ STREAMS = {
 }
 
 
+# Two show most of it.
+_streams = pytest.mark.parametrize(
+  'name',
+  [
+    *('permuted_labels', 'split'),
+    pytest.param('random_labels', marks=pytest.mark.slow),
+    pytest.param('split_heads', marks=pytest.mark.slow),
+  ],
+)
+
+
 @functools.cache
 def _trained(name):
   return STREAMS[name].train()
@@ -229,7 +240,7 @@ def _rows_at_first(run, i):
   return state.params['rows'].get_value()[i].astype(np.float64)
 
 
-@pytest.mark.parametrize('name', STREAMS)
+@_streams
 def test_each_batch_is_scored_before_it_is_learned(name):
   run = STREAMS[name]
   states, measured = _trained(name)
@@ -249,7 +260,9 @@ def test_each_batch_is_scored_before_it_is_learned(name):
       )
 
 
-@pytest.mark.parametrize('name', ['split', 'split_heads'])
+@pytest.mark.parametrize(
+  'name', ['split', pytest.param('split_heads', marks=pytest.mark.slow)]
+)
 def test_a_split_is_evaluated_on_all_tasks_every_ten_updates(name):
   run = STREAMS[name]
   _, measured = _trained(name)
@@ -286,7 +299,7 @@ def test_the_end_of_a_task_is_measured_on_its_images():
   }
 
 
-@pytest.mark.parametrize('name', STREAMS)
+@_streams
 @pytest.mark.parametrize('cut', [lambda left: 1, lambda left: left - left // 3])
 def test_how_a_task_is_cut_changes_nothing(name, cut):
   states, measured = _trained(name)
@@ -295,6 +308,7 @@ def test_how_a_task_is_cut_changes_nothing(name, cut):
   assert_same(found, measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('lanes', [2, None])
 def test_trials_side_by_side_come_out_as_one_after_another(lanes):
   for name in ('random_labels', 'split_heads'):
@@ -322,7 +336,7 @@ def test_one_program_does_for_all_tasks(compiled):
   assert compiled == ['jit(init)']
 
 
-def test_optimizers_hear_of_tasks_and_of_the_loss():
+def test_optimizers_are_given_new_task_and_the_loss():
   run = Run(optimizer=LISTENING)
   states, measured = run.train()
   heard = states[-1].opt_state
@@ -373,6 +387,7 @@ def test_batches_are_scored_at_the_parameters_that_are_evaluated():
       assert one['online_accuracy'][i] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_batches_are_scored_without_dropout():
   run = Run(model=Dropped)
   states, measured = run.train()

@@ -1,0 +1,164 @@
+"""Files and folders that appear whole or not at all, and are read back."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+from experiments import errors
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+  """Names the file or folder that the system refuses to write.
+
+  Args:
+    path: what is written.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    StorageError: instead of an OSError.
+  """
+  try:
+    yield
+  except OSError as e:
+    raise errors.StorageError(f'cannot write {path}: {reason(e)}.') from e
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+  """Names the file that cannot be read, whatever is wrong with it.
+
+  Args:
+    path: what is read.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    StorageError: instead of any other error.
+  """
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as e:
+    raise errors.StorageError(f'cannot read {path}: {reason(e)}.') from e
+
+
+def reason(error: BaseException) -> str:
+  """What an error says, on one line."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  return f'{type(error).__name__}: {error}'.splitlines()[0][:200].rstrip('.')
+
+
+def temporary_of(path: Path) -> Path:
+  """Where a file or a folder is written until it is complete."""
+  return path.with_name(f'.{path.name}.tmp')
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Puts a file or a folder in its place once it is complete.
+
+  Args:
+    path: the file or folder. A folder must not be there yet.
+
+  Yields:
+    The path to write to, beside the other. After an error it is removed.
+
+  Raises:
+    StorageError: the system refuses.
+  """
+  temporary = temporary_of(path)
+  with writing(path):
+    try:
+      yield temporary
+      temporary.replace(path)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        remove(temporary)
+      raise
+
+
+def remove(path: Path) -> None:
+  """Removes a file, a link, or a folder with all in it, if it is there."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a UTF-8 file so that a reader or a crash sees all of it or none."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  """Writes a file of bytes in the same way."""
+  with replacing(path) as temporary, temporary.open('wb') as file:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes a value as indented JSON."""
+  write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def read_json(path: Path) -> Any:
+  """Reads a JSON file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The value.
+
+  Raises:
+    StorageError: it cannot be read, or is no JSON.
+  """
+  with reading(path):
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def write_table(
+  path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+  """Writes these columns of the rows as a CSV file."""
+  write_text(path, table(columns, rows))
+
+
+def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+  """The text of such a file."""
+  text = io.StringIO()
+  writer = csv.DictWriter(
+    text, columns, extrasaction='ignore', lineterminator='\n'
+  )
+  writer.writeheader()
+  writer.writerows(rows)
+  return text.getvalue()
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+  """Writes one object a line, with null for NaN and infinity."""
+  write_text(path, ''.join(json.dumps(_finite(row)) + '\n' for row in rows))
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _finite(x) for key, x in value.items()}
+  if isinstance(value, list):
+    return [_finite(x) for x in value]
+  # JSON knows no others.
+  return value if not isinstance(value, float) or math.isfinite(value) else None

@@ -1,0 +1,231 @@
+"""The directory that a program keeps what it makes in: `--workdir`.
+
+A directory is ours if its mark, a JSON file that the program writes first, says
+so. What is in any other is neither read nor changed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments import errors
+from experiments import files
+
+_LOCK = '.lock'
+_PROGRAM, _FORMAT = 'program', 'format'
+
+
+class WorkdirError(errors.UserError):
+  """The directory cannot be used; the message says what to do."""
+
+
+class Workdir:
+  """A directory for one run, or for one study.
+
+  Attributes:
+    path: where it is; there may be nothing yet.
+  """
+
+  def __init__(
+    self,
+    path: Path,
+    holds: str,
+    program: str,
+    mark: str,
+    formats: Sequence[int],
+  ) -> None:
+    """Names a directory, and touches nothing.
+
+    Args:
+      path: where it is.
+      holds: what it is for, a word.
+      program: what writes it.
+      mark: the name of the file that says whose it is.
+      formats: those of its files that can be read; the first is written.
+    """
+    self.path = path
+    self._holds, self._mark = holds, mark
+    self._ours = {_PROGRAM: f'neuroplastic_optax/experiments.{program}'}
+    self._formats = formats
+
+  def mark(self) -> dict[str, Any] | None:
+    """What `write` wrote; None where there is nothing.
+
+    Raises:
+      StorageError: the file of that name is another program's, or damaged.
+    """
+    path = self.path / self._mark
+    if not path.exists():
+      return None
+    found = files.read_json(path)
+    if not isinstance(found, dict) or not found.items() >= self._ours.items():
+      raise errors.StorageError(f'cannot read {path}: we did not write it.')
+    if found.get(_FORMAT, 1) not in self._formats:
+      raise errors.StorageError(
+        f'cannot read {path}: its format is {found.get(_FORMAT, 1)}, and this '
+        f'version of the programs reads {self._formats[0]}.'
+      )
+    return {
+      key: x for key, x in found.items() if key not in (_PROGRAM, _FORMAT)
+    }
+
+  def check(self) -> None:
+    """Fails where the directory holds what is not ours; changes nothing.
+
+    Raises:
+      UserError: the message says what it holds.
+    """
+    if self.mark() is not None:
+      return
+    with self._usable():
+      there = self.path.exists()
+      names = {x.name for x in self.path.iterdir()} if there else set()
+    # What is left where a process was killed before it wrote the mark.
+    harmless = {_LOCK, files.temporary_of(self.path / self._mark).name}
+    if strangers := sorted(names - harmless):
+      raise WorkdirError(
+        f'--workdir={self.path} holds files but no {self._holds} '
+        f'({strangers[0]!r}, …); name an empty or a new directory.'
+      )
+
+  def write(self, content: Mapping[str, Any]) -> None:
+    """Writes the mark."""
+    mark = {**self._ours, _FORMAT: self._formats[0], **content}
+    files.write_json(self.path / self._mark, mark)
+
+  @contextlib.contextmanager
+  def locked(self, *, wait: bool) -> Iterator[None]:
+    """Makes the directory, and keeps other processes from locking it.
+
+    The system unlocks it when the process ends, however it ends.
+
+    Args:
+      wait: whether to wait for a process that has locked it.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      WorkdirError: it cannot be made, or another process has locked it.
+    """
+    with contextlib.ExitStack() as stack:
+      with self._usable():
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((self.path / _LOCK).open('a'))
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+      except BlockingIOError:
+        raise WorkdirError(
+          f'--workdir={self.path} is in use by another process; wait for it, '
+          'or name another directory.'
+        ) from None
+      except OSError:
+        pass  # Some file systems have no locks.
+      yield
+
+  def refuse_other(self, there: Any, here: Any, hint: str = '') -> None:
+    """Fails if what the mark says differs from what it should say.
+
+    Args:
+      there: what it says.
+      here: what it should say; both as JSON has it.
+      hint: what else can be done than to name another directory.
+
+    Raises:
+      WorkdirError: it differs; the message names the first differences.
+    """
+    if found := _differences(there, here):
+      # Another study differs in its name before all else.
+      found.sort(key=lambda x: x.partition(':')[0].count('.'))
+      raise WorkdirError(
+        f'--workdir={self.path} holds another {self._holds} '
+        f'({"; ".join(found[:5])}); name another directory{hint}.'
+      )
+
+  @contextlib.contextmanager
+  def claimed(
+    self,
+    settings: Mapping[str, Any],
+    written: Sequence[str],
+    *,
+    resume: bool,
+    overwrite: bool,
+    may_change: Callable[[str, Any], bool] = lambda name, there: False,
+  ) -> Iterator[bool]:
+    """Keeps the directory for this process alone.
+
+    Args:
+      settings: what the mark says; a directory with others is refused.
+      written: what else the program writes there, which is deleted if the
+        directory is overwritten, and nothing but that.
+      resume: whether to resume what is there.
+      overwrite: whether to delete it and start again.
+      may_change: whether a setting of this name that was this may be another
+        now.
+
+    Yields:
+      Whether there is something to resume.
+
+    Raises:
+      WorkdirError: the directory is in use, or holds something else.
+    """
+    self.check()
+    with self.locked(wait=False):
+      found = self.mark()
+      wanted = json.loads(json.dumps(settings))
+      if found and overwrite:
+        # First of all, so that what a crash leaves of the rest is not resumed.
+        self.write({})
+        found = {}
+      if found == {}:
+        for name in written:
+          files.remove(self.path / name)
+          files.remove(files.temporary_of(self.path / name))
+      if not found:
+        self.write(wanted)
+        yield False
+        return
+      changed = {
+        key: wanted[key]
+        for key, there in found.items()
+        if key in wanted and may_change(key, there)
+      }
+      hint = ', or pass --overwrite to delete it and start again'
+      self.refuse_other({**found, **changed}, wanted, hint)
+      if not resume:
+        raise WorkdirError(
+          f'--workdir={self.path} holds this {self._holds} already: drop '
+          f'--noresume to resume it{hint}.'
+        )
+      if found != wanted:
+        self.write(wanted)
+      yield True
+
+  @contextlib.contextmanager
+  def _usable(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as e:
+      raise WorkdirError(
+        f'--workdir={self.path} cannot be used: {e.strerror}.'
+      ) from e
+
+
+def _differences(there: Any, here: Any, name: str = '') -> list[str]:
+  """In words, where two JSON values differ."""
+  if isinstance(there, dict) and isinstance(here, dict):
+    return [
+      found
+      for key in sorted({*there, *here})
+      for found in _differences(
+        there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
+      )
+    ]
+  if there == here:
+    return []
+  texts = (json.dumps(x, ensure_ascii=False) for x in (there, here))
+  there, here = (x if len(x) <= 60 else 'something' for x in texts)
+  return [f'{name}: {there} there, {here} here']
