@@ -150,9 +150,25 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
   return text.getvalue()
 
 
-def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-  """Writes one object a line, with null for NaN and infinity."""
-  write_text(path, ''.join(json.dumps(_finite(row)) + '\n' for row in rows))
+def write_rows(
+  folder: Path,
+  name: str,
+  columns: Sequence[str],
+  rows: Sequence[Mapping[str, Any]],
+) -> None:
+  """Writes `NAME.csv` with these columns, and all of the rows as `NAME.jsonl`.
+
+  JSON has null for NaN and infinity.
+
+  Args:
+    folder: where they are written.
+    name: theirs.
+    columns: those of the CSV file.
+    rows: what is written.
+  """
+  write_table(folder / f'{name}.csv', columns, rows)
+  lines = ''.join(json.dumps(_finite(row)) + '\n' for row in rows)
+  write_text(folder / f'{name}.jsonl', lines)
 
 
 def _finite(value: Any) -> Any:

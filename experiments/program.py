@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 import errno
 import functools
+import io
 import os
 from pathlib import Path
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app
 from absl import flags
@@ -18,6 +19,16 @@ from experiments import errors
 from experiments import interrupts
 
 CONFIG = 'config'
+# Of JAX; results do not depend on what the environment says instead.
+_JAX = {
+  'jax_enable_x64': False,
+  'jax_disable_jit': False,
+  'jax_numpy_dtype_promotion': 'standard',
+  'jax_numpy_rank_promotion': 'allow',
+  'jax_transfer_guard': 'allow',
+  'jax_debug_nans': False,  # An arm may diverge.
+  'jax_debug_infs': False,
+}
 _TRACEBACK = 'Traceback (most recent call last)'
 
 
@@ -57,10 +68,23 @@ def run(
     code: what the program exits with, at least, if a user did something wrong.
   """
   interrupts.end_at_once()
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      # One that is not UTF-8 (cron, bare containers) shows ? for → and ±.
+      stream.reconfigure(errors='replace')
   app.run(
     functools.partial(_main, main, positional, code),
     flags_parser=functools.partial(_parse, code=code),
   )
+
+
+def set_up_jax() -> None:
+  """Sets what the programs rely on, whatever JAX_ENABLE_X64 and such say."""
+  if 'jax' in sys.modules:  # Not all programs import it.
+    import jax
+
+    for name, value in _JAX.items():
+      jax.config.update(name, value)
 
 
 def _main(
@@ -70,8 +94,9 @@ def _main(
   argv: Sequence[str],
 ) -> None:
   if not flags.FLAGS['verbosity'].present:
-    # Orbax and TFDS tell of every file at the level that absl shows by default.
-    logging.set_verbosity(logging.WARNING)
+    # Orbax and TFDS log every file, and warn of what a killed run left behind.
+    logging.set_verbosity(logging.ERROR)
+  set_up_jax()
   try:
     if len(argv) > 1 and not positional:
       raise errors.UserError(
@@ -105,33 +130,18 @@ def _parse(argv: Sequence[str], code: int) -> list[str]:
   try:
     rest = flags.FLAGS(list(argv))
     if CONFIG in flags.FLAGS:
-      _check_config(getattr(flags.FLAGS, CONFIG))
+      dict(getattr(flags.FLAGS, CONFIG))  # Reads the file, if not done before.
     return rest
-  except flags.Error as e:
-    if _TRACEBACK in str(e):  # Of get_config(), when it is called.
-      _fail_config(str(e).splitlines()[-1])
-    _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
-  except OSError as e:
-    # The last line is the reason, the others what ml_collections tried.
-    _fail(f'--{CONFIG}: {str(e).splitlines()[-1].strip()}', 1)
   except Exception as e:  # Whatever the code in the user's file raises.
-    text = str(e).splitlines()[0] if str(e) else '?'
-    _fail_config(f'{type(e).__name__}: {text}')
-
-
-def _check_config(config: Any) -> None:
-  """Reads the file, if that was not done, and looks at what it gave."""
-  try:
-    dict(config)
-  except (TypeError, ValueError):
-    _fail_config('it must return an ml_collections.ConfigDict')
-
-
-def _fail_config(reason: str) -> NoReturn:
-  _fail(
-    f'--{CONFIG} must name a Python file that defines get_config() ({reason}).',
-    1,
-  )
+    if isinstance(e, flags.Error) and _TRACEBACK not in str(e):
+      _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
+    # The last line is the reason; the others are what ml_collections tried.
+    reason = f'{type(e).__name__}: {e}'.splitlines()[-1].strip()
+    _fail(
+      f'--{CONFIG} must name a Python file that defines get_config(), which '
+      f'returns an ml_collections.ConfigDict ({reason}).',
+      1,
+    )
 
 
 def folder(flag: str, name: str) -> Path:

@@ -15,12 +15,12 @@ seed and measure), `measures.csv` (task by task) and `evaluations.csv`.
 """
 
 from collections.abc import Sequence
+import functools
 from pathlib import Path
 
 from absl import flags
 
 from experiments import program
-from experiments.reporting.study import Reporter
 from experiments.studies import options
 from experiments.studies import speeds
 from experiments.studies import workers
@@ -89,30 +89,28 @@ def main(names: Sequence[str]) -> None:
     load(name)
 
   directory.claim()
-  reporter = Reporter(program.console())
+  say = functools.partial(program.console().print, soft_wrap=True)
   estimate = Estimate(load, given.jobs)
   runner = Runner(
     plan,
     share,
     estimate,
-    reporter,
+    say,
     write_tables=lambda: directory.write_tables(plan),
     data_dir=given.data_dir,
   )
-  reporter.say(f'{study.name}, {len(plan.arms)} arms → {workdir}')
+  say(f'{study.name}, {len(plan.arms)} arms → {workdir}')
   if stale := store.stale():
-    reporter.say(f'{stale} cells are of other versions of the code: not used')
-  for item in runner.missing():
-    estimate.measure(item.task)
-  reporter.started(runner.progress())
+    say(f'{stale} cells are of other versions of the code: not used')
+  runner.begin()
   runner.run(given.jobs)
   if directory.wants_speeds(plan):
-    reporter.say('measures how long the updates of each arm take')
+    say('measures how long the updates of each arm take')
     known = [speeds_of(other) for other in others]
     directory.write_speeds(speeds.measure(plan, load, known))
     directory.write_tables(plan)
-  reporter.ended(runner.progress())
-  reporter.say(f'tables and study.json are in {workdir}')
+  runner.end()
+  say(f'tables and study.json are in {workdir}')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,14 @@ import jax.numpy as jnp
 def promoted(*dtypes: Any) -> Any:
   """The dtype that can hold all of these, also where promotion is strict."""
   with jax.numpy_dtype_promotion('standard'):
-    return jnp.result_type(*dtypes)
+    return jnp.result_type(*map(at_least_16_bits, dtypes))
+
+
+def at_least_16_bits(dtype: Any) -> Any:
+  """The dtype; float32 for float8 and float4, which JAX does not promote."""
+  dtype = jnp.result_type(dtype)
+  narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 16
+  return jnp.dtype('float32') if narrow else dtype
 
 
 def times(factor: Any, x: jax.Array) -> jax.Array:
@@ -175,6 +182,16 @@ def count(x: jax.Array) -> float | jax.Array:
   if all(isinstance(n, int) for n in x.shape):
     return float(x.size)
   return math.prod(jnp.asarray(n).astype(x.real.dtype) for n in x.shape)
+
+
+def one_like(x: jax.Array) -> jax.Array:
+  """1 of the dtype of a scalar, and where it lies.
+
+  `jnp.ones_like` refuses a scalar of a mesh with Explicit axes where no mesh is
+  set. A number that is the same for all slices could not be stacked under
+  `vmap` over a sharded axis.
+  """
+  return jnp.where(x == x, 1.0, 1.0).astype(x.dtype)
 
 
 def norm_scale(magnitude: jax.Array) -> jax.Array:

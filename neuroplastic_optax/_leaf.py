@@ -28,9 +28,9 @@ import jax
 import jax.numpy as jnp
 
 from neuroplastic_optax import _arrays
-from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _stages
+from neuroplastic_optax import _statistics
 from neuroplastic_optax import _trees
 from neuroplastic_optax import modulations
 
@@ -72,7 +72,7 @@ class Proposal(NamedTuple):
 
   update: Any  # At least float32.
   log_ratio: jax.Array | None  # ℓ, which the controller averages.
-  measured: _diagnostics.Statistics | None  # With diagnostics.
+  measured: _statistics.Statistics | None  # With diagnostics.
 
 
 class Stages(NamedTuple):
@@ -132,6 +132,7 @@ def zero_moments(
     dtype = jnp.result_type(leaf)
     is_complex = not real and jnp.issubdtype(dtype, jnp.complexfloating)
     if state_dtype is None:
+      dtype = _arrays.at_least_16_bits(dtype)
       dtype = _arrays.real_dtype(dtype) if real else dtype
     else:
       dtype = state_dtype
@@ -285,7 +286,7 @@ def _inverse(y: jax.Array, low: _numbers.Scalar) -> jax.Array:
   """1 / y of a scalar y ≥ low."""
   if _numbers.is_known(low) and low >= 2.0**-60:
     return 1 / y  # The derivative holds 1 / y², which cannot overflow.
-  return _arrays.divide(jnp.ones_like(y), y)
+  return _arrays.divide(_arrays.one_like(y), y)
 
 
 # The update.
@@ -369,8 +370,8 @@ def _propose_slice(
     )
   if measure:
     bounds = numbers.min_alpha, numbers.max_alpha
-    measured = _diagnostics.measure(
-      _diagnostics.Sample(tensor, modulated, raw_update, factor, *bounds)
+    measured = _statistics.measure(
+      _statistics.Sample(tensor, modulated, raw_update, factor, *bounds)
     )
   return Proposal(u, log_ratio, measured)
 

@@ -1,6 +1,6 @@
 """The transformation over the tree of params; `_leaf` updates each leaf."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 import dataclasses
 from typing import Any, Literal
 
@@ -113,14 +113,19 @@ def neuroplastic(
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in scanned layers: an integer, a pytree (prefix) of integers, or a
       callable `(path, leaf) -> int`. None for 0. All statistics, norms and
-      limits are then per slice.
+      limits are then per slice. Ensembles and vmapped seeds that are one tree
+      under one optimizer need it, too: else their members share α.
     axis_name: the mesh axis name or names over which tensors are split inside
       `shard_map` or `pmap`, so that statistics are those of whole tensors: one
       for all leaves, a pytree (prefix) of names, or a callable
       `(path, leaf) -> name`. None where each device has whole tensors, such as
-      replicated ones or its own slices of a stack. It is not needed under
-      `jit`.
+      replicated ones or its own slices of a stack, of which controller and
+      global diagnostics then describe those of the device. It is not needed
+      under `jit`.
     state_dtype: the floating dtype of the moments; None for that of the params.
+      "bfloat16" halves those of float32: after gradients that shrink, v stays
+      somewhat too large, and α hardly changes. "float16" underflows for small
+      gradients.
       If a decay is so close to 1 that the steps of its moment would be lost in
       this dtype (in bfloat16, from 0.9922 on), that moment is kept in float32.
       The library cannot see this for a decay that is an array, as under
@@ -297,8 +302,15 @@ class _Transformation:
       self._flatten_moments(flat, state),
       strict=True,
     )
+    # Leaf by leaf. One function for equal leaves under an inner `jit` would be
+    # traced faster, but XLA inlines it, compiles as long, and fuses other sums,
+    # so that results would depend on `shard_map`. Stacks of equal leaves
+    # compile longer, run slower, and would move shards.
     old = [_leaf.Inputs(*row) for row in columns]
     inputs = [_leaf.remember(leaf, stages) for leaf in old]
+    # Leaves of one shape are not batched, nor do they share a function under an
+    # inner `jit`: XLA inlines it, compiles for as long, and fuses other sums;
+    # stacked, 200 leaves compile three times as long and run more slowly.
     proposals = [
       _leaf.propose(leaf, plan, stages, measure=self.diagnostics is not None)
       for leaf, plan in zip(inputs, plans, strict=True)
@@ -338,10 +350,19 @@ class _Transformation:
       decay = _trees.mask('weight_decay_mask', self.weight_decay_mask, flat)
     groups: list[Any] = [None] * count
     if self.controller is not None:
-      groups = _groups(self.controller, flat)
+      name, controller = 'LearningRateController', self.controller
+      inside = _trees.mask(f'{name}.scope', controller.scope, flat)
+      labels = _trees.labels(f'{name}.groups', controller.groups, flat)
+      # A tuple, so that no label of the user's is taken for "outside".
+      groups = [
+        (label,) if take else None
+        for label, take in zip(labels, inside, strict=True)
+      ]
     scales: list[Any] = [1.0] * count
     if homeostasis is not None and homeostasis.target_rms_scale is not None:
-      scales = _scales(homeostasis.target_rms_scale, flat)
+      scales = _trees.positive_numbers(
+        'Homeostasis.target_rms_scale', homeostasis.target_rms_scale, flat
+      )
     columns = (
       _trees.mask(f'{type(modulation).__name__}.scope', modulation.scope, flat),
       decay,
@@ -372,10 +393,16 @@ class _Transformation:
     modulation, decays = self.stages.modulation, self.stages.decays
     if params is None and (decays or modulation.uses_parameter):
       why = 'weight_decay' if decays else f'{type(modulation).__name__}'
-      raise ValueError(
+      message = (
         f'neuroplastic with {why} needs the params: call '
         'update(updates, state, params).'
       )
+      if decays and isinstance(self.stages.numbers.weight_decay, jax.Array):
+        message += (
+          ' An array may hold any number: if optax.inject_hyperparams made it '
+          "of the default 0, pass static_args='weight_decay'."
+        )
+      raise ValueError(message)
 
   def _parameters(
     self, like: _trees.Flat, params: _types.Params | None
@@ -426,47 +453,13 @@ class _Transformation:
     }
 
 
-def _groups(
-  controller: _stages.LearningRateController, flat: _trees.Flat
-) -> list[Hashable]:
-  """The controller's group of each leaf; None outside its scope."""
-  name = 'LearningRateController'
-  inside = _trees.mask(f'{name}.scope', controller.scope, flat)
-  labels: list[Any] = [0] * len(flat.leaves)
-  if controller.groups is not None:
-    labels = _trees.broadcast(f'{name}.groups', controller.groups, flat)
-  for label in labels:
-    try:
-      hash(label)
-    except TypeError:
-      raise TypeError(
-        f'{name}.groups must be labels that can be hashed, such as strings or '
-        f'numbers, got {label!r}.'
-      ) from None
-  # A tuple, so that no label of the user's is taken for "outside".
-  return [
-    (label,) if take else None
-    for label, take in zip(labels, inside, strict=True)
-  ]
-
-
-def _scales(target_rms_scale: Any, flat: _trees.Flat) -> list[Any]:
-  """The target RMS scale c of each leaf."""
-  name = 'Homeostasis.target_rms_scale'
-  scales = _trees.broadcast(name, target_rms_scale, flat)
-  if _trees.is_callable_of_params(target_rms_scale):
-    # Those of a pytree were checked when it was given.
-    for i, (leaf, scale) in enumerate(zip(flat.leaves, scales, strict=True)):
-      if leaf is not None:
-        _numbers.POSITIVE.check(f'{name} of params{flat.path(i)}', scale)
-  return scales
-
-
 def _check_type(name: str, value: Any, kind: type, example: str) -> Any:
   if not isinstance(value, kind):
-    raise TypeError(
-      f'{name} must be a {kind.__name__}, such as {example}, got {value!r}.'
-    )
+    message = f'{name} must be a {kind.__name__}, such as {example}, got '
+    message += f'{value!r}.'
+    if isinstance(value, type) and issubclass(value, kind):
+      message += f' Did you mean {value.__name__}()?'
+    raise TypeError(message)
   return value
 
 
@@ -503,12 +496,15 @@ def _check_state_dtype(dtype: Any) -> Any:
   """
   if dtype is None:
     return None
-  message = f'state_dtype must be a floating dtype or None, got {dtype!r}.'
+  message = (
+    'state_dtype must be a floating dtype or None, of at least 16 bits, got '
+    f'{dtype!r}.'
+  )
   try:
     known = jnp.dtype(dtype)
   except TypeError:
     raise TypeError(message) from None
-  if not jnp.issubdtype(known, jnp.floating):
+  if not jnp.issubdtype(known, jnp.floating) or jnp.finfo(known).bits < 16:
     raise ValueError(message)
   if jax.dtypes.canonicalize_dtype(known) != known:
     raise ValueError(

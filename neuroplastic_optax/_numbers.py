@@ -27,7 +27,8 @@ STATIC = (
   "static_args='{}'."
 )
 
-_KNOWN = (int, float, np.number, np.ndarray)
+# Of `np.generic` also numbers of ml_dtypes, such as bfloat16.
+_KNOWN = (int, float, np.generic, np.ndarray)
 
 
 @dataclasses.dataclass(frozen=True)

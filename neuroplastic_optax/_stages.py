@@ -105,7 +105,7 @@ def factor(
   Returns:
     A scalar of the norm's dtype; 0 if there is a norm clip and n overflowed.
   """
-  divisor = gain = jnp.ones_like(norm)
+  divisor = gain = _arrays.one_like(norm)
   if (most := homeostasis.max_update_norm) is not None:
     divisor = jnp.where(norm > most, (norm + eps) / most, 1.0)
   if homeostasis.target_rms is not None:

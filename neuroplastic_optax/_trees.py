@@ -5,7 +5,7 @@ one, or callables. Here they become plain lists with an entry for each leaf;
 nothing else knows what a tree is.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 import dataclasses
 from typing import Any
 
@@ -77,10 +77,15 @@ def check_arrays(name: str, flat: Flat) -> None:
   """Raises TypeError for the first leaf that is no array and no number."""
   for i, leaf in enumerate(flat.leaves):
     is_array = hasattr(leaf, 'shape') and hasattr(leaf, 'dtype')
-    if leaf is not None and not is_array and not isinstance(leaf, int | float):
+    if (
+      leaf is not None
+      and not is_array
+      and not isinstance(leaf, int | float | complex)
+    ):
       raise TypeError(
         f'{name} must be a pytree of arrays, got {leaf!r} for '
-        f'{name}{flat.path(i)}.'
+        f'{name}{flat.path(i)}. Leave such leaves out, for example with '
+        'eqx.filter(model, eqx.is_inexact_array) or nnx.Param.'
       )
 
 
@@ -97,6 +102,7 @@ def check_floating(
   """
   kind = jnp.inexact if or_complex else jnp.floating
   words = 'floating or complex' if or_complex else 'floating'
+  check_arrays(name, flat)
   for i, leaf in enumerate(flat.leaves):
     if leaf is None:
       continue
@@ -203,6 +209,43 @@ def mask(name: str, mask_: Any, flat: Flat) -> list[bool]:
         f'is compiled, got {value!r}.'
       )
   return [bool(value) for value in values]
+
+
+def labels(name: str, groups: Any, flat: Flat) -> list[Hashable]:
+  """The label of each leaf, as in `optax.partition`; one for all if None.
+
+  Raises:
+    TypeError: a label cannot be hashed.
+    ValueError: `groups` is no prefix of the tree.
+  """
+  if groups is None:
+    return [0] * len(flat.leaves)
+  values = broadcast(name, groups, flat)
+  for label in values:
+    try:
+      hash(label)
+    except TypeError:
+      raise TypeError(
+        f'{name} must be labels that can be hashed, such as strings or '
+        f'numbers, got {label!r}.'
+      ) from None
+  return values
+
+
+def positive_numbers(name: str, numbers: Any, flat: Flat) -> list[Any]:
+  """A number > 0 for each leaf.
+
+  Raises:
+    TypeError: a callable returns what is no number.
+    ValueError: or one that is not > 0; `numbers` is no prefix of the tree.
+  """
+  values = broadcast(name, numbers, flat)
+  if is_callable_of_params(numbers):
+    # Those of a pytree were checked when it was given.
+    for i, (leaf, value) in enumerate(zip(flat.leaves, values, strict=True)):
+      if leaf is not None:
+        _numbers.POSITIVE.check(f'{name} of params{flat.path(i)}', value)
+  return values
 
 
 # Leading axes that index independent tensors.

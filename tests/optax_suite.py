@@ -68,8 +68,11 @@ def load(owner, variants, module, case, pinned, drop=()):
   for name in names_of(test_case):
     if family(name, variants) in drop:
       delattr(test_case, name)
-    elif family(name, variants) in ('test_optimization', 'test_optimizers'):
-      # Tens of thousands of updates.
+    elif (
+      family(name, variants) in ('test_optimization', 'test_optimizers')
+      or 'default' not in name
+    ):
+      # Tens of thousands of updates, or many compilations.
       pytest.mark.slow(getattr(test_case, name))
   return test_case
 

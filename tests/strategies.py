@@ -59,7 +59,7 @@ def filled(form, seed, exponent=0.0):
 
 _decays = st.sampled_from([0.0, 0.5, 0.9, 0.99])
 _rules = st.one_of(
-  st.builds(modulations.Direct, st.booleans()),
+  st.builds(modulations.Direct, st.sampled_from([None, 'mean', 'norm'])),
   *(
     st.builds(
       rule,

@@ -209,7 +209,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
   'elements': (*_MASKS, {'w': jnp.ones((2, 3)), 'b': True}),
   'state': (None, 1, 'x', {}, (), NAN, Strange(), optax.EmptyState()),
   'params': (None, 1, 'x', {}, {'w': 1.0}, Strange(), [1.0, 2.0], ADAM),
-  'params or None': (1j, 'x', Strange()),
+  'params or None': ('x', b'x', Strange()),
 }
 
 # By kind, the arguments that have it, wherever `OWN` says nothing else.

@@ -11,6 +11,7 @@ from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
+from tests.settings import mostly_slow
 
 STEPS = 3
 
@@ -81,7 +82,7 @@ def _train(tx, params):
   return jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), stacked))(params)
 
 
-@pytest.mark.parametrize('name', BASES)
+@mostly_slow('name', {name: name for name in BASES}, 'muon', 'mine')
 def test_rules_act_on_any_base(name):
   params = _params()
   base = BASES[name]()

@@ -59,6 +59,7 @@ def test_alpha_stays_within_its_bounds(seed, shape, low, width, scale):
   assert np.max(alpha) <= (low + width) * (1 + 1e-5) + 1e-6
 
 
+@pytest.mark.slow
 @hypothesis.given(seed=seeds, shape=shapes, scale=st.floats(0, 5))
 def test_alpha_is_extrapolated_and_not_clipped_again(seed, shape, scale):
   rng = np.random.default_rng(seed)

@@ -118,6 +118,16 @@ def test_rule_of_build_notes_runs():
   assert jnp.all(updates * params > 0)
 
 
+def test_files_that_build_notes_name_exist():
+  notes = (ROOT / 'BUILD.md').read_text()
+  names = {
+    path.name
+    for folder in ('neuroplastic_optax', 'experiments', 'tests')
+    for path in (ROOT / folder).rglob('*.py')
+  }
+  assert set(re.findall(r'`(?:[\w/]*/)?(\w+\.py)`', notes)) <= names
+
+
 def test_readme_is_short():
   assert len(README.encode()) <= 9000
   assert len((ROOT / 'BUILD.md').read_bytes()) <= 14_000

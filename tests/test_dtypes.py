@@ -22,67 +22,54 @@ from tests.trees import random_trees
 from tests.trees import types_of
 
 FLOATS = ('float16', 'bfloat16', 'float32', 'float64')
-every_float = pytest.mark.parametrize('dtype', FLOATS)
 
 
-@pytest.fixture(autouse=True)
-def _precision(request):
-  """64-bit mode for tests of a 64-bit dtype."""
-  callspec = getattr(request.node, 'callspec', None)
-  dtype = callspec.params.get('dtype') if callspec else None
-  if dtype in ('float64', 'complex128'):
-    with jax.enable_x64(True):
-      yield
-  else:
-    yield
+def _of_all_floats(seed=0):
+  """A tree with leaves of every dtype, under 64-bit mode."""
+  draw = np.random.default_rng(seed).normal
+  return {dtype: jnp.asarray(draw(size=(3, 4)), dtype) for dtype in FLOATS}
 
 
 # What is of which dtype.
 
 
-@every_float
 @every_setting
-def test_state_and_updates_keep_their_types(settings, dtype):
+def test_state_and_updates_keep_their_types(settings):
   tx = neuroplastic_optimizer(jnp.float32(0.1), **settings)
-  weak = jnp.asarray(1.0)
-  assert jax.typeof(weak).weak_type
-  params = {'strong': jnp.ones((2, 3), dtype), 'weak': weak}
-  state = tx.init(params)
-  base = settings.get('base', optax.identity())
-  base_state = base.init(params)
-  expected = base.update(params, base_state, params)
-  assert not any(x.weak_type for x in jax.tree.leaves(types_of(state[0][1:4])))
-  for update in (tx.update, jax.jit(tx.update)):
-    updates, after = update(params, state, params)
-    # Adam's updates are never weak, and its moments not for long.
-    ours = after[0]
-    assert types_of((updates, ours.base)) == types_of(expected)
-    after = (ours._replace(base=state[0].base), *after[1:])
-    assert types_of(after) == types_of(state)
-
-
-@every_float
-def test_moments_have_the_dtype_of_the_params(dtype):
-  state = neuroplastic().init(random_tree(0, dtype))
-  moments = state.activity, state.memory_mu, state.memory_nu
-  assert {x.dtype.name for x in jax.tree.leaves(moments)} == {dtype}
+  with jax.enable_x64(True):
+    weak = jnp.asarray(1.0)
+    assert jax.typeof(weak).weak_type
+    params = {'strong': _of_all_floats(), 'weak': weak}
+    state = tx.init(params)
+    for moment in filter(None, state[0][1:4]):
+      dtypes = jax.tree.map(lambda x: x.dtype.name, moment['strong'])
+      assert dtypes == {dtype: dtype for dtype in FLOATS}
+    base = settings.get('base', optax.identity())
+    expected = base.update(params, base.init(params), params)
+    weak_types = [x.weak_type for x in jax.tree.leaves(types_of(state[0][1:4]))]
+    assert not any(weak_types)
+    for update in (tx.update, jax.jit(tx.update)):
+      updates, after = update(params, state, params)
+      # Adam's updates are never weak, and its moments not for long.
+      ours = after[0]
+      assert types_of((updates, ours.base)) == types_of(expected)
+      after = (ours._replace(base=state[0].base), *after[1:])
+      assert types_of(after) == types_of(state)
 
 
 @pytest.mark.parametrize('state_dtype', FLOATS)
-@pytest.mark.parametrize('dtype', ['bfloat16', 'complex128'])
-def test_moments_have_the_state_dtype(state_dtype, dtype):
-  del dtype  # 64-bit mode or not.
-  if not jax.config.jax_enable_x64 and state_dtype == 'float64':
+def test_moments_have_the_state_dtype(state_dtype):
+  if state_dtype == 'float64':
     with pytest.raises(ValueError, match=r'state_dtype=float64 .*64-bit'):
       neuroplastic(state_dtype=state_dtype)
-    return
   params = {
     'real': jnp.ones(3, 'bfloat16'),
     'complex': jnp.ones(3, 'complex64'),
   }
-  tx = neuroplastic(state_dtype=state_dtype)
-  state = tx.init(params)
-  _, state = jax.jit(tx.update)(params, state)
+  with jax.enable_x64(state_dtype == 'float64'):
+    tx = neuroplastic(state_dtype=state_dtype)
+    state = tx.init(params)
+    _, state = jax.jit(tx.update)(params, state)
   complex_dtype = 'complex128' if state_dtype == 'float64' else 'complex64'
   assert jax.tree.map(lambda x: x.dtype.name, state.memory_mu) == {
     'real': state_dtype, 'complex': complex_dtype,
@@ -152,7 +139,6 @@ def _filled(params, magnitude, *, sparse):
 
 
 # Not over a base: in float16 the moments of Adam and the trace overflow.
-@every_float
 @pytest.mark.parametrize(
   'settings',
   [
@@ -163,58 +149,67 @@ def _filled(params, magnitude, *, sparse):
     dict(homeostasis=Homeostasis(max_update_norm=None)),
   ],
 )
-def test_no_gradient_makes_nan_or_infinity(settings, dtype):
+def test_no_gradient_makes_nan_or_infinity(settings):
   tx = neuroplastic(**settings)
-  params = random_tree(0, dtype)
-  update = jax.jit(tx.update)
-  orders = [[name] * 3 for name in MAGNITUDES]
-  orders += [list(MAGNITUDES), list(reversed(MAGNITUDES))]
-  for sparse in (False, True):
-    for order in orders:
-      state = tx.init(params)
-      for name in order:
-        gradient = _filled(params, MAGNITUDES[name], sparse=sparse)
-        updates, state = update(gradient, state, params)
-        chex.assert_tree_all_finite((updates, state))
+  with jax.enable_x64(True):
+    params = _of_all_floats()
+    update = jax.jit(tx.update)
+    orders = [[name] * 3 for name in MAGNITUDES]
+    orders += [list(MAGNITUDES), list(reversed(MAGNITUDES))]
+    for sparse in (False, True):
+      for order in orders:
+        state = tx.init(params)
+        for name in order:
+          gradient = _filled(params, MAGNITUDES[name], sparse=sparse)
+          updates, state = update(gradient, state, params)
+          chex.assert_tree_all_finite((updates, state))
 
 
-@every_float
-@pytest.mark.parametrize('diagnostics', [None, 'global'])
+@pytest.mark.parametrize('diagnostics', [None, 'per_leaf'])
 @pytest.mark.parametrize('room', [1, 4])
-def test_homeostasis_bounds_gradients_whose_squares_overflow(
-  room, diagnostics, dtype
-):
+def test_homeostasis_bounds_gradients_whose_squares_overflow(room, diagnostics):
   # All the dtype has, with room for α ≤ 2 or without.
-  magnitude = float(jnp.finfo(dtype).max) / room
   tx = neuroplastic(diagnostics=diagnostics)
-  params = random_tree(0, dtype)
-  state = tx.init(params)
-  for sparse in (False, True):
-    gradient = _filled(params, magnitude, sparse=sparse)
-    updates, state = tx.update(gradient, state)
-    chex.assert_tree_all_finite((updates, state._replace(diagnostics=None)))
-    if diagnostics:
-      assert jnp.isfinite(get_diagnostics(state)['update_norm'])
+  update = jax.jit(tx.update)
+  with jax.enable_x64(True):
+    params = _of_all_floats()
+    state = tx.init(params)
+    for sparse in (False, True):
+      gradient = {
+        dtype: _filled(tree, float(jnp.finfo(dtype).max) / room, sparse=sparse)
+        for dtype, tree in params.items()
+      }
+      updates, state = update(gradient, state)
+      chex.assert_tree_all_finite((updates, state._replace(diagnostics=None)))
+      if diagnostics:
+        norms = get_diagnostics(state)['update_norm']
+        # float64's largest is beyond the statistics' float32.
+        del norms['float64']
+        chex.assert_tree_all_finite(norms)
 
 
 # Complex numbers.
 
 
-@pytest.mark.parametrize('dtype', ['complex64', 'complex128'])
 @pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
-def test_complex_numbers(settings, dtype):
+def test_complex_numbers(settings):
   tx = neuroplastic(**settings)
-  params, gradient = random_tree(0, dtype), random_tree(1, dtype)
-  turn = jnp.asarray(np.exp(1j), dtype)
-  turned = functools.partial(jax.tree.map, lambda x: x * turn)
-  state = tx.init(params)
-  assert all(jnp.isrealobj(x) for x in jax.tree.leaves(state.activity))
-  updates, after = tx.update(gradient, state, params)
-  assert types_of(updates) == types_of(gradient)
-  assert types_of(after) == types_of(state)
-  # Moduli make the signals: what is turned stays turned.
-  actual, _ = tx.update(turned(gradient), state, turned(params))
-  chex.assert_trees_all_close(actual, turned(updates), rtol=1e-5)
+  with jax.enable_x64(True):
+    params, gradient = (
+      {dtype: random_tree(seed, dtype) for dtype in ('complex64', 'complex128')}
+      for seed in (0, 1)
+    )
+    turned = functools.partial(
+      jax.tree.map, lambda x: x * jnp.asarray(np.exp(1j), x.dtype)
+    )
+    state = tx.init(params)
+    assert all(jnp.isrealobj(x) for x in jax.tree.leaves(state.activity))
+    updates, after = jax.jit(tx.update)(gradient, state, params)
+    assert types_of(updates) == types_of(gradient)
+    assert types_of(after) == types_of(state)
+    # Moduli make the signals: what is turned stays turned.
+    actual, _ = jax.jit(tx.update)(turned(gradient), state, turned(params))
+    chex.assert_trees_all_close(actual, turned(updates), rtol=1e-5)
 
 
 @pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
@@ -225,3 +220,41 @@ def test_complex_numbers_without_imaginary_part_are_real(settings):
   actual, _ = trained(tx, lift(params), lift(gradients))
   expected, _ = trained(tx, params, gradients)
   chex.assert_trees_all_close(actual, lift(expected), rtol=1e-5, atol=1e-6)
+
+
+# Eight bits and fewer.
+
+
+@pytest.mark.parametrize('decoupled', [False, True])
+def test_params_in_float8_and_float4_have_moments_in_float32(decoupled):
+  names = ('float8_e4m3fn', 'float8_e5m2', 'float8_e3m4', 'float4_e2m1fn')
+  params = {
+    name: jnp.linspace(0.5, 2.0, 6).astype(name)
+    for name in names
+    if hasattr(jnp, name)
+  }
+  assert 'float8_e4m3fn' in params
+  tx = neuroplastic_optimizer(
+    0.1,
+    diagnostics='global',
+    weight_decay=0.1,
+    decoupled_weight_decay=decoupled,
+  )
+  state = tx.init(params)
+  updates, after = jax.jit(tx.update)(params, state, params)
+  assert types_of(after) == types_of(state)
+  moments = {x.dtype.name for x in jax.tree.leaves(state[0].memory_nu)}
+  assert moments == {'float32'}
+  wide = jax.tree.map(lambda x: x.astype('float32'), params)
+  expected, _ = tx.update(wide, tx.init(wide), wide)
+  for name, update in updates.items():
+    assert update.dtype == params[name].dtype
+    limits = jnp.finfo(name)
+    np.testing.assert_allclose(
+      update.astype('float32'),
+      expected[name],
+      rtol=2 * float(limits.eps),
+      atol=2 * float(limits.smallest_subnormal),
+    )
+  with pytest.raises(ValueError, match=r'state_dtype .* at least 16 bits'):
+    neuroplastic(state_dtype='float8_e4m3fn')

@@ -6,11 +6,11 @@ from jax import export
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.settings import mostly_slow
 from tests.settings import RULES
 
 STACKED = dict(stacked_axes={'w': 1, 'b': 0})
@@ -20,7 +20,6 @@ SETTINGS = {
     for name, rule in RULES.items()
   },
   'published': {},
-  'unit_mean': dict(modulation=modulations.Direct(normalize='mean')),
   'adam': dict(
     base=optax.scale_by_adam(), modulation=modulations.Momentum(strength=0.6)
   ),
@@ -42,7 +41,7 @@ def _params(rows, columns):
   return {'w': draw(rows, columns, 2), 'b': draw(columns)}
 
 
-@pytest.mark.parametrize('settings', SETTINGS.values(), ids=SETTINGS)
+@mostly_slow('settings', SETTINGS, 'published', 'stacked_global')
 def test_an_update_of_symbolic_shapes(settings):
   tx = neuroplastic_optimizer(
     0.1, controller=LearningRateController(), **settings

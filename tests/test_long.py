@@ -30,6 +30,7 @@ def _megabytes():
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', LONG.values(), ids=LONG)
 def test_a_million_updates(settings, compiled):
   tx = neuroplastic_optimizer(

@@ -116,6 +116,15 @@ def test_an_injected_mask_function_is_refused():
     tx.init(random_tree(0))
 
 
+def test_an_injected_decay_of_0_without_params_names_static_args():
+  params = random_tree(0)
+  tx = inject(learning_rate=0.1)
+  with pytest.raises(ValueError, match="default 0, pass static_args='weight_d"):
+    tx.update(params, tx.init(params))
+  tx = optax.inject_hyperparams(neuroplastic_optimizer, 'weight_decay')(0.1)
+  tx.update(params, tx.init(params))
+
+
 def test_an_injected_integer_of_axes_is_refused():
   with pytest.raises(TypeError, match="static_args='stacked_axes'"):
     inject(0.1, stacked_axes=1).init(random_tree(0))

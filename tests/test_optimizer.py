@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests.problems import problem
@@ -134,3 +135,8 @@ def test_foreign_keyword_error_names_the_argument(make, keyword, advice):
   message = f"{make.__name__}.* keyword argument '{keyword}': .*{advice}"
   with pytest.raises(TypeError, match=message):
     make(**{keyword: 0.1})
+
+
+def test_class_in_place_of_a_rule_asks_for_an_instance():
+  with pytest.raises(TypeError, match=r'Did you mean Gain\(\)\?'):
+    neuroplastic(modulation=modulations.Gain)

@@ -10,10 +10,14 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 import numpy as np
 import optax
+import pytest
 
 from tests import strategies
 from tests.arrays import device_mesh
 from tests.trees import types_of
+
+# Each example compiles its operations.
+pytestmark = pytest.mark.slow
 
 STEPS = 3
 WIDE = ('float32',)

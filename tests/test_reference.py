@@ -226,14 +226,17 @@ def _check(dtype, case):
 # Every example is compiled anew, for a second or so, complex ones for longer.
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'float64'])
-@hypothesis.settings(max_examples=EXAMPLES // 2)
+@pytest.mark.parametrize(
+  'dtype', ['float64', pytest.param('float32', marks=pytest.mark.slow)]
+)
+@hypothesis.settings(max_examples=EXAMPLES // 5)
 @hypothesis.given(case=_cases())
 @hypothesis.example(case=PUBLISHED)
 def test_library_equals_reference(dtype, case):
   _check(dtype, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', ['complex64', 'complex128'])
 @hypothesis.settings(max_examples=EXAMPLES // 5)
 @hypothesis.given(case=_cases())

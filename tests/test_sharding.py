@@ -73,6 +73,10 @@ SETTINGS = {
     diagnostics='global', controller=LearningRateController(gain=2.0)
   ),
 }
+FAST = {
+  ('default', 'both', 'auto'),
+  ('pooled', 'layers', 'explicit'),
+}
 COLLECTIVES = r'(all-gather|all-to-all|collective-permute|reduce-scatter)'
 
 
@@ -124,7 +128,12 @@ def _assert_close(found, expected):
 @pytest.mark.parametrize(
   ('settings', 'layout', 'axis_types'),
   [
-    (settings, layout, axis_types)
+    pytest.param(
+      settings,
+      layout,
+      axis_types,
+      marks=[] if (settings, layout, axis_types) in FAST else pytest.mark.slow,
+    )
     for axis_types in ('auto', 'explicit')
     for settings, layout in (
       *(('default', layout) for layout in LAYOUTS),
@@ -132,7 +141,10 @@ def _assert_close(found, expected):
       *(('diagnostics', 'layers'), ('pooled', 'layers')),
     )
   ]
-  + [('diagnostics', 'layers', 'mixed'), ('pooled', 'both', 'mixed')],
+  + [
+    pytest.param(name, layout, 'mixed', marks=pytest.mark.slow)
+    for name, layout in (('diagnostics', 'layers'), ('pooled', 'both'))
+  ],
 )
 def test_sharded_equals_unsharded(settings, layout, axis_types):
   tx = _optimizer(settings)
@@ -171,7 +183,10 @@ def test_sharded_equals_unsharded(settings, layout, axis_types):
 
 @pytest.mark.parametrize(
   ('settings', 'form'),
-  [('default', 'callable'), *((name, 'tree') for name in SETTINGS)],
+  [
+    ('default', 'callable'),
+    *(pytest.param(name, 'tree', marks=pytest.mark.slow) for name in SETTINGS),
+  ],
 )
 def test_shard_map_with_axis_names_equals_unsharded(settings, form):
   specs = _specs('both')

@@ -24,6 +24,9 @@ def test_leaves_must_be_floating_or_complex():
     tx.update(params, tx.init({'w': jnp.ones(2), 'steps': [jnp.ones(())]}))
   with pytest.raises(TypeError, match='of dtype bool'):
     neuroplastic().init(jnp.array(True))
+  message = r"params\['act'\]. .*eqx.filter\(model, eqx.is_inexact_array\)"
+  with pytest.raises(TypeError, match=message):
+    neuroplastic().init({'w': jnp.ones(2), 'act': jax.nn.relu})
 
 
 def test_trees_that_differ_are_refused():

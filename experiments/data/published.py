@@ -282,7 +282,9 @@ def folder_of(name: str, where: str | Path) -> Path:
 def file_format(folder: Path) -> str | None:
   """What a prepared data set says it is; None if there is none, or damaged."""
   try:
-    return json.loads((folder / 'dataset_info.json').read_text())['fileFormat']
+    return json.loads(
+      (folder / 'dataset_info.json').read_text(encoding='utf-8')
+    )['fileFormat']
   except (OSError, ValueError, LookupError, TypeError, RecursionError):
     return None
 

@@ -125,7 +125,7 @@ _HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 def hyperparameters(
   rule_name: str, base_name: str, *, homeostasis: bool
 ) -> dict[str, Range]:
-  """The values of an arm of the grid."""
+  """The hyperparameters of an arm of the grid."""
   rule, base = _RULES[rule_name], _BASES[base_name]
   return {
     arm.LEARNING_RATE: base.bounded_rate if homeostasis else base.rate,

@@ -1,7 +1,7 @@
 """What the accuracy is by which a study tunes and compares its arms.
 
 `results.csv` calls it `test_accuracy` and `trials.csv` `validation_accuracy`,
-whatever is learned; people are told what it is.
+whatever is learned; reports say what it is.
 """
 
 from collections.abc import Iterable, Mapping

@@ -24,7 +24,9 @@ class Reporter(runs.Observer):
     """See the base class."""
     config = run.config
     times = len(config.combinations)
-    combinations = f', {times} combinations of numbers' if times > 1 else ''
+    combinations = (
+      f', {times} combinations of hyperparameters' if times > 1 else ''
+    )
     length = _counted(config.length, config.unit)
     stream, batch_size = '', config.batch_size
     if run.tasks:
@@ -36,7 +38,7 @@ class Reporter(runs.Observer):
       f'{combinations} → {run.workdir}'
     )
 
-  def told(self, text: str) -> None:
+  def log(self, text: str) -> None:
     """See the base class."""
     self._say(text)
 

@@ -15,7 +15,7 @@ from experiments import errors
 from experiments import optimizers
 from experiments.reporting import measures
 from experiments.reporting.figures import splits
-from experiments.reporting.figures import tasks
+from experiments.reporting.plots import grids
 from experiments.reporting.plots import layers
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import maps
@@ -26,6 +26,7 @@ from experiments.training.run import Run
 from experiments.training.stream_engine import evaluated_after
 
 Histories = Mapping[str, History]
+_SHOWN = ', mean over seeds and 95 % t interval'
 
 
 def draw(run: Run, say: Callable[[str], None]) -> list[str]:
@@ -176,7 +177,9 @@ def stream(histories: Histories, title: str) -> Figure:
     for each in measures.MEASURES
   }
   lost = {*histories} - {*finite}
-  return tasks.draw(found, tuple(histories), lost, f'Task by task: {title}')
+  return grids.draw(
+    found, tuple(histories), lost, f'Task by task{_SHOWN}: {title}'
+  )
 
 
 def forgetting(histories: Histories, title: str) -> Figure:
@@ -210,7 +213,10 @@ def first_task(histories: Histories, updates: int, title: str) -> Figure:
     x = (np.arange(history.epochs)[:, None] + within).ravel()
     found[arm] = lines.over_seeds(seeds.reshape(len(seeds), len(x)), x, 100)
   return lines.draw(
-    found, tuple(histories), splits.FIRST_TASK, f'The first task: {title}'
+    found,
+    tuple(histories),
+    splits.FIRST_TASK,
+    f'The first task{_SHOWN}: {title}',
   )
 
 

@@ -24,13 +24,13 @@ KEY_ARMS = (
   *('sgd', 'sgdm', 'adam', 'adamw', 'nadamw', 'muon'),
   *('schedule_free', 'cautious_adamw'),
 )
-# What α gains over no α, and over one that knows nothing.
+# References without α, and with an α that holds no information.
 NO_INFORMATION = ('sgd', 'shuffled')
 RIVALS = ('adabelief', 'grams', 'mgup', 'm_svag', 'lion', 'prodigy')
 OVER_ADAM = ('direct_adam', 'gain_adam', 'momentum_adam', 'trust_ratio_adam')
 ALL_ARMS = (*KEY_ARMS, *RIVALS, *OVER_ADAM)
 
-# What may be recommended, and what it is held against.
+# Candidates for a recommendation, and their references.
 RECOMMENDED = (
   *('full', 'full_no_clip', 'gradient_only', 'unit_mean', 'gain_adam'),
   *('sgdm', 'adam', 'adamw', 'muon', 'schedule_free'),
@@ -74,7 +74,7 @@ STREAM_ARMS = (
 )
 # Whether α knows something is asked of these; so they get more seeds.
 KEY_STREAM_ARMS = (*NO_CLIP, 'sgd', 'adamw', 'upgd', 'l2_init')
-# What of α at the norm of SGD does it: which signal, or only its distribution?
+# Which signal makes α at the norm of SGD work, or is it its distribution alone?
 UNIT_RMS_SIGNALS = tuple(
   f'unit_rms_{signal}_no_clip' for signal in ('gradient', 'activity', 'memory')
 )
@@ -268,7 +268,7 @@ STUDIES = {
         ),
       ),
     ),
-    # What was tuned on Fashion-MNIST, frozen, where nothing was tuned.
+    # The values tuned on Fashion-MNIST, frozen, on other data.
     Study(
       'recommended',
       RECOMMENDED,
@@ -320,7 +320,7 @@ STUDIES = {
           'fashion_mnist_10',
           _FASHION_10,
           rulesets=(DEFAULT,),
-          # What was changed, and what the hybrids are made of.
+          # The whole method, and the bases of the hybrids.
           references=('full', 'sgdm', 'adam', 'muon'),
         ),
       ),
@@ -402,7 +402,7 @@ STUDIES = {
       ),
       seeds=5,
     ),
-    # What arXiv:2407.01704 publishes: is the engine's stream theirs?
+    # The results of arXiv:2407.01704, to check the engine's streams.
     Study(
       'published_stream',
       ('adam', 'weight_clipping'),

@@ -60,7 +60,7 @@ class Cell:
       optimizers.PLASTICITY_SCALE
       not in optimizers.ARMS[self.arm].hyperparameters
     ):
-      del task['warmup_epochs']  # Of κ, which the arm does not have.
+      del task['warmup_epochs']  # The arm has no κ to warm up.
     return {
       'task': task,
       'arm': self.arm,
@@ -92,7 +92,6 @@ class Outcome:
     test_accuracy: of each training, if the test set was read.
     diverged: whether a loss of the training was ever not finite.
     steps_per_epoch: updates an epoch.
-    epoch_seconds: of one training, the time that each epoch took to train.
     seconds: the time that the cell took, compilation included.
     alpha: α at the last update of each epoch, as `Diagnostics.summary` gives
       it; None if the arm has no α, or if the test set was not read.
@@ -105,7 +104,6 @@ class Outcome:
   test_accuracy: list[float] | None
   diverged: list[bool]
   steps_per_epoch: int
-  epoch_seconds: list[float]
   seconds: float
   alpha: dict[str, Any] | None = None
   measures: dict[str, list[list[float | None]]] | None = None
@@ -150,7 +148,7 @@ class Store:
     return self._read.get(digest)
 
   def stale(self) -> int:
-    """How many cells there are of other versions of the code."""
+    """The number of cells of other versions of the code."""
     found = 0
     for path in self._folder.glob(f'*/{_CELL}'):
       with contextlib.suppress(errors.StorageError):
@@ -201,7 +199,7 @@ class Store:
     with files.writing(path):
       self._folder.mkdir(exist_ok=True)
       files.remove(path)  # It is damaged.
-      files.remove(files.temporary_of(path))  # Of a process that was killed.
+      files.remove(files.temporary_of(path))  # A killed process left it.
     with files.replacing(path) as temporary:
       temporary.mkdir()
       files.write_json(temporary / _CELL, cell.definition)

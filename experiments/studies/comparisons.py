@@ -1,4 +1,4 @@
-"""From the results of a study to `comparisons.csv`."""
+"""Compares arms: from the results of a study to `comparisons.csv`."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ import pandas as pd
 from experiments.studies import frames
 from experiments.studies import statistics
 
-# What a user takes without thinking, and what the paper claims to improve on.
+# The usual choice, and the optimizer that the paper claims to improve on.
 REFERENCES: tuple[str, ...] = ('adamw', 'gradient_only')
-# On streams plain SGD is what many a rule has to beat.
+# On streams many rules have to beat plain SGD.
 STREAM_REFERENCES = (*REFERENCES, 'sgd')
 
 
@@ -49,5 +49,7 @@ def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
         'reference': reference,
         'p_holm': statistics.holm([each.p for each in compared]),
       }
-      found.append(pd.DataFrame(compared, index=others).assign(**part))
+      fields = statistics.Comparison._fields
+      values = pd.DataFrame(compared, index=others, columns=fields)
+      found.append(values.astype({'seeds_needed': float}).assign(**part))
   return frames.make('comparisons', found)

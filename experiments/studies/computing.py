@@ -21,8 +21,8 @@ from experiments.training import wiring
 from experiments.training.records import History
 from experiments.training.session import Session
 
-# On these, which are trained on, a run without a held-out part shows whether it
-# diverged at its last update.
+# A run without a held-out part is evaluated on so many of its training images:
+# that shows whether it diverged at its last update.
 _WATCHED = 1000
 # Compiles in a third of the time, for programs that hardly run.
 _QUICK = {
@@ -32,15 +32,15 @@ _QUICK = {
 
 
 def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
-  """Trains and evaluates all that a cell is.
+  """Trains and evaluates a cell.
 
   Args:
     cell: the cell.
     dataset: the data set of its task. Its test part is read after the last
-      epoch, if the cell tests, and else never.
+      epoch if the cell tests, else never.
 
   Returns:
-    What came of it.
+    Its results.
 
   Raises:
     StoppedError: a signal asked the process to end; a cell keeps nothing.
@@ -66,7 +66,6 @@ def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
     **found,
     diverged=history.diverged().tolist(),
     steps_per_epoch=session.steps,
-    epoch_seconds=(history['train_seconds'][0] / cell.size).tolist(),
     seconds=time.perf_counter() - start,
     alpha=history.diagnostics.summary() if history.diagnostics.epochs else None,
   )
@@ -100,7 +99,7 @@ def _of_epochs(
 
 
 def _of_stream(cell: Cell, history: History) -> dict[str, Any]:
-  """What a stream measured while it was learned."""
+  """The measures of a stream, which were taken while it was learned."""
   found = stream_records.measured(history)
   score = found.get('average_accuracy')
   if score is None:
@@ -124,7 +123,7 @@ def _of_stream(cell: Cell, history: History) -> dict[str, Any]:
 
 
 def training_part(cell: Cell, dataset: data.Dataset) -> data.Dataset:
-  """What a cell trains on and, in place of the test set, watches."""
+  """The data of a cell: its test part is evaluated while training."""
   if cell.task.stream and cell.tests:
     return dataset
   if cell.task.held_out or not cell.tests:
@@ -155,7 +154,7 @@ def _finite(values: np.ndarray) -> list[list[float | None]]:
 
 @functools.cache
 def quick() -> dict[str, Any]:
-  """What hurries the compiler, of what this one knows: options come and go."""
+  """The options of `_QUICK` that this version of the compiler knows."""
   known = {}
   for name, value in _QUICK.items():
     try:

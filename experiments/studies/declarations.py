@@ -1,4 +1,4 @@
-"""What a study is: a declaration of arms, conditions, rulesets and seeds."""
+"""Declarations: studies of arms, conditions, rulesets and seeds."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -20,7 +20,7 @@ STABLE = 'stable'
 # Reporting seeds start at 0.
 FIRST_TUNING_SEED = 1_000_000
 
-# Those of a tiny study, where nobody says otherwise.
+# The arms of a tiny study without --only.
 SMOKE_ARMS = ('full', 'gradient_only', 'adamw')
 _SMOKE_SEEDS = 2
 _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
@@ -28,17 +28,17 @@ _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 
 @dataclasses.dataclass(frozen=True)
 class Task(Training):
-  """The training of a condition, and what of its data is held out.
+  """The training of a condition, and what part of its data is held out.
 
-  Of a stream no validation part is held out in reported runs, and what is tuned
-  and compared is the online accuracy of all tasks or, where classes are split,
-  the average accuracy after the last task.
+  Reported runs on a stream hold nothing out. They are tuned and compared by the
+  online accuracy of all tasks or, where classes are split, by the average
+  accuracy after the last task.
 
   Attributes:
-    held_out: whether reported runs, too, leave out the validation part, on
-      which their curves are measured. If not, they train on all of the training
-      part, as published runs do, and have no curve. Tuning always leaves it
-      out.
+    held_out: whether reported runs, like tuning, leave out the validation part.
+      The curves for the time to the target are measured on it, since the test
+      set is read once. If not, they train on all of the training part, as
+      published runs do, and have no curve.
     quick: whether the compiler hurries, for code that hardly runs.
   """
 
@@ -49,16 +49,13 @@ class Task(Training):
 def on_stream(
   name: str, dataset: str, *, model: str | None = None, restart: bool = False
 ) -> Task:
-  """A task that is a stream, as published.
+  """The task of a stream as it was published.
 
   Args:
-    name: of the stream.
-    dataset: its name.
-    model: its name; None for that of the stream.
-    restart: see `Task`.
-
-  Returns:
-    The task.
+    name: the name of the stream.
+    dataset: the name of the data set.
+    model: the name of the model; None for that of the stream.
+    restart: see `Training`.
   """
   stream = streams.STREAMS[name]
   return Task(
@@ -124,14 +121,13 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-  """How the arms are tuned, once, for all studies that name it.
+  """How arms are tuned, once for all studies that share the tuning.
 
   Attributes:
-    tasks: by name, the conditions under which they are tuned.
-    arms: which; a range is extended for all of them.
+    tasks: the tuning conditions, by name.
+    arms: the arms; a range is extended for all of them.
     budget: what each arm gets under each condition.
-    only: by the name of a condition, the arms that are tuned under it, where
-      those are not all.
+    only: by condition, the arms that are tuned under it, if not all are.
   """
 
   tasks: Mapping[str, Task]
@@ -146,17 +142,17 @@ class Tuning:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """One declaration.
+  """A study, as the catalogue declares it.
 
   Attributes:
-    name: what it is called.
+    name: its name.
     arms: the optimizers under comparison.
-    conditions: under which they are compared.
+    conditions: the conditions under which they are compared.
     tuning: how they are tuned; None if no condition reports tuned arms.
-    seeds: how many an arm gets.
-    key_seeds: how many the key arms get.
-    key_arms: which those are.
-    most_seeds: by arm, how many it gets at most.
+    seeds: the number of seeds of an arm.
+    key_seeds: the number of seeds of a key arm.
+    key_arms: the key arms.
+    most_seeds: by arm, the largest number of seeds.
   """
 
   name: str
@@ -177,7 +173,7 @@ class Study:
 
   @property
   def datasets(self) -> tuple[str, ...]:
-    """The data sets that it needs."""
+    """The names of the data sets that the study needs."""
     tasks = [each.task for each in self.conditions]
     tasks += self.tuning.tasks.values() if self.tuning else ()
     return tuple(dict.fromkeys(task.dataset for task in tasks))
@@ -193,10 +189,9 @@ class Study:
     return tuple(range(min(count, self.most_seeds.get(arm, count))))
 
   def definition(self) -> dict[str, Any]:
-    """What may not change while results are collected, JSON-able.
+    """What must not change while results are collected, as JSON has it.
 
-    The arms are not part of it, nor what they are compared with: a study may be
-    given more of both.
+    Arms and references are not part of it: a study may be given more of them.
     """
     tuning = self.tuning
     return {
@@ -241,7 +236,7 @@ def smoke(study: Study) -> Study:
     )
 
   first, *others = study.conditions
-  # Of splits more is measured, and drawn.
+  # A split has more measures and pictures.
   others.sort(key=lambda each: not each.task.splits)
   conditions = tuple(
     dataclasses.replace(each, task=small(each.task), seeds=_SMOKE_SEEDS)

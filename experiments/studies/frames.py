@@ -6,6 +6,7 @@ column that nobody knows is kept as text.
 """
 
 from collections.abc import Iterable, Mapping
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     *('alpha_fraction_near_min', 'alpha_fraction_near_max'),
     *('gradient_norm', 'update_norm'),
   ),
-  # Of streams: each measure of every seed, each measure by task, evaluations.
+  # Streams: each measure of every seed, each measure by task, evaluations.
   'streams': (*_IDENTITY, 'seed', 'measure', 'value', 'status'),
   'measures': (*_IDENTITY, 'task', 'measure', *_SPREAD),
   'evaluations': (*_IDENTITY, 'task', 'update', 'evaluated_task', *_SPREAD),
@@ -99,6 +100,8 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     for column in found.columns.intersection(TABLES[name]):
       if column in _INTEGERS:
         found[column] = found[column].map(int)
+      elif column == 'hyperparameters':  # Empty while an arm is not tuned.
+        found[column].map(lambda x: json.loads(x or '{}'))
       elif column not in _TEXTS:
         found[column] = found[column].map(lambda x: float(x or 'nan'))
     return _typed(name, found)

@@ -39,7 +39,7 @@ class Condition(NamedTuple):
 
   @property
   def tasks(self) -> int:
-    """How many tasks the stream has; 0 without one."""
+    """The number of tasks of the stream; 0 without one."""
     return self.task.get('tasks', 0) if self.stream else 0
 
   @property
@@ -117,7 +117,7 @@ def load(path: Path) -> Published:
     path: the directory.
 
   Returns:
-    What it holds.
+    The study.
 
   Raises:
     StorageError: it is no study directory, has no results yet, or a file of it

@@ -1,4 +1,8 @@
-"""Checks the command line of a study."""
+"""Checks the command line of a study.
+
+Each function raises an `InvalidValueError` that names the flag, its value, and
+what is allowed.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +16,7 @@ from experiments.studies.plan import Share
 
 
 def study(names: Sequence[str], *, smoke: bool) -> Study:
-  """The study of a name, made tiny if that was asked for.
-
-  Args:
-    names: what the command line holds besides flags.
-    smoke: whether it is to be tiny.
-
-  Raises:
-    InvalidValueError: there is no such study.
-  """
+  """The study that the command line names, made tiny with --smoke."""
   known = ', '.join(catalogue.STUDIES)
   if len(names) != 1:
     given = ' '.join(names) or 'none'
@@ -38,16 +34,7 @@ def study(names: Sequence[str], *, smoke: bool) -> Study:
 def arms(
   study_: Study, only: Sequence[str] | None, *, smoke: bool
 ) -> tuple[str, ...]:
-  """The arms that this process is about.
-
-  Args:
-    study_: the study.
-    only: the arms that were asked for; None if nobody did.
-    smoke: whether the study is tiny, and so has few arms by default.
-
-  Raises:
-    InvalidValueError: the study has no such arm.
-  """
+  """The arms of --only; without it all, or few if the study is tiny."""
   known = study_.all_arms
   if only is None:
     few = tuple(arm for arm in known if arm in declarations.SMOKE_ARMS)
@@ -61,15 +48,7 @@ def arms(
 
 
 def share(shard: str | None, only: tuple[str, ...]) -> Share:
-  """What of a study this process computes.
-
-  Args:
-    shard: i/n; None for all.
-    only: the arms that it is about.
-
-  Raises:
-    InvalidValueError: the shard is none.
-  """
+  """The cells of these arms that this process computes, by --shard."""
   if shard is None:
     return Share(only)
   parts = shard.split('/')
@@ -83,11 +62,7 @@ def share(shard: str | None, only: tuple[str, ...]) -> Share:
 
 
 def reused(names: Sequence[str]) -> list[Path]:
-  """The directories of other studies.
-
-  Raises:
-    InvalidValueError: a name is not that of a study directory.
-  """
+  """The study directories of --reuse."""
   for name in names:
     if directory.read(Path(name)) is None:
       raise errors.InvalidValueError(

@@ -1,4 +1,4 @@
-"""The plan of a study: which cells it has, as far as results tell by now."""
+"""The plan of a study: its cells, as far as they are known by now."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
@@ -22,17 +22,17 @@ from experiments.studies.tuner import Tuner
 
 
 class Item(NamedTuple):
-  """A cell of the plan, and what it is there for.
+  """A cell of the plan, and its purpose.
 
   Attributes:
-    condition: its name.
+    condition: the name of the condition.
     what: a ruleset, or a stage of the tuner.
     arm: the arm.
     task: the task.
-    size: how many trainings it is.
-    cell: the cell; None where it depends on results that are not there yet.
-    shared: whether arms wait for it: any process may compute it.
-    owner: a number by which processes share out the work.
+    size: the number of trainings.
+    cell: the cell; None if it depends on results that are not there yet.
+    shared: whether other arms wait for it, so that any process may compute it.
+    owner: a number by which processes divide the work.
   """
 
   condition: str
@@ -46,12 +46,12 @@ class Item(NamedTuple):
 
   @property
   def label(self) -> str:
-    """What it is, for a person."""
+    """The cell in words."""
     return f'{self.condition}, {self.what}, {self.arm}'
 
 
 class Final(NamedTuple):
-  """What a study reports: an arm under a condition and a ruleset.
+  """A reported result: an arm under a condition and a ruleset.
 
   Attributes:
     condition: the condition.
@@ -126,11 +126,14 @@ class Plan:
 
     return found
 
-  def finals(self) -> list[Final]:
-    """All that is reported, in the order of the tables."""
-    return [*self._finals(self.tuners())]
+  def finals(self, tuners: Mapping[str, Tuner] | None = None) -> list[Final]:
+    """All reported results, in the order of the tables.
 
-  def _finals(self, tuners: Mapping[str, Tuner]) -> Iterator[Final]:
+    Args:
+      tuners: those of `tuners()`, where they are at hand.
+    """
+    tuners = self.tuners() if tuners is None else tuners
+    found = []
     for condition in self.study.conditions:
       for ruleset in condition.rulesets:
         for arm in self._reported_arms(condition, ruleset):
@@ -140,7 +143,8 @@ class Plan:
           if trial is not None:
             cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
           outcome = self.outcome(cell)
-          yield Final(condition, ruleset, arm, seeds, cell, outcome)
+          found.append(Final(condition, ruleset, arm, seeds, cell, outcome))
+    return found
 
   def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
     arms = [x for x in condition.arms or self.study.arms if x in self.arms]
@@ -166,7 +170,7 @@ class Plan:
     if ruleset == declarations.DEFAULT:
       return condition.defaults(arm)
     on = None if ruleset == declarations.STABLE else condition.tuned_on
-    # What was tuned once stays so: results never change.
+    # Results never change, so neither does the best trial.
     if (arm, on) not in self._tuned:
       best = tuners[on].best(arm) if on else _stable(arm, tuners)
       if best is None:
@@ -176,7 +180,8 @@ class Plan:
 
   def items(self) -> list[Item]:
     """All cells, the ones that others wait for first; none stands twice."""
-    items = [*self._tuning_items(), *self._final_items()]
+    tuners = self.tuners()
+    items = [*self._tuning_items(tuners), *self._final_items(tuners)]
     found: dict[str, Item] = {}
     for i, item in enumerate(items):
       found.setdefault(item.cell.digest if item.cell else str(i), item)
@@ -197,9 +202,9 @@ class Plan:
     )
     return next(wanted, len(self.study.conditions)), what
 
-  def _tuning_items(self) -> Iterator[Item]:
+  def _tuning_items(self, tuners: Mapping[str, Tuner]) -> Iterator[Item]:
     tuning = self.study.tuning
-    for name, tuner in self.tuners().items():
+    for name, tuner in tuners.items():
       assert tuning is not None
       task = tuning.tasks[name]
       for owner, arm in enumerate(tuner.arms):
@@ -207,8 +212,8 @@ class Plan:
           cell = stage.batch and self.tuning_cell(task, arm, stage.batch)
           yield Item(name, stage.name, arm, task, stage.size, cell, True, owner)
 
-  def _final_items(self) -> Iterator[Item]:
-    for each in self.finals():
+  def _final_items(self, tuners: Mapping[str, Tuner]) -> Iterator[Item]:
+    for each in self.finals(tuners):
       owner = self.arms.index(each.arm)
       task, size = each.condition.task, len(each.seeds)
       yield Item(
@@ -251,12 +256,12 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """Which of the cells are a process's to compute.
+  """The share of the cells that a process computes.
 
   Attributes:
-    arms: those that it is about.
-    index: of the process, from 1.
-    count: how many processes there are.
+    arms: the arms that the process computes.
+    index: the number of the process, from 1.
+    count: the number of processes.
   """
 
   arms: tuple[str, ...]
@@ -264,7 +269,7 @@ class Share:
   count: int = 1
 
   def wants(self, item: Item) -> bool:
-    """Whether the process is to see that a cell is computed."""
+    """Whether the process waits for a cell, or computes it."""
     if item.arm not in self.arms:
       # Ranges are extended for all arms, so that every search waits for the
       # grids of all: whoever has nothing else to do computes them.
@@ -272,5 +277,5 @@ class Share:
     return item.shared or self.owns(item)
 
   def owns(self, item: Item) -> bool:
-    """Whether the process takes it before others do."""
+    """Whether the process computes the cell before any other does."""
     return item.owner % self.count == self.index - 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent import futures
 import contextlib
-import dataclasses
+import datetime
 import time
 from typing import Any, TypeAlias
 
@@ -25,45 +25,14 @@ Running: TypeAlias = dict[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """How far a process's share of a study is.
-
-  Attributes:
-    cells: how many there are, as far as is known.
-    finished: how many of them are there.
-    seconds_left: what the others should take.
-  """
-
-  cells: int
-  finished: int
-  seconds_left: float
-
-
-class Observer:
-  """What is called as cells are computed; this one shows nothing."""
-
-  def started(self, progress: Progress) -> None:
-    """Nothing is computed yet."""
-
-  def computed(self, item: Item, progress: Progress) -> None:
-    """A cell is computed and stored."""
-
-  def failed(self, item: Item, error: BaseException) -> None:
-    """A cell could not be computed; the others go on."""
-
-  def waiting(self, count: int) -> None:
-    """So many cells are being computed by other processes."""
-
-
 class Runner:
-  """Computes a process's share of a plan.
+  """Computes a process's share of a plan, and says how far it is.
 
   Args:
     plan: the plan.
     share: which of its cells are this process's.
     estimate: how long cells take.
-    observer: what is called as it goes.
+    say: called with every line that a person should read.
     write_tables: called now and then, and at the end, however it comes.
     data_dir: where TFDS data sets lie.
   """
@@ -73,30 +42,32 @@ class Runner:
     plan: Plan,
     share: Share,
     estimate: Estimate,
-    observer: Observer,
+    say: Callable[[str], None],
     *,
     write_tables: Callable[[], None] = lambda: None,
     data_dir: str | None = None,
   ) -> None:
     self._plan, self._share = plan, share
-    self._estimate, self._observer = estimate, observer
+    self._estimate, self._say = estimate, say
     self._write_tables, self._written = write_tables, time.monotonic()
     self._data_dir = data_dir
-    self.failed: set[str] = set()
+    self._failed: set[str] = set()
 
-  def missing(self) -> list[Item]:
-    """The cells that this process wants and that are not there."""
-    return [x for x in self._wanted() if not self._there(x.cell)]
+  def begin(self) -> None:
+    """Says how many cells there are, and how long the missing ones take."""
+    wanted, missing = self._wanted()
+    for item in missing:
+      self._estimate.measure(item.task)
+    text = f'{len(wanted)} cells, {len(wanted) - len(missing)} of them finished'
+    if missing:
+      text += f'; what is missing should take {self._time(missing)}'
+    self._say(text)
 
-  def progress(self) -> Progress:
-    """How far the share is."""
-    wanted = self._wanted()
-    missing = [x for x in wanted if not self._there(x.cell)]
-    return Progress(
-      len(wanted),
-      len(wanted) - len(missing),
-      self._estimate.seconds(missing),
-    )
+  def end(self) -> None:
+    """Says how many cells are missing; those of other processes may be."""
+    wanted, missing = self._wanted()
+    if missing:
+      self._say(f'{len(missing)} of {len(wanted)} cells are missing')
 
   def run(self, jobs: int) -> None:
     """Computes all that is missing.
@@ -116,8 +87,9 @@ class Runner:
         self._compute(pool, jobs, claims, stop)
     finally:
       self._write_tables()
-    if self.failed:
-      cells = '1 cell' if len(self.failed) == 1 else f'{len(self.failed)} cells'
+    if self._failed:
+      count = len(self._failed)
+      cells = '1 cell' if count == 1 else f'{count} cells'
       raise errors.UserError(
         f'{cells} could not be computed, and what depends on '
         'it is missing; the same command tries again.'
@@ -138,7 +110,8 @@ class Runner:
       if not running and not elsewhere:
         return
       if not running and elsewhere != waited:
-        self._observer.waiting(elsewhere)
+        cells = 'a cell' if elsewhere == 1 else f'{elsewhere} cells'
+        self._say(f'waits for {cells} that other processes compute')
         waited = elsewhere
       if not running:
         time.sleep(_PATIENCE)
@@ -154,15 +127,18 @@ class Runner:
         self._written = time.monotonic()
 
   def _stopped(self, number: int) -> interrupts.StoppedError:
-    found = self.progress()
+    wanted, missing = self._wanted()
     return interrupts.StoppedError(
-      number, f'{found.finished} of {found.cells} cells are finished'
+      number,
+      f'{len(wanted) - len(missing)} of {len(wanted)} cells are finished',
     )
 
-  def _wanted(self) -> list[Item]:
+  def _wanted(self) -> tuple[list[Item], list[Item]]:
+    """The cells of the share, and those of them that are missing."""
     wanted = [x for x in self._plan.items() if self._share.wants(x)]
     # Its own before those of others, which it computes if they do not.
-    return sorted(wanted, key=lambda x: not self._share.owns(x))
+    wanted.sort(key=lambda x: not self._share.owns(x))
+    return wanted, [x for x in wanted if not self._there(x.cell)]
 
   def _there(self, cell: Cell | None) -> bool:
     return self._plan.outcome(cell) is not None
@@ -179,11 +155,12 @@ class Runner:
       return 0
     busy = {item.cell.digest for item, _ in running.values() if item.cell}
     elsewhere = 0
-    for item in self.missing():
+    _, missing = self._wanted()
+    for item in missing:
       cell = item.cell
       if len(running) >= jobs:
         break
-      if cell is None or cell.digest in self.failed | busy:
+      if cell is None or cell.digest in self._failed | busy:
         continue
       claim = claims.enter_context(contextlib.ExitStack())
       if not claim.enter_context(self._plan.store.claimed(cell)):
@@ -215,11 +192,20 @@ class Runner:
       ) from error
     if error is not None:
       claim.close()
-      self.failed.add(item.cell.digest)
-      self._observer.failed(item, error)
+      self._failed.add(item.cell.digest)
+      lines = str(error).strip().splitlines() or ['']
+      self._say(f'failed: {item.label} ({type(error).__name__}: {lines[0]})')
       return
     outcome = future.result()
     self._plan.store.put(item.cell, outcome)
     claim.close()
     self._estimate.took(item, outcome.seconds)
-    self._observer.computed(item, self.progress())
+    wanted, missing = self._wanted()
+    left = f', {self._time(missing)} left' if missing else ''
+    finished = len(wanted) - len(missing)
+    self._say(f'{finished}/{len(wanted)} {item.label}{left}')
+
+  def _time(self, missing: list[Item]) -> str:
+    """How long cells take, as h:mm:ss."""
+    seconds = max(1, round(self._estimate.seconds(missing)))
+    return f'about {datetime.timedelta(seconds=seconds)}'

@@ -1,4 +1,4 @@
-"""What counts of each seed, and what follows for each arm."""
+"""The accuracy and time that count of each seed; their summary by arm."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,12 +18,12 @@ def with_accuracy(
   chances: Mapping[str, float],
   column: str = 'test_accuracy',
 ) -> pd.DataFrame:
-  """Adds the column `accuracy`, what counts of each seed.
+  """Adds the column `accuracy`, the accuracy that counts of each seed.
 
   Args:
     results: rows of `results.csv`.
     chances: by condition, the accuracy of guessing. It is that of a seed that
-      diverged, whatever was measured of it.
+      diverged.
     column: `test_accuracy` or `validation_accuracy`.
 
   Returns:

@@ -23,7 +23,7 @@ from experiments.studies.plan import Plan
 from experiments.training import wiring
 from experiments.training.session import Session
 
-# Of an epoch, which is called in turn with those of the other arms.
+# The length of an epoch, so that arms are called in turn.
 _UPDATES = 32
 _SECONDS, _ROUNDS = 60.0, 20
 # For estimates. With an α it is among the arms whose updates take longest.
@@ -36,7 +36,7 @@ Load = Callable[[str], data.Dataset]
 
 
 def key(task: Task) -> str:
-  """What tells the updates of an arm from those on other tasks."""
+  """Names a kind of task: on all of a kind, updates take the same time."""
   return f'{task.dataset}, {task.model}, batch {task.batch_size}'
 
 
@@ -90,7 +90,7 @@ class Estimate:
       self._measured[key(task)] = _call(session), session.compile_seconds
 
   def seconds(self, items: Iterable[Item]) -> float:
-    """How long so many cells are going to take."""
+    """The seconds that these cells are going to take."""
     guessed = sum(self._guess(item) for item in items) / self._jobs
     # Cells that were computed say how good the guess is.
     return guessed * (self._taken / self._guessed if self._guessed else 1.0)
@@ -116,7 +116,7 @@ class Estimate:
 def _among(
   known: Sequence[Speeds], name: str, arms: Mapping[str, None]
 ) -> Mapping[str, float] | None:
-  """What is known of the arms on a kind of task."""
+  """The known times of the arms on a kind of task, if all are known."""
   for found in known:
     if arms.keys() <= (there := found.get(name, {})).keys():
       return {arm: there[arm] for arm in arms}

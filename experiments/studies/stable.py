@@ -1,6 +1,6 @@
 """Stable values: hyperparameters that are good wherever an arm was tuned.
 
-What is best under one condition may be luck, or good there alone. A value is
+The best trial under one condition may be luck, or good there alone. A value is
 stable if under every tuning condition it is within a tolerance of the best that
 the arm reached there. Only trials that were made under all conditions count:
 the grid of learning rates and, where the best rate of the grid is the same

@@ -1,7 +1,7 @@
 """Statistics of arms that were trained on the same seeds.
 
-Every function reduces the first axis, which is that of the seeds (of the arms
-in `holm`), so that whole curves or many simulated studies are one call.
+The first axis is that of the seeds, so that whole curves or many simulated
+studies are one call.
 """
 
 import math
@@ -171,7 +171,7 @@ def effect_size(differences: ArrayLike) -> np.ndarray:
 
 
 def seeds_needed(difference: float, deviation: float) -> float:
-  """How many pairs it takes to see a difference: ⌈(2.8 · σ / Δ)²⌉.
+  """The number of pairs it takes to see a difference: ⌈(2.8 · σ / Δ)²⌉.
 
   2.8 is z(0.975) + z(0.80): with so many pairs the two-sided test at 5 % finds
   the difference in 80 of 100 studies. Cohen (1988), chapter 2, with the normal
@@ -203,20 +203,17 @@ def holm(p: ArrayLike) -> np.ndarray:
   test procedure", Scandinavian Journal of Statistics 6 (1979).
 
   Args:
-    p: [m, …], one family along the first axis.
+    p: [m], one family.
 
   Returns:
-    [m, …], in the order given. NaN stays NaN: where nothing was tested, the
-    family is the smaller.
+    [m], in the order given. NaN stays NaN: where nothing was tested, the family
+    is the smaller.
   """
   p = np.asarray(p, float)
-  order = np.argsort(p, axis=0)  # NaN is last.
-  ordered = np.take_along_axis(p, order, axis=0)
-  tested = np.sum(~np.isnan(p), axis=0)
-  rank = np.arange(len(p)).reshape(-1, *[1] * (p.ndim - 1))
-  steps = np.minimum(1, (tested - rank) * ordered)
+  order = np.argsort(p)  # NaN is last.
+  steps = (np.sum(~np.isnan(p)) - np.arange(len(p))) * p[order]
   adjusted = np.empty_like(p)
-  np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, axis=0), 0)
+  adjusted[order] = np.maximum.accumulate(np.minimum(1, steps))
   return adjusted
 
 

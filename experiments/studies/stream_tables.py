@@ -1,4 +1,4 @@
-"""Makes the tables of a study that tell how its arms learned streams.
+"""Makes the tables that show how the arms of a study learned streams.
 
 `streams` has each measure over all tasks for every seed; `measures` each
 measure task by task; `evaluations`, of splits, the accuracy on every task at
@@ -42,7 +42,7 @@ def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
   """Each measure of every seed over all tasks, as `stream_records.summaries`.
 
   Besides, the gap to a fresh network: for it, the same condition is looked up
-  with a restart at every task. What a diverged seed measured is left empty.
+  with a restart at every task. The values of a diverged seed are left empty.
   """
   fresh = {
     final.condition.task: dict(zip(final.seeds, _online(outcome), strict=True))

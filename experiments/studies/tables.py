@@ -33,12 +33,12 @@ _OF_ALPHA = (
 
 
 class Tables(NamedTuple):
-  """What a study says, as far as results are there.
+  """All tables of a study, as far as results are there.
 
   Attributes:
     frames: by name, the tables; see `frames.TABLES`.
-    conditions: what `study.json` says of each condition.
-    tuning: what it says of the tuning.
+    conditions: for `study.json`, the chance and target of each condition.
+    tuning: for `study.json`, the results of the tuning.
   """
 
   frames: dict[str, pd.DataFrame]
@@ -59,7 +59,8 @@ def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
     speeds_: what was measured by `speeds.measure`; without it, the seconds to
       the target are empty.
   """
-  tuners, finals = plan.tuners(), plan.finals()
+  tuners = plan.tuners()
+  finals = plan.finals(tuners)
   conditions = plan.study.conditions
   results = frames.make('results', map(_result, finals))
   targets = _targets(plan, results)
@@ -223,7 +224,7 @@ def _curves(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
 
 
 def _alpha(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
-  """What the last update of each epoch did to each leaf, of arms with an α.
+  """α and its effect on each leaf at the last update of each epoch.
 
   Values are means over the seeds that stayed finite.
   """
@@ -246,7 +247,7 @@ def _text(arm: str, trial: Trial) -> str:
 
 
 def _tuned(tuner: Tuner) -> dict[str, Any]:
-  """What `study.json` says of the tuning under a condition so far."""
+  """The result of the tuning under a condition so far."""
   below, above = tuner.extensions
   best = {arm: tuner.best(arm) for arm in tuner.arms}
   return {

@@ -31,7 +31,7 @@ _SEARCHED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-  """What every arm gets.
+  """The budget of every arm.
 
   Attributes:
     rates: learning rates in the grid, both ends of the range included.
@@ -191,7 +191,7 @@ class Tuner:
     scored = self._scored(name, grids)
     if scored is None:
       return None
-    # Of equals the lowest: where all diverged, shorter steps are the way out.
+    # The lowest of equals: where all diverged, shorter steps are the way out.
     return max(scored, key=lambda x: (x[0], -x[1][LEARNING_RATE]))[1][
       LEARNING_RATE
     ]

@@ -27,7 +27,9 @@ def code() -> str:
     path = _ROOT / source
     for each in sorted(path.rglob('*.py')) if path.is_dir() else [path]:
       name = each.relative_to(_ROOT).as_posix()
-      digest.update(f'{name}\n{_meaning(each.read_text())}\n'.encode())
+      digest.update(
+        f'{name}\n{_meaning(each.read_text(encoding="utf-8"))}\n'.encode()
+      )
   for name in _PACKAGES:
     digest.update(f'{name} {importlib.metadata.version(name)}\n'.encode())
   return digest.hexdigest()

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments import data
 from experiments import interrupts
+from experiments import program
 from experiments.studies import computing
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
@@ -83,6 +84,7 @@ def pool(jobs: int) -> Any:
 
 def _begin(jobs: int) -> None:
   """Prepares a process that computes cells."""
+  program.set_up_jax()
   threading.Thread(target=_die_with_parent, daemon=True).start()
   if hasattr(os, 'sched_setaffinity'):
     # XLA takes as many threads as there are cores that it may use.

@@ -34,16 +34,16 @@ class Checkpoints:
   """
 
   def __init__(
-    self, directory: Path, tell: Callable[[str], None] = lambda text: None
+    self, directory: Path, log: Callable[[str], None] = lambda text: None
   ) -> None:
     """Finds the checkpoints.
 
     Args:
       directory: of the arm; it is made if need be.
-      tell: called with a sentence on each checkpoint that is passed over.
+      log: called with a sentence on each checkpoint that is passed over.
     """
     self._directory = directory.absolute()
-    self._tell = tell
+    self._log = log
     self._passed_over: list[int] = []
     with files.writing(directory):
       self._manager = ocp.CheckpointManager(
@@ -94,7 +94,7 @@ class Checkpoints:
       if not distributed.any_process(found is None):
         return number, found or {}
       self._passed_over.append(number)
-      self._tell(
+      self._log(
         f'{self._directory.name}: checkpoint {number} cannot be restored '
         f'({reason}), so the one before is used'
       )

@@ -141,12 +141,10 @@ def write(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     workdir: the run directory.
     rows: as `Diagnostics.rows` gives them.
   """
-  table, lines = workdir / 'diagnostics.csv', workdir / 'diagnostics.jsonl'
-  if not rows:
-    for path in (table, lines):
-      with files.writing(path):
-        path.unlink(missing_ok=True)
+  if rows:
+    columns = [name for name in rows[0] if name != HISTOGRAM]
+    files.write_rows(workdir, 'diagnostics', columns, rows)
     return
-  columns = [name for name in rows[0] if name != HISTOGRAM]
-  files.write_table(table, columns, rows)
-  files.write_json_lines(lines, rows)
+  for path in (workdir / 'diagnostics.csv', workdir / 'diagnostics.jsonl'):
+    with files.writing(path):
+      files.remove(path)

@@ -108,7 +108,7 @@ def _commit() -> str | None:
 
 def _processor() -> str | None:
   try:
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
   except OSError:
     return platform.processor() or None
   names = [x.partition(':')[2].strip() for x in lines if 'model name' in x]

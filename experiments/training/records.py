@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 import statistics
+import types
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,6 @@ class History:
   def names(self) -> tuple[str, ...]:
     """The metrics."""
     return tuple(self._values)
-
-  @property
-  def trials(self) -> int:
-    """How many trials there are."""
-    return next(iter(self._values.values())).shape[0]
 
   @property
   def epochs(self) -> int:
@@ -127,11 +123,6 @@ class History:
     history._values = {name: np.asarray(x, float) for name, x in left.items()}
     if not left or len({x.shape for x in history._values.values()}) != 1:
       raise ValueError('the metrics are not of the same trials and epochs')
-    if next(iter(history._values.values())).ndim != 2:
-      raise ValueError('the metrics are not of trials and epochs')
-    if type(history.updates) is not int or history.updates < 0:
-      raise ValueError('the number of updates is none')
-    history.seconds = float(history.seconds)
     return history
 
 
@@ -191,7 +182,7 @@ def rows(
   history: History,
   seeds: Sequence[int],
   steps_per_epoch: int,
-  numbers: Sequence[Mapping[str, float]] | None = None,
+  numbers: Mapping[str, float] = types.MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
   """One row for each trial and epoch.
 
@@ -200,16 +191,19 @@ def rows(
     history: its metrics.
     seeds: the seed of every trial.
     steps_per_epoch: updates an epoch.
-    numbers: of every trial, the numbers that tell it from others.
+    numbers: those that tell these trials from others.
 
   Yields:
     The rows.
   """
   for trial, seed in enumerate(seeds):
-    own = numbers[trial] if numbers else {}
     for epoch in range(history.epochs):
       metrics = {name: float(history[name][trial, epoch]) for name in METRICS}
-      yield {**identity(arm, seed, epoch, steps_per_epoch), **own, **metrics}
+      yield {
+        **identity(arm, seed, epoch, steps_per_epoch),
+        **numbers,
+        **metrics,
+      }
 
 
 def write(
@@ -227,6 +221,5 @@ def write(
     numbers: the names of the numbers in the rows.
   """
   columns = ('arm', 'seed', 'epoch', 'step', *numbers, *METRICS)
-  files.write_table(workdir / 'metrics.csv', columns, rows_)
-  files.write_json_lines(workdir / 'metrics.jsonl', rows_)
+  files.write_rows(workdir, 'metrics', columns, rows_)
   files.write_json(workdir / 'results.json', results)

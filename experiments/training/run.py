@@ -173,7 +173,7 @@ class Run:
         variant.history,
         seeds,
         steps,
-        [variant.numbers] * len(seeds),
+        variant.numbers,
       )
       alphas += variant.history.diagnostics.rows(
         functools.partial(self._identity, variant)
@@ -236,7 +236,7 @@ class Observer:
   def started(self, run: Run) -> None:
     """The run directory is claimed, and nothing is trained yet."""
 
-  def told(self, text: str) -> None:
+  def log(self, text: str) -> None:
     """Something happened that a person may want to know."""
 
   @contextlib.contextmanager
@@ -314,7 +314,7 @@ def train(
     count = config.seeds * len(config.combinations)
     pixels = mapping.share(engine.to_device(run.dataset), count)
     saved = {
-      arm: checkpoints.Checkpoints(workdir / _SAVED / arm, observer.told)
+      arm: checkpoints.Checkpoints(workdir / _SAVED / arm, observer.log)
       for arm in config.arms
     }
     for arm, each in saved.items():
@@ -342,13 +342,13 @@ def _train_arm(
   session = Session(run.trainer(arm), run.trials(arm), pixels, saved)
   run.record(arm, session.history)
   if session.finished(epochs):
-    observer.told(f'{arm}: finished before')
+    observer.log(f'{arm}: finished before')
   else:
     if session.done:
-      observer.told(f'{arm}: resumes {session.place(epochs)}')
+      observer.log(f'{arm}: resumes {session.place(epochs)}')
     session.compile()
     run.compile_seconds[arm] = session.compile_seconds
-    observer.told(f'{arm}: compiled in {session.compile_seconds:.1f} s')
+    observer.log(f'{arm}: compiled in {session.compile_seconds:.1f} s')
 
   with interrupts.Stop() as stop, observer.training(run, arm, session):
 

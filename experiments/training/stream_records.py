@@ -6,6 +6,7 @@ The functions are those of `records`, of a history of tasks.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import math
 from pathlib import Path
+import types
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def rows(
   history: History,
   seeds: Sequence[int],
   steps_per_epoch: int,
-  numbers: Sequence[Mapping[str, float]] | None = None,
+  numbers: Mapping[str, float] = types.MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
   """A row for each trial, task and measure, and for each evaluation.
 
@@ -142,7 +143,7 @@ def rows(
     history: its metrics.
     seeds: the seed of every trial.
     steps_per_epoch: updates a task.
-    numbers: of every trial, the numbers that tell it from others.
+    numbers: those that tell these trials from others.
 
   Yields:
     The rows. Those of evaluations have no measure; they have the task that was
@@ -150,9 +151,8 @@ def rows(
   """
   found = measured(history)
   for trial, seed in enumerate(seeds):
-    own = numbers[trial] if numbers else {}
     for task in range(history.epochs):
-      identity = {'arm': arm, 'seed': seed, 'task': task + 1, **own}
+      identity = {'arm': arm, 'seed': seed, 'task': task + 1, **numbers}
       for name, values in found.items():
         if task or name not in _OF_EARLIER:
           yield {
@@ -198,10 +198,7 @@ def write(
   """
   metrics = [row for row in rows_ if 'measure' in row]
   keys = (*_KEYS, *numbers)
-  files.write_table(
-    workdir / 'metrics.csv', (*keys, 'measure', 'value'), metrics
-  )
-  files.write_json_lines(workdir / 'metrics.jsonl', metrics)
+  files.write_rows(workdir, 'metrics', (*keys, 'measure', 'value'), metrics)
   evaluations = [row for row in rows_ if _EVALUATED in row]
   table = workdir / 'evaluations.csv'
   if evaluations:
@@ -209,5 +206,5 @@ def write(
     files.write_table(table, columns, evaluations)
   else:
     with files.writing(table):
-      table.unlink(missing_ok=True)
+      files.remove(table)
   files.write_json(workdir / 'results.json', results)

@@ -1,25 +1,77 @@
 """Plasticity mechanisms of the literature, as Optax transformations.
 
-Whatever can be said as a pure transformation of updates and params, without
-activations or spikes. Each composes with `neuroplastic`, with the others, and
-with all of Optax. There are three places in a chain:
+Each is a pure transformation of updates and params, without activations or
+spikes. Each composes with `neuroplastic`, with the others, and with all of
+Optax. The docstring of each has its equations, its defaults, and where it
+differs from the published program.
 
-- *Directions* come before the learning rate, like Optax's `scale_by_*`:
-  `scale_by_classp`, `flip_signs`, `scale_by_upgd`, `add_consolidation`,
-  `elastic_weight_consolidation`, `synaptic_intelligence`, `regenerate`,
-  `metaplasticity`, `simultaneous_perturbation`. Those that add a term to the
-  gradient (`add_consolidation`, `elastic_weight_consolidation`,
-  `synaptic_intelligence`, `regenerate`) belong on the raw gradient, first.
-- *Last* come those that see what is added to the params, after
-  `optax.scale_by_learning_rate`: `exponentiate`, `keep_signs`,
-  `shrink_and_perturb`, `clip_weights` (with `fan_in_bounds`), `sleep`,
-  `hare_and_tortoise`, `couple_replicas`, `normalize_and_project`.
-- *Wrappers* take an inner transformation: `neural_variability`, `synergy`,
-  `reset_moments`.
+*Directions* come before the learning rate, like Optax's `scale_by_*`:
+
+- `scale_by_classp`: weights that have been updated much are updated less
+  (CLASSP, [2405.09637](https://arxiv.org/abs/2405.09637)). The threshold is
+  compared with elements; the program compares whole tensors.
+- `flip_signs`: some neurons learn against the gradient (curl descent,
+  [2510.02765](https://arxiv.org/abs/2510.02765)).
+- `scale_by_upgd`: useful weights are protected, the others perturbed (UPGD,
+  [2404.00781](https://arxiv.org/abs/2404.00781)). The program omits one bias
+  correction: `bias_correction=False`.
+- `metaplasticity`: large weights resist being shrunk (Laborieux et al.,
+  [2003.03533](https://arxiv.org/abs/2003.03533)).
+- `simultaneous_perturbation`: the gradient is estimated from values of the loss
+  (SPSA; MeZO, [2305.17333](https://arxiv.org/abs/2305.17333)). It needs the
+  loss, as the extra argument `value_fn`.
+
+Directions that add a term to the gradient belong on the raw gradient, first in
+a chain:
+
+- `add_consolidation`: important weights are pulled to their running mean (as
+  run by the authors of UPGD).
+- `elastic_weight_consolidation`: important weights are pulled to those of the
+  last task (EWC, [1612.00796](https://arxiv.org/abs/1612.00796); AF-1,
+  [2308.14991](https://arxiv.org/abs/2308.14991)). It needs boundaries. The
+  importance is measured along the path of training, not at the end of a task.
+- `synaptic_intelligence`: the same, with importance from what a weight
+  contributed to the fall of the loss (Zenke et al.,
+  [1703.04200](https://arxiv.org/abs/1703.04200)). It needs boundaries.
+- `regenerate`: weights are pulled to their initial values (L2 Init,
+  [2308.11958](https://arxiv.org/abs/2308.11958)).
+
+*Last* come those that see what is added to the params, after
+`optax.scale_by_learning_rate`:
+
+- `exponentiate`: steps are multiplicative and keep signs (Cornford et al.,
+  [2024](https://doi.org/10.1101/2024.10.25.620272)).
+- `keep_signs`: weights stop at 0 before they change sign.
+- `shrink_and_perturb`: weights become smaller and noisy (Ash and Adams,
+  [1910.08475](https://arxiv.org/abs/1910.08475)). The learning rate does not
+  multiply its numbers, as UPGD's program does.
+- `clip_weights`, with `fan_in_bounds`: weights stay within bounds (Elsayed et
+  al., [2407.01704](https://arxiv.org/abs/2407.01704)).
+- `sleep`: in phases of sleep, weights that have grown are scaled down. Our
+  analogue of an idea of Massey et al.
+  ([2601.08447](https://arxiv.org/abs/2601.08447)).
+- `hare_and_tortoise`: weights return to their average now and then (Lee et al.,
+  [2406.02596](https://arxiv.org/abs/2406.02596)).
+- `couple_replicas`: learners are pulled to the mean over a mapped axis (Bouvrie
+  and Slotine, 2010).
+- `normalize_and_project`: kernels keep their initial norm (Lyle et al.,
+  [2407.01800](https://arxiv.org/abs/2407.01800)). The projection alone.
+
+*Wrappers* take other transformations:
+
+- `neural_variability`, the outermost: training is at noisy weights (NVRM,
+  [2011.06220](https://arxiv.org/abs/2011.06220)). `refresh` is ours.
+- `synergy`: several directions act together. Our equations, after an idea of
+  [2508.13673](https://arxiv.org/abs/2508.13673).
+- `reset_moments`: moments are forgotten at boundaries or periodically.
 
 `eval_params` gives the params to evaluate with, for `neural_variability` and
 `hare_and_tortoise`; `reset_state` resets any optimizer's state, in whole or in
 part.
+
+All but `scale_by_classp`, `flip_signs` and `synergy` need the params at
+`update`. At a boundary between tasks pass `new_task=True` to `update`, with the
+first update of the new task.
 
 With `neuroplastic`, a direction can be the base, whose update α modulates, or
 come after it. `flip_signs` belongs after it, since |g| forgets signs. Three
@@ -67,7 +119,13 @@ Accumulators, anchors and averages are at least float32, whatever the dtype of
 the params; updates keep their dtype. Finite numbers that no longer fit become
 the largest. Numbers may be Python or NumPy numbers, JAX arrays or tracers, and,
 where it is said, schedules of the update count, which is 0 at the first update.
-Noise does not depend on how params are sharded under `jit`.
+Mechanisms with noise take a `key`, 0 by default, which their state holds. Lanes
+of a `jax.vmap` share their noise unless each has a key of its own, as in
+`jax.vmap(lambda key: scale_by_upgd(key=key).init(params))(keys)`.
+
+Under `jit` sharded arrays need nothing, and noise does not depend on how they
+are sharded. Inside `shard_map` a mechanism acts on the local part of a leaf,
+and all parts get the same noise.
 """
 
 from neuroplastic_optax.mechanisms._add_consolidation import add_consolidation

@@ -1,6 +1,6 @@
 """Consolidation without task boundaries: weights are pulled to their mean."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,48 +92,31 @@ def add_consolidation(
   )
   _numbers.check_choice('importance', importance, ('ewc', 'mas'))
 
-  def init_fn(params: _types.Params) -> AddConsolidationState:
-    flat = _leaves.flatten('add_consolidation', 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten('add_consolidation', 'params', params)
     return AddConsolidationState(
-      jnp.zeros([], jnp.int32), _leaves.copies(flat), _leaves.zeros(flat)
+      jnp.zeros([], jnp.int32), leaves.copies(), leaves.zeros()
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: AddConsolidationState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, AddConsolidationState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('add_consolidation', 'updates', updates)
-    weights = _leaves.params_of('add_consolidation', flat, params)
+    leaves = _leaves.with_params('add_consolidation', updates, params)
     t = optax.safe_increment(state.count)
 
-    def step(
-      now: _numbers.Numbers, g: Any, w: Any, anchor: Any, weight: Any
-    ) -> tuple[Any, Any, Any]:
-      rates = [
-        _leaves.debiased_rate(decay, t, g.dtype)
-        for decay in (now.anchor_decay, now.importance_decay)
-      ]
+    def step(now, g, w, anchor, weight):
+      rate = _leaves.debiased_rate(now.anchor_decay, t, g.dtype)
+      anchor = _leaves.finite(anchor + rate * (w - anchor))
       seen = _leaves.product(g, g) if importance == 'ewc' else jnp.abs(g)
-      anchor = _leaves.finite(anchor + rates[0] * (w - anchor))
-      weight = _leaves.finite(weight + rates[1] * (seen - weight))
+      rate = _leaves.debiased_rate(now.importance_decay, t, g.dtype)
+      weight = _leaves.finite(weight + rate * (seen - weight))
       pull = _leaves.product(weight, w - anchor)
       return _leaves.added(g, now.strength, pull), anchor, weight
 
-    leaves, (anchor, weight) = _leaves.advance(
+    updates, kept = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      keeps=[
-        flat.align('state.anchor', state.anchor),
-        flat.align('state.importance', state.importance),
-      ],
+      keeps=[state.anchor, state.importance],
     )
-    return flat.unflatten(leaves), AddConsolidationState(
-      t, flat.unflatten(anchor), flat.unflatten(weight)
-    )
+    return updates, AddConsolidationState(t, *kept)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -92,59 +92,36 @@ def scale_by_classp(
     power=(power, _numbers.POSITIVE.scheduled),
     eps=(eps, _numbers.POSITIVE.scheduled),
   )
-  _check_scaling(scaling)
+  if not callable(scaling):
+    _check_flag(scaling)
 
-  def init_fn(params: _types.Params) -> ScaleByClasspState:
-    flat = _leaves.flatten('scale_by_classp', 'params', params)
-    return ScaleByClasspState(jnp.zeros([], jnp.int32), _leaves.zeros(flat))
+  def init_fn(params):
+    leaves = _leaves.flatten('scale_by_classp', 'params', params)
+    return ScaleByClasspState(jnp.zeros([], jnp.int32), leaves.zeros())
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ScaleByClasspState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ScaleByClasspState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del params, extra_args
-    flat = _leaves.flatten('scale_by_classp', 'updates', updates)
-    on = scaling(state.count) if callable(scaling) else scaling
-    _check_flag(on)
+    leaves = _leaves.flatten('scale_by_classp', 'updates', updates)
+    scales = scaling(state.count) if callable(scaling) else scaling
+    _check_flag(scales)
 
-    def step(now: _numbers.Numbers, g: Any, total: Any) -> tuple[Any, Any]:
-      return _step(now, on, g, total)
+    def step(now, g, total):
+      zero = jnp.zeros_like(g)
+      active = g * g > now.threshold
+      if not isinstance(now.threshold, float) or now.threshold == 0.0:
+        # Squares that vanish are above 0 all the same.
+        active |= (g != 0) & (now.threshold == zero)
+      total += jnp.where(active, _power(jnp.abs(g), now.power), zero)
+      total = jnp.minimum(total, float(jnp.finfo(g.dtype).max))
+      scaled = g / _power(now.eps + total, 1 / now.power)
+      return jnp.where(active, jnp.where(scales, scaled, g), zero), total
 
-    leaves, (total,) = _leaves.advance(
-      step,
-      numbers.at(state.count),
-      flat.leaves,
-      keeps=[flat.align('state.accumulator', state.accumulator)],
+    updates, (total,) = leaves.map(
+      step, numbers.at(state.count), keeps=[state.accumulator]
     )
-    return flat.unflatten(leaves), ScaleByClasspState(
-      optax.safe_increment(state.count), flat.unflatten(total)
-    )
+    return updates, ScaleByClasspState(optax.safe_increment(state.count), total)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _step(
-  now: _numbers.Numbers, scaling: Any, g: jax.Array, total: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  zero = jnp.zeros_like(g)
-  active = g * g > now.threshold
-  if not isinstance(now.threshold, float) or now.threshold == 0.0:
-    # Squares that vanish are above 0 all the same.
-    active |= (g != 0) & (now.threshold == zero)
-  grown = total + jnp.where(active, _power(jnp.abs(g), now.power), zero)
-  total = jnp.minimum(grown, float(jnp.finfo(g.dtype).max))
-  scaled = g / _power(now.eps + total, _inverse(now.power))
-  if isinstance(scaling, bool | np.bool_):
-    scaled = scaled if scaling else g
-  else:
-    scaled = jnp.where(scaling, scaled, g)
-  return jnp.where(active, scaled, zero), total
-
-
-def _inverse(power: Any) -> Any:
-  return 1 / power
 
 
 def _power(x: jax.Array, power: Any) -> jax.Array:
@@ -159,13 +136,8 @@ def _power(x: jax.Array, power: Any) -> jax.Array:
   return jnp.power(x, jnp.asarray(power, x.dtype))
 
 
-def _check_scaling(scaling: Any) -> None:
-  if not callable(scaling):
-    _check_flag(scaling)
-
-
 def _check_flag(value: Any) -> None:
-  """Refuses what is no bool; under `inject_hyperparams` it is an array."""
+  """Refuses what is no bool; a schedule's is an array."""
   flag = isinstance(value, bool | np.bool_) or (
     isinstance(value, jax.Array) and value.dtype == jnp.bool_ and not value.ndim
   )

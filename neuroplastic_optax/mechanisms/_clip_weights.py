@@ -21,7 +21,7 @@ class ClipWeightsState(NamedTuple):
 
   Attributes:
     bounds: B of each leaf, if `bound` is a callable of the params: a tuple of
-      scalars, at least float32. Else None.
+      scalars, at least float32; for ∞ the largest number. Else None.
   """
 
   bounds: Any
@@ -72,71 +72,45 @@ def clip_weights(
     Elsayed et al., `Weight Clipping for Deep Continual and Reinforcement
     Learning <https://arxiv.org/abs/2407.01704>`_, 2024
   """
-  called = callable(bound) and _trees.is_callable_of_params(bound)
+  called = _trees.is_callable_of_params(bound)
   if not called:
     for value in jax.tree.leaves(bound):
       _BOUND.check('bound', value)
     if not jax.tree.leaves(bound):
-      raise TypeError(_message(bound))
+      raise TypeError(
+        'bound must be a positive number, a pytree (prefix) of such, or a '
+        f'callable of the params that returns one, got {bound!r}.'
+      )
 
-  def init_fn(params: _types.Params) -> ClipWeightsState:
-    flat = _leaves.flatten('clip_weights', 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten('clip_weights', 'params', params)
     if not called:
       return ClipWeightsState(None)
-    return ClipWeightsState(_leaves.per_leaf(flat, _measured(bound, flat)))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ClipWeightsState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ClipWeightsState]:
+    def measured(leaf, value):
+      _BOUND.check('bound', value)
+      # No ∞ in a state: `jax.debug_infs` would take it for an error.
+      bound = jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
+      return _leaves.finite(bound)
+
+    bounds = _trees.broadcast('bound', bound, leaves.like)
+    return ClipWeightsState(leaves.per_leaf(leaves.each(measured, bounds)))
+
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('clip_weights', 'updates', updates)
-    weights = _leaves.params_of('clip_weights', flat, params)
+    leaves = _leaves.with_params('clip_weights', updates, params)
     if called:
-      bounds = _leaves.kept_per_leaf(flat, state.bounds)
+      bounds = leaves.of_leaves(state.bounds)
     else:
-      like = _trees.Flat(weights, flat.treedef)
-      bounds = _trees.broadcast('bound', bound, like)
+      bounds = _trees.broadcast('bound', bound, leaves.like)
 
-    def step(_: None, g: Any, w: Any, bound: Any) -> tuple[Any]:
-      bound = _numbers.REAL.cast(bound, g.dtype)
+    def step(_, g, w, bound):
+      bound = _BOUND.cast(bound, g.dtype)
       moved = w + g
       clipped = jnp.clip(moved, -bound, bound)
-      return (jnp.where(clipped == moved, g, clipped - w),)
+      return jnp.where(clipped == moved, g, clipped - w)
 
-    leaves, _ = _leaves.advance(
-      step, None, flat.leaves, reads=[weights], extras=[bounds]
-    )
-    return flat.unflatten(leaves), state
+    updates, _ = leaves.map(step, extras=[bounds])
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _message(value: Any) -> str:
-  return (
-    'bound must be a positive number, a pytree (prefix) of such, or a callable '
-    f'of the params that returns one, got {value!r}.'
-  )
-
-
-def _measured(bound: Any, flat: _trees.Flat) -> list[Any]:
-  """The bound of each leaf, by a callable of the params.
-
-  Raises:
-    TypeError: it returns what is made of no numbers, or was called with a count
-      by `inject_hyperparams` before.
-  """
-  if not flat.leaves:
-    return []
-  values = _trees.broadcast('bound', bound, flat)
-  for leaf, value in zip(flat.leaves, values, strict=True):
-    if leaf is not None:
-      _BOUND.check('bound', value)
-  return [
-    None
-    if leaf is None
-    else jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
-    for leaf, value in zip(flat.leaves, values, strict=True)
-  ]

@@ -1,13 +1,12 @@
 """Coupled replicas: learners that pull each other to their mean."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
@@ -66,38 +65,29 @@ def couple_replicas(
     Bouvrie and Slotine, on synchronized redundant learners, 2010
   """
   numbers = _numbers.Numbers(
-    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled)
   )
-  if not _trees.is_names(axis_name) or not axis_name:
+  names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+  if not names or not all(isinstance(name, str) for name in names):
     raise TypeError(
       'axis_name must be the name of a mapped axis or a tuple of names, got '
       f'{axis_name!r}.'
     )
 
-  def init_fn(params: _types.Params) -> CoupleReplicasState:
+  def init_fn(params):
     _leaves.flatten('couple_replicas', 'params', params)
     return CoupleReplicasState(jnp.zeros([], jnp.int32))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: CoupleReplicasState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, CoupleReplicasState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('couple_replicas', 'updates', updates)
-    weights = _leaves.params_of('couple_replicas', flat, params)
+    leaves = _leaves.with_params('couple_replicas', updates, params)
 
-    def step(now: _numbers.Numbers, g: Any, w: Any) -> tuple[Any]:
+    def step(now, g, w):
       # Divided first: a sum of large numbers could overflow.
-      mean = jax.lax.psum(w / jax.lax.axis_size(axis_name), axis_name)
-      return (_leaves.added(g, now.strength, _leaves.finite(mean - w)),)
+      mean = jax.lax.psum(w / jax.lax.axis_size(names), names)
+      return _leaves.added(g, now.strength, _leaves.finite(mean - w))
 
-    leaves, _ = _leaves.advance(
-      step, numbers.at(state.count), flat.leaves, reads=[weights]
-    )
-    return flat.unflatten(leaves), CoupleReplicasState(
-      optax.safe_increment(state.count)
-    )
+    updates, _ = leaves.map(step, numbers.at(state.count))
+    return updates, CoupleReplicasState(optax.safe_increment(state.count))
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

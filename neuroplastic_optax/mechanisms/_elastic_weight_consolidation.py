@@ -1,6 +1,6 @@
 """Elastic weight consolidation, with boundaries and active forgetting."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ import optax
 
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _boundary
 from neuroplastic_optax.mechanisms import _leaves
 
 
@@ -111,68 +110,47 @@ def elastic_weight_consolidation(
   )
   owner = 'elastic_weight_consolidation'
 
-  def init_fn(params: _types.Params) -> ElasticWeightConsolidationState:
-    flat = _leaves.flatten(owner, 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten(owner, 'params', params)
     return ElasticWeightConsolidationState(
       count=jnp.zeros([], jnp.int32),
       task_count=jnp.zeros([], jnp.int32),
       passed=jnp.zeros([], jnp.bool_),
-      squares=_leaves.zeros(flat),
-      importance=_leaves.zeros(flat),
-      anchor=_leaves.copies(flat),
+      squares=leaves.zeros(),
+      importance=leaves.zeros(),
+      anchor=leaves.copies(),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ElasticWeightConsolidationState,
-    params: _types.Params | None = None,
-    *,
-    new_task: Any = False,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ElasticWeightConsolidationState]:
+  def update_fn(updates, state, params=None, *, new_task=False, **extra_args):
     del extra_args
-    flat = _leaves.flatten(owner, 'updates', updates)
-    weights = _leaves.params_of(owner, flat, params)
-    boundary = _boundary.begins(owner, new_task, state.count)
+    leaves = _leaves.with_params(owner, updates, params)
+    boundary = _leaves.boundary(owner, new_task, state.count)
     passed = state.passed | boundary
-    zero = jnp.zeros([], jnp.int32)
-    n = _boundary.where(boundary, zero, state.task_count)
 
-    def step(
-      now: _numbers.Numbers,
-      g: Any,
-      w: Any,
-      squares: Any,
-      weight: Any,
-      anchor: Any,
-    ) -> tuple[Any, ...]:
-      n = jnp.maximum(state.task_count, 1).astype(g.dtype)
-      grown = _leaves.finite(now.decay * weight + squares / n)
-      weight = _boundary.where(boundary, grown, weight)
-      anchor = _boundary.where(boundary, w, anchor)
-      squares = _boundary.where(boundary, jnp.zeros_like(squares), squares)
+    def step(now, g, w, squares, weight, anchor):
+      if boundary is not False:
+        n = jnp.maximum(state.task_count, 1).astype(g.dtype)
+        grown = _leaves.finite(now.decay * weight + squares / n)
+        weight = jnp.where(boundary, grown, weight)
+        anchor = jnp.where(boundary, w, anchor)
+        squares = jnp.where(boundary, jnp.zeros_like(squares), squares)
       pull = _leaves.product(weight, w - anchor)
       u = _leaves.added(g, now.strength, pull)
       if not _numbers.is_zero(now.forgetting):
         u += now.forgetting * passed.astype(g.dtype) * w
       return u, squares + _leaves.product(g, g), weight, anchor
 
-    columns = [
-      flat.align(f'state.{name}', getattr(state, name))
-      for name in ('squares', 'importance', 'anchor')
-    ]
-    leaves, kept = _leaves.advance(
+    updates, kept = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      keeps=columns,
+      keeps=[state.squares, state.importance, state.anchor],
     )
-    return flat.unflatten(leaves), ElasticWeightConsolidationState(
+    n = jnp.where(boundary, jnp.zeros([], jnp.int32), state.task_count)
+    return updates, ElasticWeightConsolidationState(
       optax.safe_increment(state.count),
       optax.safe_increment(n),
       passed,
-      *map(flat.unflatten, kept),
+      *kept,
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -8,12 +8,12 @@ import numpy as np
 
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _hare_and_tortoise
-from neuroplastic_optax.mechanisms import _neural_variability
-
-_STATES = (
-  _hare_and_tortoise.HareAndTortoiseState,
-  _neural_variability.NeuralVariabilityState,
+from neuroplastic_optax.mechanisms._hare_and_tortoise import (
+  HareAndTortoiseState,
+)
+from neuroplastic_optax.mechanisms._neural_variability import is_narrow
+from neuroplastic_optax.mechanisms._neural_variability import (
+  NeuralVariabilityState,
 )
 
 
@@ -52,43 +52,44 @@ def eval_params(
     >>> print(f'{params[0]:.2f} {slow[0]:.2f}')
     0.90 0.99
   """
-  found = _found(opt_state)
-  if len(found) != 1:
-    how_many = 'more than one' if found else 'none'
+  states = _states(opt_state)
+  if len(states) != 1:
+    how_many = 'more than one: ' if states else 'none'
+    names = ', '.join(type(x).__name__ for x in states)
     raise ValueError(
       'opt_state must hold one state of neural_variability or '
-      f'hare_and_tortoise, it holds {how_many}'
-      + (f': {", ".join(type(x).__name__ for x in found)}.' if found else '.')
+      f'hare_and_tortoise, it holds {how_many}{names}.'
     )
-  (state,) = found
-  is_slow = isinstance(state, _hare_and_tortoise.HareAndTortoiseState)
-  held = state.slow if is_slow else state.noise
-  function = _slow if is_slow else _clean
+  (state,) = states
+  slow = isinstance(state, HareAndTortoiseState)
+  held = state.slow if slow else state.noise
   # By leaves: within `nnx.Optimizer` variables stand around those of the state.
-  leaves, treedef = jax.tree.flatten(params)
+  flat = _trees.Flat(*jax.tree.flatten(params))
   values: list[Any] = jax.tree.leaves(held)
-  flat = _trees.Flat(leaves, treedef)
-  if len(values) != len(leaves):
+  if len(values) != len(flat.leaves):
     # A part of the params is masked, which may be more than one leaf.
     flat = _trees.flatten(params)
     values = _spread(held, flat)
-  for i, (p, x) in enumerate(zip(flat.leaves, values, strict=True)):
-    if p is not None and x is not None and np.shape(p) != np.shape(x):
+
+  def clean(i: int, p: Any, x: Any) -> Any:
+    if p is None or x is None:
+      return p
+    if np.shape(p) != np.shape(x):
       raise ValueError(
         'params must have the shapes of those that the optimizer was '
         f'initialized with, got shape {np.shape(p)} for params{flat.path(i)} '
         f'instead of {np.shape(x)}.'
       )
-  return flat.unflatten(
-    [
-      p if p is None or x is None else function(p, jnp.asarray(x))
-      for p, x in zip(flat.leaves, values, strict=True)
-    ]
-  )
+    dtype = jnp.result_type(p)
+    x = jnp.asarray(x).astype(dtype)
+    return x if slow or is_narrow(p) else (p - x).astype(dtype)
+
+  rows = enumerate(zip(flat.leaves, values, strict=True))
+  return flat.unflatten([clean(i, p, x) for i, (p, x) in rows])
 
 
 def _spread(held: Any, flat: _trees.Flat) -> list[Any]:
-  """What is held for each leaf; None for a leaf that is masked."""
+  """The value for each leaf; None for a leaf that is masked."""
   try:
     if not flat.leaves:
       raise ValueError('there are none.')
@@ -100,25 +101,10 @@ def _spread(held: Any, flat: _trees.Flat) -> list[Any]:
     ) from None
 
 
-def _found(opt_state: _types.OptState) -> list[Any]:
+def _states(opt_state: _types.OptState) -> list[Any]:
   """All states of the two mechanisms, also within one another."""
-  is_ours = lambda x: isinstance(x, _STATES)
+  ours = (HareAndTortoiseState, NeuralVariabilityState)
+  is_ours = lambda x: isinstance(x, ours)
   found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_ours) if is_ours(x)]
-  inside = [
-    each
-    for x in found
-    if isinstance(x, _neural_variability.NeuralVariabilityState)
-    for each in _found(x.inner)
-  ]
-  return found + inside
-
-
-def _slow(p: jax.Array, slow: jax.Array) -> jax.Array:
-  return slow.astype(jnp.result_type(p))
-
-
-def _clean(p: jax.Array, noise: jax.Array) -> jax.Array:
-  dtype = jnp.result_type(p)
-  if _neural_variability.is_narrow(p):
-    return noise.astype(dtype)
-  return (p - noise.astype(dtype)).astype(dtype)
+  inner = [x.inner for x in found if isinstance(x, NeuralVariabilityState)]
+  return found + (_states(inner) if inner else [])

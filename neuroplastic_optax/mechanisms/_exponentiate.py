@@ -74,39 +74,28 @@ def exponentiate(
     <https://doi.org/10.1101/2024.10.25.620272>`_, 2024
   """
   numbers = _numbers.Numbers(
-    max_exponent=(max_exponent, _numbers.POSITIVE.scheduled),
+    max_exponent=(max_exponent, _numbers.POSITIVE.scheduled)
   )
   _trees.check_mask('mask', mask)
 
-  def init_fn(params: _types.Params) -> ExponentiateState:
+  def init_fn(params):
     _leaves.flatten('exponentiate', 'params', params)
     return ExponentiateState(jnp.zeros([], jnp.int32))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ExponentiateState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ExponentiateState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('exponentiate', 'updates', updates)
-    weights = _leaves.params_of('exponentiate', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
+    leaves = _leaves.with_params('exponentiate', updates, params)
 
-    def step(now: _numbers.Numbers, g: Any, w: Any, floor: float) -> tuple[Any]:
+    def step(now, g, w, floor):
       c = now.max_exponent
-      return (_leaves.grown(w, jnp.clip(jnp.sign(w) * g, -c, c), floor),)
+      return _leaves.grown(w, jnp.clip(jnp.sign(w) * g, -c, c), floor)
 
-    leaves, _ = _leaves.advance(
+    updates, _ = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      extras=[[_leaves.shrink_floor(g) for g in flat.leaves]],
-      inside=_trees.mask('mask', mask, like),
+      extras=[leaves.shrink_floors()],
+      inside=leaves.mask(mask),
     )
-    return flat.unflatten(leaves), ExponentiateState(
-      optax.safe_increment(state.count)
-    )
+    return updates, ExponentiateState(optax.safe_increment(state.count))
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 
 
 def fan_in_bounds(
@@ -58,27 +57,23 @@ def fan_in_bounds(
     flat = _trees.flatten(params)
     stacked = _trees.stacked(stacked_axes, flat)
     parents = flat.map_with_path(lambda path, _: _parent(path))
-    of_kernels: dict[Any, list[Any]] = {}
     own: list[Any] = [None] * len(flat.leaves)
+    of_kernels: dict[Any, list[Any]] = {parent: [] for parent in parents}
     for i, leaf in enumerate(flat.leaves):
-      if leaf is not None and _kernels.rank(leaf, stacked[i]) > 1:
-        own[i] = _bound(scale, _kernels.fan_in(jnp.shape(leaf), stacked[i]))
-        of_kernels.setdefault(parents[i], []).append(own[i])
+      if leaf is not None and jnp.ndim(leaf) - stacked[i] > 1:
+        own[i] = _bound(scale, math.prod(jnp.shape(leaf)[stacked[i] : -1]))
+        of_kernels[parents[i]].append(own[i])
     for i, leaf in enumerate(flat.leaves):
       if leaf is not None and own[i] is None:
-        found = of_kernels.get(parents[i], [])
-        own[i] = found[0] if len(found) == 1 else math.inf
+        kernels = of_kernels[parents[i]]
+        own[i] = kernels[0] if len(kernels) == 1 else math.inf
     return flat.unflatten(own)
 
   return bounds
 
 
 def _refuse_count(params: Any) -> None:
-  """Refuses what `optax.inject_hyperparams` calls a schedule with.
-
-  Raises:
-    TypeError: `params` is a count of updates.
-  """
+  """Raises TypeError for a count, by which Optax calls a schedule."""
   count = isinstance(params, jax.Array | int) and not jnp.ndim(params)
   if count and jnp.issubdtype(jnp.result_type(params), jnp.integer):
     raise TypeError(
@@ -89,9 +84,11 @@ def _refuse_count(params: Any) -> None:
 
 
 def _bound(scale: Any, fan_in: int) -> Any:
+  if not fan_in:
+    return math.inf
   if _numbers.is_known(scale):
-    return float(scale) / math.sqrt(fan_in) if fan_in else math.inf
-  return scale / math.sqrt(fan_in) if fan_in else math.inf
+    scale = float(scale)
+  return scale / math.sqrt(fan_in)
 
 
 def _parent(path: tuple[Any, ...]) -> str:

@@ -1,5 +1,6 @@
 """Curl descent: some weights learn against the gradient."""
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,11 +10,8 @@ import optax
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
-
-_AXES = ('input', 'output', 'element')
 
 
 class FlipSignsState(NamedTuple):
@@ -87,61 +85,42 @@ def flip_signs(
     `Curl Descent: Non-Gradient Learning Dynamics with Sign-Diverse Plasticity
     <https://arxiv.org/abs/2510.02765>`_, 2025
   """
-  numbers = _numbers.Numbers(
-    fraction=(fraction, _numbers.FRACTION.scheduled),
-  )
-  _numbers.check_choice('axis', axis, _AXES)
+  numbers = _numbers.Numbers(fraction=(fraction, _numbers.FRACTION.scheduled))
+  _numbers.check_choice('axis', axis, ('input', 'output', 'element'))
   _trees.check_mask('mask', mask)
   _trees.check_stacked_axes(stacked_axes)
   _noise.check_key(key)
 
-  def init_fn(params: _types.Params) -> FlipSignsState:
-    flat = _leaves.flatten('flip_signs', 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten('flip_signs', 'params', params)
     data = _noise.key_data(key)
-    now = numbers.at(jnp.zeros([], jnp.int32)).fraction
-    stacked = _trees.stacked(stacked_axes, flat)
-    inside = _trees.mask('mask', mask, flat)
-    signs = [
-      _draw(jax.random.fold_in(_noise.threefry(data), i), leaf, now, axis, n)
-      if leaf is not None and taken and _kernels.rank(leaf, n) > 1
-      else _untouched(leaf, axis)
-      for i, (leaf, n, taken) in enumerate(
-        zip(flat.leaves, stacked, inside, strict=True)
-      )
-    ]
-    if axis == 'element':
-      return FlipSignsState(data, flat.unflatten(signs))
-    return FlipSignsState(data, _leaves.per_leaf(flat, signs))
+    now = numbers.at(jnp.zeros([], jnp.int32))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: FlipSignsState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, FlipSignsState]:
+    def draw(leaf, i, inside, stacked):
+      if not inside or jnp.ndim(leaf) - stacked < 2:
+        shape = jnp.shape(leaf) if axis == 'element' else ()
+        return jnp.ones(shape, jnp.int8)
+      key = jax.random.fold_in(_noise.threefry(data), i)
+      return _draw(key, leaf, now.fraction, axis, stacked)
+
+    signs = leaves.each(
+      draw, range(len(leaves)), leaves.mask(mask), leaves.stacked(stacked_axes)
+    )
+    form = leaves.tree if axis == 'element' else leaves.per_leaf
+    return FlipSignsState(data, form(signs))
+
+  def update_fn(updates, state, params=None, **extra_args):
     del params, extra_args
-    flat = _leaves.flatten('flip_signs', 'updates', updates)
-    if axis == 'element':
-      signs = flat.align('state.signs', state.signs)
-    else:
-      signs = _leaves.kept_per_leaf(flat, state.signs)
+    leaves = _leaves.flatten('flip_signs', 'updates', updates)
+    form = leaves.align if axis == 'element' else leaves.of_leaves
 
-    def step(_: None, g: jax.Array, signs: jax.Array) -> tuple[jax.Array]:
-      return (g * signs.astype(g.dtype),)
+    def step(_, g, signs):
+      return g * signs.astype(g.dtype)
 
-    leaves, _ = _leaves.advance(step, None, flat.leaves, extras=[signs])
-    return flat.unflatten(leaves), state
+    updates, _ = leaves.map(step, extras=[form(state.signs)])
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _untouched(leaf: Any, axis: str) -> Any:
-  """The signs of a leaf that is left alone."""
-  if leaf is None:
-    return None
-  if axis == 'element':
-    return jnp.ones_like(leaf, dtype=jnp.int8)
-  return jnp.ones([], jnp.int8)
 
 
 def _draw(
@@ -149,35 +128,22 @@ def _draw(
 ) -> jax.Array:
   """The signs of one leaf."""
   shape = jnp.shape(leaf)
-  sizes = [1] * (len(shape) - stacked)
-  if axis == 'element':
-    sizes = list(shape[stacked:])
-  else:
+  sizes = list(shape[stacked:])
+  if axis != 'element':
     place = -2 if axis == 'input' else -1
+    sizes = [1] * len(sizes)
     sizes[place] = shape[place]
-  count = 1
-  for size in sizes:
-    count *= size
-  flipped = _rounded(fraction, count)
+  count = math.prod(sizes)
+  flipped = _leaves.rounded(fraction, count)
 
   def slice_signs(key: jax.Array) -> jax.Array:
     ranks = jax.random.permutation(key, count)
     signs = jnp.where(ranks < flipped, -1, 1).astype(jnp.int8)
     return signs.reshape(sizes)
 
-  leading = shape[:stacked]
-  keys = jax.random.split(key, leading)
-  signs = _trees.over_slices(slice_signs, stacked)(keys if stacked else key)
+  keys = jax.random.split(key, shape[:stacked]) if stacked else key
+  signs = _trees.over_slices(slice_signs, stacked)(keys)
   if axis == 'element':
     # Where the params are sharded, so are their signs.
-    ones = jnp.ones_like(leaf, dtype=jnp.int8)
-    return ones * signs
+    return jnp.ones_like(leaf, dtype=jnp.int8) * signs
   return signs
-
-
-def _rounded(fraction: Any, count: int) -> Any:
-  """`round(fraction · count)`, to even where it is half way."""
-  if _numbers.is_known(fraction):
-    return round(float(fraction) * count)
-  exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * count
-  return jnp.round(exact).astype(jnp.int32)

@@ -1,6 +1,6 @@
 """Hare and tortoise: fast weights that return to their average."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class HareAndTortoiseState(NamedTuple):
 
 def hare_and_tortoise(
   decay: _types.ArrayLike = 0.999,
-  period: int = 1000,
+  period: int | _types.ArrayLike = 1000,
 ) -> optax.GradientTransformationExtraArgs:
   """Keeps a slow average of the params, to which they return now and then.
 
@@ -42,7 +42,7 @@ def hare_and_tortoise(
 
   Args:
     decay: in [0, 1), how slow the average is.
-    period: n ≥ 1, a Python integer: the params return to the average at updates
+    period: n ≥ 1, an integer: the params return to the average at updates
       n, 2n, 3n and so on.
 
   Returns:
@@ -73,41 +73,26 @@ def hare_and_tortoise(
     Lee et al., `Slow and Steady Wins the Race: Maintaining Plasticity with Hare
     and Tortoise Networks <https://arxiv.org/abs/2406.02596>`_, 2024
   """
-  numbers = _numbers.Numbers(
-    decay=(decay, _numbers.DECAY),
-  )
+  numbers = _numbers.Numbers(decay=(decay, _numbers.DECAY))
   period = _numbers.check_period('period', period)
 
-  def init_fn(params: _types.Params) -> HareAndTortoiseState:
-    flat = _leaves.flatten('hare_and_tortoise', 'params', params)
-    return HareAndTortoiseState(jnp.zeros([], jnp.int32), _leaves.copies(flat))
+  def init_fn(params):
+    leaves = _leaves.flatten('hare_and_tortoise', 'params', params)
+    return HareAndTortoiseState(jnp.zeros([], jnp.int32), leaves.copies())
 
-  def update_fn(
-    updates: _types.Updates,
-    state: HareAndTortoiseState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, HareAndTortoiseState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('hare_and_tortoise', 'updates', updates)
-    weights = _leaves.params_of('hare_and_tortoise', flat, params)
+    leaves = _leaves.with_params('hare_and_tortoise', updates, params)
     t = optax.safe_increment(state.count)
-    returns = t % period == 0
 
-    def step(
-      now: _numbers.Numbers, g: Any, w: Any, slow: Any
-    ) -> tuple[Any, Any]:
+    def step(now, g, w, slow):
       moved = _leaves.finite(w + g)
       slow = now.decay * slow + (1 - now.decay) * moved
-      return jnp.where(returns, slow - w, g), slow
+      return jnp.where(t % period == 0, slow - w, g), slow
 
-    leaves, (slow,) = _leaves.advance(
-      step,
-      numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      keeps=[flat.align('state.slow', state.slow)],
+    updates, (slow,) = leaves.map(
+      step, numbers.at(state.count), keeps=[state.slow]
     )
-    return flat.unflatten(leaves), HareAndTortoiseState(t, flat.unflatten(slow))
+    return updates, HareAndTortoiseState(t, slow)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

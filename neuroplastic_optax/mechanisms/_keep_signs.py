@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _trees
-from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 
 
@@ -47,31 +45,18 @@ def keep_signs(mask: Any = None) -> optax.GradientTransformationExtraArgs:
   """
   _trees.check_mask('mask', mask)
 
-  def init_fn(params: _types.Params) -> optax.EmptyState:
+  def init_fn(params):
     _leaves.flatten('keep_signs', 'params', params)
     return optax.EmptyState()
 
-  def update_fn(
-    updates: _types.Updates,
-    state: optax.EmptyState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, optax.EmptyState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('keep_signs', 'updates', updates)
-    weights = _leaves.params_of('keep_signs', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
-    leaves, _ = _leaves.advance(
-      _step,
-      None,
-      flat.leaves,
-      reads=[weights],
-      inside=_trees.mask('mask', mask, like),
-    )
-    return flat.unflatten(leaves), state
+    leaves = _leaves.with_params('keep_signs', updates, params)
+
+    def step(_, g, w):
+      return jnp.where(jnp.sign(w) * jnp.sign(w + g) < 0, -w, g)
+
+    updates, _ = leaves.map(step, inside=leaves.mask(mask))
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _step(_: None, g: jax.Array, w: jax.Array) -> tuple[jax.Array]:
-  return (jnp.where(jnp.sign(w) * jnp.sign(w + g) < 0, -w, g),)

@@ -1,6 +1,7 @@
-"""What every mechanism does with the leaves of its trees."""
+"""What mechanisms share: one function for every leaf, and its arithmetic."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,38 +12,245 @@ import optax
 from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
-from neuroplastic_optax import _types
 
 
-def flatten(owner: str, name: str, tree: Any) -> _trees.Flat:
-  """A tree of floating leaves, taken apart.
+@dataclasses.dataclass(frozen=True)
+class Leaves:
+  """The leaves of the updates, None among them, and those of the params.
+
+  Attributes:
+    updates: the updates; at `init`, the params.
+    params: the params; None for a mechanism that does not read them.
+  """
+
+  updates: _trees.Flat
+  params: _trees.Flat | None = None
+
+  def __len__(self) -> int:
+    return len(self.updates.leaves)
+
+  @property
+  def like(self) -> _trees.Flat:
+    """The params, or the updates in their place."""
+    return self.updates if self.params is None else self.params
+
+  def tree(self, leaves: Sequence[Any]) -> Any:
+    """A tree like the updates, of these leaves."""
+    return self.updates.unflatten(leaves)
+
+  def align(self, tree: Any, name: str = 'the state') -> list[Any]:
+    """The parts of a tree, or of a state, where the updates have leaves."""
+    return self.updates.align(name, tree)
+
+  def each(self, function: Callable[..., Any], *columns: Any) -> list[Any]:
+    """`function(leaf, *row)` of every leaf of the params; None for None."""
+    return [
+      None if leaf is None else function(leaf, *row)
+      for leaf, *row in zip(self.like.leaves, *columns, strict=True)
+    ]
+
+  def zeros(self) -> Any:
+    """A tree of zeros like the params, of at least float32."""
+    return self.tree(
+      self.each(lambda x: jnp.zeros_like(x, dtype=wide_dtype(x)))
+    )
+
+  def copies(self) -> Any:
+    """A tree of copies of the params, of at least float32.
+
+    They have buffers of their own, so that params and state can be donated.
+    """
+    return self.tree(self.each(copied))
+
+  def per_leaf(self, values: Sequence[Any]) -> Any:
+    """The form in a state of values that do not have the shape of a leaf.
+
+    It is a tuple: Optax would take a tree like the params for copies of them,
+    to be sharded or reset as they are. Where there are no leaves, it is one
+    number: `optax.tree.map_params`, which has a placeholder for the params,
+    then finds no structure that it could miss in the true state.
+    """
+    return tuple(values) if values else jnp.zeros([], jnp.float32)
+
+  def of_leaves(self, values: Any) -> list[Any]:
+    """The values that `per_leaf` made a tuple of."""
+    return list(values) if self.updates.leaves else []
+
+  def mask(self, mask: Any) -> list[bool]:
+    """Which leaves a mask takes; None for all."""
+    return _trees.mask('mask', mask, self.like)
+
+  def kernels(self, mask: Any, stacked: Sequence[int]) -> list[bool]:
+    """Which leaves a mask takes; None for those of rank 2 and more."""
+    if mask is not None:
+      return self.mask(mask)
+    return [
+      leaf is not None and jnp.ndim(leaf) - n > 1
+      for leaf, n in zip(self.like.leaves, stacked, strict=True)
+    ]
+
+  def shrink_floors(self) -> list[float | None]:
+    """The factors ≥ -1 by which a step may shrink a weight, and not to 0.
+
+    -w is the nearest number of low precision to most of -w·(1 - exp(-10)).
+    """
+    return [
+      None if g is None else float(jnp.finfo(jnp.result_type(g)).eps) - 1.0
+      for g in self.updates.leaves
+    ]
+
+  def stacked(self, stacked_axes: Any = None) -> list[int]:
+    """How many leading axes of each leaf are stacked."""
+    return _trees.stacked(stacked_axes, self.like)
+
+  def map(
+    self,
+    step: Callable[..., Any],
+    numbers: _numbers.Numbers | None = None,
+    *,
+    reads: Sequence[Any] = (),
+    keeps: Sequence[Any] = (),
+    extras: Sequence[Sequence[Any]] = (),
+    inside: Sequence[bool] | None = None,
+  ) -> tuple[Any, list[Any]]:
+    """Makes the update of every leaf, and what the state keeps of it.
+
+    Arithmetic is in at least float32; what comes out has the dtype of what went
+    in. Finite numbers that no longer fit in it become its largest.
+
+    Args:
+      step: `step(numbers, g, w, *reads, *keeps, *extras)` of one leaf, without
+        w where there are no params. It returns the update and, behind it, the
+        new values of `keeps`, if there are any.
+      numbers: the hyperparameters at this update; None for none.
+      reads: trees of arrays like the updates.
+      keeps: such trees, which the state holds.
+      extras: lists of anything, with a value for every leaf.
+      inside: which leaves to work on; None for all. The others, and those that
+        are None or empty, are left alone.
+
+    Returns:
+      The updates, and the new trees of `keeps`.
+    """
+    columns = [self.align(tree) for tree in (*reads, *keeps)]
+    if self.params is not None:
+      columns.insert(0, self.params.leaves)
+    first_kept = 1 + len(columns) - len(keeps)
+    rows = []
+    for i, g in enumerate(self.updates.leaves):
+      row = [g, *(column[i] for column in columns)]
+      out = [g, *row[first_kept:]]
+      if not is_absent(g) and (inside is None or inside[i]):
+        arrays = jax.tree.map(jnp.asarray, row)
+        dtype = _arrays.compute_dtype(arrays)
+        wide = _arrays.upcast(arrays, dtype)
+        now = None if numbers is None else numbers.cast(dtype)
+        new = step(now, *wide, *(column[i] for column in extras))
+        u, *kept = new if keeps else (new,)
+        out = [
+          _arrays.downcast(x, like)
+          for x, like in zip(
+            [held(u, wide[0]), *map(finite, kept)],
+            [arrays[0], *out[1:]],
+            strict=True,
+          )
+        ]
+      rows.append(out)
+    updates, *kept = ([row[i] for row in rows] for i in range(1 + len(keeps)))
+    return self.tree(updates), [self.tree(column) for column in kept]
+
+
+def flatten(owner: str, name: str, tree: Any) -> Leaves:
+  """The leaves of the params at `init`, or of updates without params.
 
   Args:
     owner: the mechanism, for the message.
-    name: what the tree is.
-    tree: the tree.
+    name: what the tree is, for the message.
+    tree: a tree of floating leaves.
 
   Raises:
     TypeError: a leaf is not floating.
   """
   flat = _trees.flatten(tree)
   _trees.check_floating(owner, name, flat)
-  return flat
+  return Leaves(flat)
 
 
-def params_of(
-  owner: str, flat: _trees.Flat, params: _types.Params | None
-) -> list[Any]:
-  """The params where the updates have leaves.
+def with_params(owner: str, updates: Any, params: Any) -> Leaves:
+  """The leaves of the updates, with the params.
 
   Raises:
+    TypeError: a leaf of the updates is not floating.
     ValueError: there are no params, or they have another structure.
   """
+  flat = flatten(owner, 'updates', updates).updates
+  check_params(owner, params)
+  aligned = flat.align('params', params)
+  return Leaves(flat, _trees.Flat(aligned, flat.treedef))
+
+
+def check_params(owner: str, params: Any) -> None:
+  """Raises ValueError if there are no params."""
   if params is None:
     raise ValueError(
       f'{owner} needs the params: call update(updates, state, params).'
     )
-  return flat.align('params', params)
+
+
+def check_transformation(name: str, value: Any) -> None:
+  """Raises TypeError if `value` is no gradient transformation."""
+  if not isinstance(value, optax.GradientTransformation):
+    raise TypeError(
+      f'{name} must be an optax.GradientTransformation, got {value!r}.'
+    )
+
+
+def boundary(owner: str, new_task: Any, count: jax.Array) -> Any:
+  """Whether a boundary between tasks comes before this update.
+
+  Args:
+    owner: the mechanism, for the message.
+    new_task: the extra argument.
+    count: of the updates before. At the very first one there is no task before
+      this one, and `new_task` is ignored.
+
+  Returns:
+    False where that is known before the update is compiled, else a bool array.
+
+  Raises:
+    TypeError: `new_task` is neither a bool nor an array of one.
+  """
+  if isinstance(new_task, bool | np.bool_):
+    return count > 0 if new_task else False
+  if not isinstance(new_task, jax.Array | np.ndarray) or (
+    new_task.dtype != jnp.bool_ or new_task.ndim
+  ):
+    raise TypeError(
+      f'{owner} takes new_task as a bool or a bool array of shape (), got '
+      f'{new_task!r}.'
+    )
+  return jnp.asarray(new_task) & (count > 0)
+
+
+def rounded(fraction: Any, count: Any) -> Any:
+  """`round(fraction · count)`, to even where it is half way."""
+  if _numbers.is_known(fraction) and isinstance(count, int):
+    return round(float(fraction) * count)
+  exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * count
+  return jnp.round(exact).astype(jnp.int32)
+
+
+def now_and_then(
+  every: Any, t: jax.Array, act: Callable[[], jax.Array], kept: jax.Array
+) -> jax.Array:
+  """`act()` where t is a multiple of `every`, else `kept`."""
+  if isinstance(every, int) and every == 1:
+    return act()
+  # A conditional, so that noise is drawn only where it is used.
+  return jax.lax.cond(t % every == 0, act, lambda: kept)
+
+
+# Leaves.
 
 
 def wide_dtype(leaf: Any) -> Any:
@@ -50,45 +258,9 @@ def wide_dtype(leaf: Any) -> Any:
   return _arrays.promoted(jnp.float32, jnp.result_type(leaf))
 
 
-def zeros(flat: _trees.Flat) -> Any:
-  """A tree of zeros like the params, of at least float32."""
-  return flat.unflatten(
-    [
-      None if x is None else jnp.zeros_like(x, dtype=wide_dtype(x))
-      for x in flat.leaves
-    ]
-  )
-
-
-def copies(flat: _trees.Flat) -> Any:
-  """A tree of copies of the params, of at least float32.
-
-  The copies have buffers of their own, so that params and state can be donated.
-  """
-  return flat.unflatten([copied(x) for x in flat.leaves])
-
-
-def copied(leaf: Any) -> Any:
+def copied(leaf: Any) -> jax.Array:
   """A copy of a leaf in a buffer of its own, of at least float32."""
-  if leaf is None:
-    return None
   return jnp.array(leaf, dtype=wide_dtype(leaf), copy=True)
-
-
-def per_leaf(flat: _trees.Flat, values: Sequence[Any]) -> Any:
-  """What the state holds of numbers that a leaf has, but not in its shape.
-
-  A tree like the params would pass for a copy of them, to be sharded or reset
-  as they are. So it is a tuple. Where there are no leaves, it is one number:
-  `optax.tree.map_params`, which has a placeholder for the params, then finds no
-  structure that it could miss in the true state.
-  """
-  return tuple(values) if flat.leaves else jnp.zeros([], jnp.float32)
-
-
-def kept_per_leaf(flat: _trees.Flat, kept: Any) -> list[Any]:
-  """The values that `per_leaf` made a tuple of."""
-  return list(kept) if flat.leaves else []
 
 
 def is_absent(leaf: Any) -> bool:
@@ -96,55 +268,21 @@ def is_absent(leaf: Any) -> bool:
   return leaf is None or 0 in jnp.shape(leaf)
 
 
-def advance(
-  step: Callable[..., tuple[Any, ...]],
-  numbers: _numbers.Numbers | None,
-  updates: Sequence[Any],
-  *,
-  reads: Sequence[Sequence[Any]] = (),
-  keeps: Sequence[Sequence[Any]] = (),
-  extras: Sequence[Sequence[Any]] = (),
-  inside: Sequence[bool] | None = None,
-) -> tuple[list[Any], list[list[Any]]]:
-  """Makes the update of every leaf, and what is kept of it.
+def axes(leaf: jax.Array, stacked: int) -> tuple[int, ...]:
+  """The axes of a leaf behind the stacked ones: [..., in, out] of a kernel."""
+  return tuple(range(stacked, jnp.ndim(leaf)))
 
-  Arithmetic is in at least float32; what comes out has the dtype of what went
-  in. Finite numbers that no longer fit in it become its largest.
 
-  Args:
-    step: `step(numbers, g, *reads, *keeps, *extras)` of one leaf. It returns
-      the update and the new values of `keeps`.
-    numbers: the hyperparameters, with schedules resolved; None for none.
-    updates: g of every leaf. A leaf that is None or empty is left as it is.
-    reads: columns of arrays with a value for every leaf, such as the params.
-    keeps: such columns, of arrays that the state holds.
-    extras: such columns of anything, which are passed on as they are.
-    inside: which leaves to work on; None for all. The others are left alone.
+# Arithmetic.
 
-  Returns:
-    The updates, and the new columns of `keeps`.
-  """
-  outgoing: list[Any] = []
-  kept: list[list[Any]] = [[] for _ in keeps]
-  for i, g in enumerate(updates):
-    old = [column[i] for column in keeps]
-    u, new = g, old
-    if not is_absent(g) and (inside is None or inside[i]):
-      others = [column[i] for column in reads]
-      arrays = jax.tree.map(jnp.asarray, [g, *others, *old])
-      dtype = _arrays.compute_dtype(arrays)
-      wide = _arrays.upcast(arrays, dtype)
-      cast = None if numbers is None else numbers.cast(dtype)
-      u, *new = step(cast, *wide, *(column[i] for column in extras))
-      u = _arrays.downcast(held(u, wide[0]), arrays[0])
-      new = [
-        _arrays.downcast(finite(x), like)
-        for x, like in zip(new, old, strict=True)
-      ]
-    outgoing.append(u)
-    for column, x in zip(kept, new, strict=True):
-      column.append(x)
-  return outgoing, kept
+
+def norms(x: jax.Array, over: tuple[int, ...]) -> jax.Array:
+  """√Σx² over some axes, which stay; no square overflows or vanishes."""
+  largest = jnp.max(jnp.abs(x), axis=over, keepdims=True)
+  tiny = float(jnp.finfo(x.dtype).tiny)
+  scale = jnp.where(largest >= tiny, largest, jnp.ones_like(largest))
+  squares = jnp.square(x * (1 / scale))
+  return scale * jnp.sqrt(jnp.sum(squares, axis=over, keepdims=True))
 
 
 def finite(x: jax.Array) -> jax.Array:
@@ -164,6 +302,11 @@ def held(u: jax.Array, g: jax.Array) -> jax.Array:
 def product(x: jax.Array, y: jax.Array) -> jax.Array:
   """x ⊙ y, at most the largest number, so that 0 times it is 0 and not NaN."""
   return finite(x * y)
+
+
+def ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+  """x / y for y ≥ 0, at most the largest number; x where y is 0."""
+  return finite(x / jnp.where(y > 0, y, jnp.ones_like(y)))
 
 
 def added(g: jax.Array, strength: Any, term: jax.Array) -> jax.Array:
@@ -191,54 +334,12 @@ def bias(decay: Any, t: jax.Array, dtype: Any) -> jax.Array:
   """1 - βᵗ for t ≥ 1, precise also where β is near 1."""
   if isinstance(decay, float):
     # The logarithm of a Python number is exact in 64 bits.
-    log_decay: Any = np.log(decay) if decay > 0 else -np.inf
-    log_decay = float(log_decay)
+    log_decay: Any = float(np.log(decay)) if decay > 0 else -np.inf
   else:
     log_decay = jnp.log(decay)
   return -jnp.expm1(t.astype(dtype) * log_decay)
 
 
-def kernels(
-  name: str, mask: Any, flat: _trees.Flat, stacked: Sequence[int]
-) -> list[bool]:
-  """Which leaves a mask takes; None for those of rank 2 and more.
-
-  Args:
-    name: the argument's name, for the message.
-    mask: as in `optax.masked`, or None.
-    flat: the params.
-    stacked: of each leaf, how many axes do not count.
-  """
-  if mask is not None:
-    return _trees.mask(name, mask, flat)
-  return [
-    leaf is not None and jnp.ndim(leaf) - n > 1
-    for leaf, n in zip(flat.leaves, stacked, strict=True)
-  ]
-
-
 def grown(w: jax.Array, exponent: jax.Array, floor: float) -> jax.Array:
   """w·(exp(exponent) - 1): what is to be added so that w keeps its sign."""
   return w * jnp.maximum(jnp.expm1(exponent), floor)
-
-
-def shrink_floor(update: Any) -> float:
-  """The factor ≥ -1 by which a step may shrink a weight, and not to 0.
-
-  -w is the nearest number of low precision to most of -w·(1 - exp(-10)).
-  """
-  if update is None:
-    return -1.0
-  return float(jnp.finfo(jnp.result_type(update)).eps) - 1.0
-
-
-def check_transformation(name: str, value: Any) -> None:
-  """Refuses what is no gradient transformation.
-
-  Raises:
-    TypeError: naming the argument.
-  """
-  if not isinstance(value, optax.GradientTransformation):
-    raise TypeError(
-      f'{name} must be an optax.GradientTransformation, got {value!r}.'
-    )

@@ -64,42 +64,29 @@ def metaplasticity(
     <https://arxiv.org/abs/2003.03533>`_, 2021
   """
   numbers = _numbers.Numbers(
-    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled)
   )
   _trees.check_mask('mask', mask)
 
-  def init_fn(params: _types.Params) -> MetaplasticityState:
+  def init_fn(params):
     _leaves.flatten('metaplasticity', 'params', params)
     return MetaplasticityState(jnp.zeros([], jnp.int32))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: MetaplasticityState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, MetaplasticityState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('metaplasticity', 'updates', updates)
-    weights = _leaves.params_of('metaplasticity', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
-    leaves, _ = _leaves.advance(
-      _step,
+    leaves = _leaves.with_params('metaplasticity', updates, params)
+
+    def step(now, g, w):
+      # By signs: the product of small numbers would vanish.
+      shrinks = jnp.sign(g) * jnp.sign(w) > 0
+      resistance = jnp.square(jnp.tanh(now.strength * jnp.abs(w)))
+      return jnp.where(shrinks, g * (1 - resistance), g)
+
+    updates, _ = leaves.map(
+      step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      inside=_leaves.kernels('mask', mask, like, [0] * len(weights)),
+      inside=leaves.kernels(mask, leaves.stacked()),
     )
-    return flat.unflatten(leaves), MetaplasticityState(
-      optax.safe_increment(state.count)
-    )
+    return updates, MetaplasticityState(optax.safe_increment(state.count))
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _step(
-  now: _numbers.Numbers, g: jax.Array, w: jax.Array
-) -> tuple[jax.Array]:
-  # By signs: the product of small numbers would vanish.
-  shrinks = jnp.sign(g) * jnp.sign(w) > 0
-  resistance = jnp.square(jnp.tanh(now.strength * jnp.abs(w)))
-  return (jnp.where(shrinks, g * (1 - resistance), g),)

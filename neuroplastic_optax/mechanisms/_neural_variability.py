@@ -1,13 +1,11 @@
 """Neural variability: training with params that are always a little noisy."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -38,11 +36,10 @@ def neural_variability(
   inner: optax.GradientTransformation,
   scale: _types.ScalarOrSchedule = 0.01,
   distribution: Literal['normal', 'laplace', 'uniform'] = 'normal',
-  refresh: int = 1,
+  refresh: int | _types.ArrayLike = 1,
   mask: Any = None,
   *,
   key: Any = 0,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Trains at noisy params, and keeps the clean ones for evaluation.
 
@@ -71,12 +68,9 @@ def neural_variability(
       standard deviation if "normal", its scale if "laplace", its bound if
       "uniform".
     distribution: of the elements of ε, "normal", "laplace" or "uniform".
-    refresh: n ≥ 1, a Python integer: for how many updates noise is kept.
+    refresh: n ≥ 1, an integer: for how many updates noise is kept.
     mask: the leaves that get noise, as in `optax.masked`. None for all.
     key: an int seed or a JAX key.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`, so that all parts get noise
-      of their own.
 
   Returns:
     A gradient transformation, whose state is a `NeuralVariabilityState`. Its
@@ -104,69 +98,72 @@ def neural_variability(
     <https://arxiv.org/abs/2011.06220>`_, 2020
   """
   _leaves.check_transformation('inner', inner)
-  numbers = _numbers.Numbers(
-    scale=(scale, _numbers.NON_NEGATIVE.scheduled),
-  )
+  numbers = _numbers.Numbers(scale=(scale, _numbers.NON_NEGATIVE.scheduled))
   _numbers.check_choice(
     'distribution', distribution, ('normal', 'laplace', 'uniform')
   )
   refresh = _numbers.check_period('refresh', refresh)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _trees.check_axis_name(axis_name)
   wrapped = optax.with_extra_args_support(inner)
   draw = _noise.DISTRIBUTIONS[distribution]
+  owner = 'neural_variability'
 
-  def noisy(flat: _trees.Flat) -> list[bool]:
-    """Which leaves get noise; none if its scale is known to be 0."""
+  def init_fn(params):
+    leaves = _leaves.flatten(owner, 'params', params)
+    taken = leaves.mask(mask)
     if _numbers.is_zero(scale):
-      return [False] * len(flat.leaves)
-    return _trees.mask('mask', mask, flat)
+      taken = [False] * len(leaves)
 
-  def init_fn(params: _types.Params) -> NeuralVariabilityState:
-    flat = _leaves.flatten('neural_variability', 'params', params)
+    def first(leaf):
+      copy = _leaves.copied(leaf)
+      return copy if is_narrow(leaf) else jnp.zeros_like(copy)
+
     noise = [
-      _first(leaf) if taken else optax.MaskedNode()
-      for leaf, taken in zip(flat.leaves, noisy(flat), strict=True)
+      x if inside else optax.MaskedNode()
+      for x, inside in zip(leaves.each(first), taken, strict=True)
     ]
     return NeuralVariabilityState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
-      flat.unflatten(noise),
+      leaves.tree(noise),
       wrapped.init(params),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: NeuralVariabilityState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, NeuralVariabilityState]:
-    _leaves.flatten('neural_variability', 'updates', updates)
-    if params is None:
-      _leaves.params_of('neural_variability', _trees.flatten(updates), params)
+  def update_fn(updates, state, params=None, **extra_args):
+    _leaves.with_params(owner, updates, params)
     updates, inner_state = wrapped.update(
       updates, state.inner, params, **extra_args
     )
-    flat = _leaves.flatten('neural_variability', 'updates', updates)
-    like = _trees.Flat(flat.align('params', params), flat.treedef)
-    old = flat.align('state.noise', state.noise)
-    now = numbers.at(state.count)
-    pairs = _noise.words(
-      state.key, state.count, _trees.axis_names(axis_name, like)
+    leaves = _leaves.with_params(owner, updates, params)
+
+    def anew(now, words, kept):
+      # A sum with what is replaced, so that both branches have one type also
+      # where devices hold parts of an array.
+      act = lambda: now.scale * draw(words, kept).astype(kept.dtype) + 0 * kept
+      return _leaves.now_and_then(refresh, state.count, act, kept)
+
+    def step(now, u, p, before, words, narrow):
+      if narrow:
+        after = before + u
+        return (after - p) + anew(now, words, p - before), after
+      after = anew(now, words, before)
+      return u + (after - before), after
+
+    updates, (noise,) = leaves.map(
+      step,
+      numbers.at(state.count),
+      keeps=[state.noise],
+      extras=[
+        _noise.words(state.key, state.count, len(leaves)),
+        leaves.each(is_narrow),
+      ],
+      inside=[
+        not isinstance(x, optax.MaskedNode) for x in leaves.align(state.noise)
+      ],
     )
-    leaves, noise = _moved(
-      flat.leaves,
-      like.leaves,
-      old,
-      pairs,
-      lambda pair, like: _drawn(now, draw, refresh, state.count, pair, like),
-    )
-    return flat.unflatten(leaves), NeuralVariabilityState(
-      optax.safe_increment(state.count),
-      state.key,
-      flat.unflatten(noise),
-      inner_state,
+    return updates, NeuralVariabilityState(
+      optax.safe_increment(state.count), state.key, noise, inner_state
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -175,63 +172,3 @@ def neural_variability(
 def is_narrow(leaf: Any) -> bool:
   """Whether the state holds θ of such params, not ε."""
   return bool(jnp.finfo(jnp.result_type(leaf)).bits < 32)
-
-
-def _first(leaf: Any) -> Any:
-  """What the state holds of a leaf at `init`."""
-  if leaf is None:
-    return None
-  if is_narrow(leaf):
-    return _leaves.copied(leaf)
-  return jnp.zeros_like(leaf, dtype=_leaves.wide_dtype(leaf))
-
-
-def _drawn(
-  now: _numbers.Numbers,
-  draw: _noise.Draw,
-  refresh: int | jax.Array,
-  count: jax.Array,
-  pair: jax.Array,
-  kept: jax.Array,
-) -> jax.Array:
-  """ε after this update, of the dtype of the ε before, `kept`."""
-
-  def anew() -> jax.Array:
-    scale = now.cast(kept.dtype).scale
-    # A sum with what is replaced, so that both branches have one type also
-    # where devices hold parts of an array.
-    return scale * draw(pair, kept).astype(kept.dtype) + 0 * kept
-
-  if isinstance(refresh, int) and refresh == 1:
-    return anew()
-  return jax.lax.cond(count % refresh == 0, anew, lambda: kept)
-
-
-def _moved(
-  updates: Sequence[Any],
-  params: Sequence[Any],
-  old: Sequence[Any],
-  pairs: Sequence[jax.Array],
-  anew: Any,
-) -> tuple[list[Any], list[Any]]:
-  """The updates with their noise, and what the state holds of it."""
-  leaves: list[Any] = []
-  kept: list[Any] = []
-  for u, p, before, pair in zip(updates, params, old, pairs, strict=True):
-    after = before
-    if not isinstance(before, optax.MaskedNode) and not _leaves.is_absent(u):
-      u, p = jnp.asarray(u), jnp.asarray(p)
-      dtype = _arrays.compute_dtype((u, p, before))
-      step, at, held = _arrays.upcast((u, p, before), dtype)
-      if is_narrow(p):
-        after = held + step
-        noise = anew(pair, at - held)
-        moved = (after - at) + noise
-      else:
-        after = anew(pair, held)
-        moved = step + (after - held)
-      u = _arrays.downcast(_leaves.held(moved, step), u)
-      after = _arrays.downcast(_leaves.finite(after), before)
-    leaves.append(u)
-    kept.append(after)
-  return leaves, kept

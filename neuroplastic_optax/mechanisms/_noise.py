@@ -40,26 +40,24 @@ def check_key(key: Any) -> None:
 
   Raises:
     TypeError: `key` is of the wrong type.
-    ValueError: it is an array of keys.
+    ValueError: it is an array of keys, or a seed of more than 64 bits.
   """
   message = f'key must be an int seed or a JAX key, got {key!r}.'
-  if isinstance(key, jax.Array):
-    dtype = key.dtype
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-      shape = key.shape
-    elif jnp.issubdtype(dtype, jnp.integer):
-      # A seed that is traced, or a key as it was before JAX had keys.
-      shape = key.shape[1:] if dtype == jnp.uint32 else key.shape
-    else:
-      raise TypeError(message)
-    if shape:
-      raise ValueError(f'{message} For many keys, use jax.vmap.')
-    if key.ndim and len(key) not in _KEY_WORDS:
-      raise ValueError(f'{message} A key has two or four words.')
-  elif isinstance(key, bool) or not isinstance(key, int | np.integer):
+  if isinstance(key, int | np.integer) and not isinstance(key, bool):
+    if not -(2**63) <= int(key) < 2**63:
+      raise ValueError(f'key must be an int seed of 64 bits, got {key!r}.')
+    return
+  if not isinstance(key, jax.Array):
     raise TypeError(message)
-  elif not -(2**63) <= int(key) < 2**63:
-    raise ValueError(f'key must be an int seed of 64 bits, got {key!r}.')
+  is_key = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+  if not is_key and not jnp.issubdtype(key.dtype, jnp.integer):
+    raise TypeError(message)
+  # A seed may be an array, and a key its words, as before JAX had keys.
+  is_words = not is_key and key.dtype == jnp.uint32 and key.ndim > 0
+  if key.shape[is_words:]:
+    raise ValueError(f'{message} For many keys, use jax.vmap.')
+  if is_words and len(key) not in _KEY_WORDS:
+    raise ValueError(f'{message} A key has two or four words.')
 
 
 def key_data(key: Any) -> jax.Array:
@@ -86,55 +84,20 @@ def threefry(data: jax.Array) -> jax.Array:
   return jax.random.wrap_key_data(data[:2], impl='threefry2x32')
 
 
-def words(
-  data: jax.Array,
-  count: jax.Array,
-  axis_names: Sequence[tuple[str, ...] | None],
-) -> list[jax.Array]:
-  """Two words for each leaf, other ones at every update.
+@functools.partial(jax.jit, static_argnums=2)
+def words(data: jax.Array, count: jax.Array, n: int) -> jax.Array:
+  """Two words for each of n leaves, other ones at every update.
 
   Args:
     data: the words of the key.
     count: of updates, or of whatever tells one draw from another.
-    axis_names: of each leaf, the mesh axes over which it is split inside
-      `shard_map`, so that its parts get noise of their own.
+    n: the number of leaves.
 
   Returns:
-    For each leaf, uint32 [2].
+    uint32 [n, 2].
   """
-  both = _pairs(data, count, len(axis_names))
-  return [_of_part(both[i], names) for i, names in enumerate(axis_names)]
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _pairs(data: jax.Array, count: jax.Array, n: int) -> jax.Array:
   key = jax.random.fold_in(threefry(data), count)
   return jax.random.bits(key, (n, 2), jnp.uint32)
-
-
-def _of_part(pair: jax.Array, names: tuple[str, ...] | None) -> jax.Array:
-  """The words of the part of a leaf that this device has."""
-  names = bound(names)
-  if not names:
-    return pair
-  part = jnp.asarray(jax.lax.axis_index(names)).astype(jnp.uint32)
-  return _mix(pair ^ _mix((part + np.uint32(1)) * _GOLDEN))
-
-
-def bound(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-  """Those of the mesh axes that are bound here.
-
-  None are where `init` is called with whole arrays, outside `shard_map`.
-  """
-  return tuple(name for name in names or () if _is_bound(name)) or None
-
-
-def _is_bound(name: str) -> bool:
-  try:
-    jax.lax.axis_size(name)
-  except NameError:
-    return False
-  return True
 
 
 def _mix(x: jax.Array) -> jax.Array:

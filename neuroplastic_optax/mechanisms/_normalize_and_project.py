@@ -2,15 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _trees
-from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 from neuroplastic_optax.mechanisms import _leaves
-from neuroplastic_optax.mechanisms import _noise
 
 
 class NormalizeAndProjectState(NamedTuple):
@@ -29,7 +25,6 @@ def normalize_and_project(
   mask: Any = None,
   *,
   stacked_axes: Any = None,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Keeps every tensor at its initial norm.
 
@@ -49,8 +44,6 @@ def normalize_and_project(
       and more, stacked axes aside.
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in `neuroplastic`. Each keeps its own norm.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`.
 
   Returns:
     A gradient transformation, whose state is a `NormalizeAndProjectState`. Its
@@ -76,75 +69,42 @@ def normalize_and_project(
   """
   _trees.check_mask('mask', mask)
   _trees.check_stacked_axes(stacked_axes)
-  _trees.check_axis_name(axis_name)
 
-  def init_fn(params: _types.Params) -> NormalizeAndProjectState:
-    flat = _leaves.flatten('normalize_and_project', 'params', params)
-    stacked = _trees.stacked(stacked_axes, flat)
-    norms = [
-      _first_norm(*row)
-      for row in zip(
-        flat.leaves,
-        _leaves.kernels('mask', mask, flat, stacked),
-        stacked,
-        _trees.axis_names(axis_name, flat),
-        strict=True,
-      )
-    ]
-    return NormalizeAndProjectState(_leaves.per_leaf(flat, norms))
+  def init_fn(params):
+    leaves = _leaves.flatten('normalize_and_project', 'params', params)
+    stacked = leaves.stacked(stacked_axes)
 
-  def update_fn(
-    updates: _types.Updates,
-    state: NormalizeAndProjectState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, NormalizeAndProjectState]:
+    def first_norm(leaf, inside, n):
+      dtype = _leaves.wide_dtype(leaf)
+      if not inside or _leaves.is_absent(leaf):
+        return jnp.zeros([], dtype)
+      wide = jnp.asarray(leaf).astype(dtype)
+      # A norm may be more than the largest number, though no element is.
+      return _leaves.finite(_leaves.norms(wide, _leaves.axes(leaf, n)))
+
+    norms = leaves.each(first_norm, leaves.kernels(mask, stacked), stacked)
+    return NormalizeAndProjectState(leaves.per_leaf(norms))
+
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('normalize_and_project', 'updates', updates)
-    weights = _leaves.params_of('normalize_and_project', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
-    stacked = _trees.stacked(stacked_axes, like)
-    leaves, _ = _leaves.advance(
-      _step,
-      None,
-      flat.leaves,
-      reads=[weights, _leaves.kept_per_leaf(flat, state.norms)],
-      extras=[stacked, _trees.axis_names(axis_name, like)],
-      inside=_leaves.kernels('mask', mask, like, stacked),
+    leaves = _leaves.with_params('normalize_and_project', updates, params)
+    stacked = leaves.stacked(stacked_axes)
+
+    def step(_, g, w, aim, n):
+      aim = aim.astype(g.dtype)
+      moved = _leaves.finite(w + g)
+      norm = _leaves.finite(_leaves.norms(moved, _leaves.axes(w, n)))
+      factor = _leaves.ratio(aim, norm)
+      projected = _leaves.finite(_leaves.product(moved, factor) - w)
+      # Where it is not defined, the factor would be 0 or infinite.
+      defined = ((aim > 0) & (norm > 0)).astype(g.dtype)
+      return defined * projected + (1 - defined) * g
+
+    updates, _ = leaves.map(
+      step,
+      extras=[leaves.of_leaves(state.norms), stacked],
+      inside=leaves.kernels(mask, stacked),
     )
-    return flat.unflatten(leaves), state
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _first_norm(
-  leaf: Any, inside: bool, stacked: int, names: tuple[str, ...] | None
-) -> Any:
-  """The norms of a leaf at `init`, whole arrays outside of `shard_map`."""
-  if leaf is None:
-    return None
-  dtype = _leaves.wide_dtype(leaf)
-  if not inside or _leaves.is_absent(leaf):
-    return jnp.zeros([], dtype)
-  axes = _kernels.all_axes(leaf, stacked)
-  wide = jnp.asarray(leaf).astype(dtype)
-  # A norm may be more than the largest number, though no element is.
-  return _leaves.finite(_kernels.norms(wide, axes, _noise.bound(names)))
-
-
-def _step(
-  _: None,
-  g: jax.Array,
-  w: jax.Array,
-  aim: jax.Array,
-  stacked: int,
-  names: tuple[str, ...] | None,
-) -> tuple[jax.Array]:
-  axes = _kernels.all_axes(w, stacked)
-  moved = _leaves.finite(w + g)
-  norm = _leaves.finite(_kernels.norms(moved, axes, names))
-  # Where it is not defined, the factor would be 0 or infinite.
-  defined = ((aim > 0) & (norm > 0)).astype(g.dtype)
-  ratio = _leaves.finite(aim / jnp.where(norm > 0, norm, jnp.ones_like(norm)))
-  projected = _leaves.finite(_leaves.product(moved, ratio) - w)
-  return (defined * projected + (1 - defined) * g,)

@@ -1,6 +1,6 @@
 """L2 Init: weights are pulled back to where they began."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,14 @@ def regenerate(
       u = g + λ·sign(w - w₀)     norm="l1": that of λ·‖w - w₀‖₁
 
   It belongs on the raw gradient, first in a chain. Behind Adam's normalisation
-  it means something else: a decoupled pull, as AdamW's decay is.
+  it means something else: a decoupled pull, as AdamW's decay is. Params that
+  are initialised with zeros, such as biases, are pulled to 0.
+
+  The strength has to be seen beside the gradient. Adam divides by the size of
+  the sum, so that where gradients are small (a small loss, gradients that are
+  clipped, reinforcement learning) the pull takes over the direction and moves
+  weights at the full learning rate. Begin there with 1e-5: for PPO on CartPole
+  with Adam at 2.5e-4, 1e-5 did no harm, and the default halved the return.
 
   Args:
     strength: λ ≥ 0, a number or a schedule of the update count. For "l2" it is
@@ -68,37 +75,26 @@ def regenerate(
     Regularization <https://arxiv.org/abs/2308.11958>`_, 2023
   """
   numbers = _numbers.Numbers(
-    strength=(strength, _numbers.NON_NEGATIVE.scheduled),
+    strength=(strength, _numbers.NON_NEGATIVE.scheduled)
   )
   _numbers.check_choice('norm', norm, ('l2', 'l1'))
 
-  def init_fn(params: _types.Params) -> RegenerateState:
-    flat = _leaves.flatten('regenerate', 'params', params)
-    return RegenerateState(jnp.zeros([], jnp.int32), _leaves.copies(flat))
+  def init_fn(params):
+    leaves = _leaves.flatten('regenerate', 'params', params)
+    return RegenerateState(jnp.zeros([], jnp.int32), leaves.copies())
 
-  def update_fn(
-    updates: _types.Updates,
-    state: RegenerateState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, RegenerateState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('regenerate', 'updates', updates)
-    weights = _leaves.params_of('regenerate', flat, params)
+    leaves = _leaves.with_params('regenerate', updates, params)
 
-    def step(now: _numbers.Numbers, g: Any, w: Any, anchor: Any) -> tuple[Any]:
+    def step(now, g, w, anchor):
       # Subtracted as it is, then held: a difference may overflow.
       moved = w - anchor
       pull = jnp.sign(moved) if norm == 'l1' else _leaves.finite(moved)
-      return (_leaves.added(g, now.strength, pull),)
+      return _leaves.added(g, now.strength, pull)
 
-    leaves, _ = _leaves.advance(
-      step,
-      numbers.at(state.count),
-      flat.leaves,
-      reads=[weights, flat.align('state.anchor', state.anchor)],
-    )
-    return flat.unflatten(leaves), RegenerateState(
+    updates, _ = leaves.map(step, numbers.at(state.count), reads=[state.anchor])
+    return updates, RegenerateState(
       optax.safe_increment(state.count), state.anchor
     )
 

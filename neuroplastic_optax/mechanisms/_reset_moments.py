@@ -1,17 +1,15 @@
 """Forgets an optimizer's moments at boundaries, or now and then."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _boundary
-from neuroplastic_optax.mechanisms import _copies
 from neuroplastic_optax.mechanisms import _leaves
+from neuroplastic_optax.mechanisms import _reset_state
 
 
 class ResetMomentsState(NamedTuple):
@@ -28,7 +26,7 @@ class ResetMomentsState(NamedTuple):
 
 def reset_moments(
   inner: optax.GradientTransformation,
-  period: int | None = None,
+  period: int | _types.ArrayLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Resets the moments of an optimizer at boundaries, or periodically.
 
@@ -47,7 +45,7 @@ def reset_moments(
 
   Args:
     inner: the transformation whose state is reset.
-    period: n ≥ 1, a Python integer: the state is reset after updates n, 2n, 3n
+    period: n ≥ 1, an integer: the state is reset after updates n, 2n, 3n
       and so on. None for resets at `new_task` alone.
 
   Returns:
@@ -77,52 +75,42 @@ def reset_moments(
     period = _numbers.check_period('period', period)
   wrapped = optax.with_extra_args_support(inner)
 
-  def init_fn(params: _types.Params) -> ResetMomentsState:
+  def init_fn(params):
     return ResetMomentsState(jnp.zeros([], jnp.int32), wrapped.init(params))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ResetMomentsState,
-    params: _types.Params | None = None,
-    *,
-    new_task: Any = False,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ResetMomentsState]:
-    _leaves.params_of('reset_moments', _trees.flatten(updates), params)
-    now = _boundary.begins('reset_moments', new_task, state.count)
-    before = _reset(wrapped, state.inner, params, now)
-    updates, after = wrapped.update(
-      updates, before, params, new_task=new_task, **extra_args
+  def update_fn(updates, state, params=None, *, new_task=False, **extra_args):
+    _leaves.check_params('reset_moments', params)
+
+    def reset(when, state):
+      if when is False:
+        return state
+
+      def pick(old, fresh, _):
+        fresh = jnp.asarray(fresh).astype(jnp.result_type(old))
+        # A choice, although `when` holds here: its type is that of both, also
+        # where devices hold parts of an array.
+        return jnp.where(when, fresh, old)
+
+      # A conditional, so that `init` does its work only when it is time.
+      return jax.lax.cond(
+        when,
+        lambda: _reset_state.restored(
+          wrapped, state, wrapped.init(params), pick, params, counts=True
+        ),
+        lambda: state,
+      )
+
+    when = _leaves.boundary('reset_moments', new_task, state.count)
+    updates, inner_state = wrapped.update(
+      updates,
+      reset(when, state.inner),
+      params,
+      new_task=new_task,
+      **extra_args,
     )
     count = optax.safe_increment(state.count)
     if period is not None:
-      after = _reset(wrapped, after, params, count % period == 0)
-    return updates, ResetMomentsState(count, after)
+      inner_state = reset(count % period == 0, inner_state)
+    return updates, ResetMomentsState(count, inner_state)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _reset(
-  inner: optax.GradientTransformation,
-  state: _types.OptState,
-  params: _types.Params | None,
-  when: Any,
-) -> _types.OptState:
-  """The inner state, reset if it is time."""
-  if when is False:
-    return state
-
-  def reset(old: Any, fresh: Any, _: Any) -> Any:
-    fresh = jnp.asarray(fresh).astype(jnp.result_type(old))
-    # A choice, although `when` holds here: its type is that of both, also
-    # where devices hold parts of an array.
-    return jnp.where(when, fresh, old)
-
-  def anew() -> _types.OptState:
-    full = _copies.mask_of(_trees.flatten(params), True)
-    return _copies.restored(
-      inner, state, inner.init(params), reset, full, counts=True
-    )
-
-  # A conditional, so that `init` does its work only when it is time.
-  return jax.lax.cond(when, anew, lambda: state)

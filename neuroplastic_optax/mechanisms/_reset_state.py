@@ -1,5 +1,6 @@
 """Resets an optimizer's state, of all params or of some."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,6 @@ import optax
 
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _copies
 from neuroplastic_optax.mechanisms import _leaves
 
 
@@ -73,8 +73,7 @@ def reset_state(
   _leaves.check_transformation('tx', tx)
   flat = _trees.flatten(params)
   _trees.check_arrays('params', flat)
-  whole = mask is None
-  full = _copies.mask_of(flat, True if whole else mask)
+  full = _full_mask(True if mask is None else mask, flat)
   fresh = tx.init(params)
   structures: list[Any] = [jax.tree.structure(each) for each in (state, fresh)]
   if structures[0] != structures[1]:
@@ -82,19 +81,111 @@ def reset_state(
       'state must be one of tx for these params: it has not the structure of '
       'tx.init(params).'
     )
-  return _copies.restored(tx, state, fresh, _pick, full, counts=whole)
+
+  def pick(old: Any, fresh: Any, mask: Any) -> Any:
+    # Of the same type, weak or not: the state keeps its own.
+    fresh = jnp.asarray(fresh).astype(jnp.result_type(old))
+    if mask is None or mask is True:
+      return jnp.array(fresh, copy=True)
+    if mask is False:
+      return old
+    if jnp.shape(mask) != jnp.shape(old):
+      mask = jnp.any(mask)
+    return jax.lax.select(
+      jnp.broadcast_to(mask, jnp.shape(old)), fresh, jnp.asarray(old)
+    )
+
+  return restored(tx, state, fresh, pick, full, counts=mask is None)
 
 
-def _pick(old: Any, fresh: Any, mask: Any) -> Any:
-  """A leaf of the state, reset where the mask says so."""
-  # Of the same type, weak or not: the state keeps its own.
-  fresh = jnp.asarray(fresh).astype(jnp.result_type(old))
-  if mask is None or mask is True:
-    return jnp.array(fresh, copy=True)
-  if mask is False:
-    return old
-  if jnp.shape(mask) != jnp.shape(old):
-    mask = jnp.any(mask)
-  return jax.lax.select(
-    jnp.broadcast_to(mask, jnp.shape(old)), fresh, jnp.asarray(old)
+def _full_mask(mask: Any, flat: _trees.Flat) -> Any:
+  """A mask of leaves or elements, as a tree like the params.
+
+  Raises:
+    TypeError: a leaf of the mask is neither a bool nor an array of bools.
+    ValueError: the mask, or one of its arrays, does not fit the params.
+  """
+  values = _trees.broadcast('mask', mask, flat)
+  for i, (value, leaf) in enumerate(zip(values, flat.leaves, strict=True)):
+    if leaf is None or isinstance(value, bool):
+      continue
+    if getattr(value, 'dtype', None) != jnp.bool_:
+      raise TypeError(
+        'the leaves of mask must be bools or arrays of bools, got '
+        f'{value!r} for params{flat.path(i)}.'
+      )
+    shape, wanted = jnp.shape(value), jnp.shape(leaf)
+    if shape not in ((), wanted):
+      raise ValueError(
+        'the leaves of mask must have the shape of the params or (), got '
+        f'shape {shape} for params{flat.path(i)} of shape {wanted}.'
+      )
+  return flat.unflatten(values)
+
+
+def restored(
+  tx: optax.GradientTransformation,
+  state: _types.OptState,
+  fresh: _types.OptState,
+  pick: Callable[[Any, Any, Any], Any],
+  mask: Any,
+  *,
+  counts: bool,
+) -> _types.OptState:
+  """The state, with the copies of the params in it reset.
+
+  Args:
+    tx: whose state it is.
+    state: the state.
+    fresh: what `tx.init` makes of the params.
+    pick: `pick(old, fresh, mask)` is the new leaf.
+    mask: a tree like the params, whose leaves `pick` gets; None for a count.
+    counts: whether to reset counts that are in one named tuple with a copy.
+  """
+  # `optax.tree.map_params` finds copies by a state that is made of a
+  # placeholder in place of the params. We need that state itself: the counts
+  # beside the copies, too, are to be found.
+  found: list[Any] = []
+
+  def init(placeholder: Any) -> Any:
+    found.append((tx.init(placeholder), type(placeholder)))
+    # Nothing to map over.
+    return None
+
+  optax.tree.map_params(init, lambda x: x, None)
+  bones, placeholder = found[0]
+  is_copy = lambda x: isinstance(x, placeholder)
+  stop = lambda x: is_copy(x) or _is_named(x)
+  absent = lambda x: x is None or isinstance(x, optax.MaskedNode)
+
+  def walk(bone: Any, old: Any, new: Any) -> Any:
+    if is_copy(bone):
+      one = lambda old, *rest: old if absent(old) else pick(old, *rest)
+      return jax.tree.map(one, old, new, mask, is_leaf=absent)
+    if not _is_named(bone):
+      return old
+    # Whether a field itself holds a copy, and not a named tuple in it.
+    beside = counts and any(
+      map(is_copy, jax.tree.leaves(list(bone), is_leaf=stop))
+    )
+    fields = []
+    for name, *row in zip(bone._fields, bone, old, new, strict=True):
+      if beside and _is_count(name, row[1]):
+        fields.append(pick(row[1], row[2], None))
+      else:
+        fields.append(jax.tree.map(walk, *row, is_leaf=stop))
+    return type(old)(*fields)
+
+  return jax.tree.map(walk, bones, state, fresh, is_leaf=stop)
+
+
+def _is_named(x: Any) -> bool:
+  return isinstance(x, tuple) and hasattr(x, '_fields') and bool(x)
+
+
+def _is_count(name: str, value: Any) -> bool:
+  return (
+    'count' in name.split('_')
+    and jnp.ndim(value) == 0
+    and jnp.issubdtype(jnp.result_type(value), jnp.integer)
   )

@@ -28,11 +28,10 @@ class ShrinkAndPerturbState(NamedTuple):
 def shrink_and_perturb(
   shrink: _types.ScalarOrSchedule = 1e-4,
   perturb: _types.ScalarOrSchedule = 1e-4,
-  every: int = 1,
+  every: int | _types.ArrayLike = 1,
   mask: Any = None,
   *,
   key: Any = 0,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Shrinks the params and adds noise to them.
 
@@ -50,16 +49,18 @@ def shrink_and_perturb(
   every update, multiplies both terms by the learning rate η: from its weight
   decay d and noise s, `shrink` is η·d and `perturb` is η·s.
 
+  Since no learning rate multiplies them, the defaults are large beside small
+  steps: with Adam at 2.5e-4, `perturb` moves each weight by .4 of a step at
+  every update, and `shrink` is a weight decay of .4. For PPO on CartPole that
+  halved the return. Multiply both by the learning rate there.
+
   Args:
     shrink: the part of w that is taken away, ≥ 0, a number or a schedule of the
       update count.
     perturb: the standard deviation of the noise, ≥ 0, a number or a schedule.
-    every: n ≥ 1, a Python integer: it acts at updates n, 2n, 3n and so on.
+    every: n ≥ 1, an integer: it acts at updates n, 2n, 3n and so on.
     mask: the leaves to act on, as in `optax.masked`. None for all.
     key: an int seed or a JAX key.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`, so that all parts get noise
-      of their own.
 
   Returns:
     A gradient transformation, whose state is a `ShrinkAndPerturbState`. Its
@@ -102,55 +103,33 @@ def shrink_and_perturb(
   every = _numbers.check_period('every', every)
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
-  _trees.check_axis_name(axis_name)
 
-  def init_fn(params: _types.Params) -> ShrinkAndPerturbState:
+  def init_fn(params):
     _leaves.flatten('shrink_and_perturb', 'params', params)
     return ShrinkAndPerturbState(jnp.zeros([], jnp.int32), _noise.key_data(key))
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ShrinkAndPerturbState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ShrinkAndPerturbState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('shrink_and_perturb', 'updates', updates)
-    weights = _leaves.params_of('shrink_and_perturb', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
+    leaves = _leaves.with_params('shrink_and_perturb', updates, params)
     t = optax.safe_increment(state.count)
-    pairs = _noise.words(
-      state.key, state.count, _trees.axis_names(axis_name, like)
-    )
 
-    def step(now: _numbers.Numbers, g: Any, w: Any, pair: Any) -> tuple[Any]:
-      if isinstance(every, int) and every == 1:
-        return (_acted(now, g, w, pair),)
-      # A conditional, so that noise is drawn only where it is used.
-      acted = jax.lax.cond(
-        t % every == 0, lambda: _acted(now, g, w, pair), lambda: g
-      )
-      return (acted,)
+    def step(now, g, w, words):
+      def acted():
+        u = g
+        if not _numbers.is_zero(now.shrink):
+          u = u - now.shrink * w
+        if not _numbers.is_zero(now.perturb):
+          u = u + now.perturb * _noise.normal(words, g).astype(g.dtype)
+        return u
 
-    leaves, _ = _leaves.advance(
+      return _leaves.now_and_then(every, t, acted, g)
+
+    updates, _ = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      extras=[pairs],
-      inside=_trees.mask('mask', mask, like),
+      extras=[_noise.words(state.key, state.count, len(leaves))],
+      inside=leaves.mask(mask),
     )
-    return flat.unflatten(leaves), ShrinkAndPerturbState(t, state.key)
+    return updates, ShrinkAndPerturbState(t, state.key)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _acted(
-  now: _numbers.Numbers, g: jax.Array, w: jax.Array, pair: jax.Array
-) -> jax.Array:
-  u = g
-  if not _numbers.is_zero(now.shrink):
-    u = u - now.shrink * w
-  if not _numbers.is_zero(now.perturb):
-    u = u + now.perturb * _noise.normal(pair, g).astype(g.dtype)
-  return u

@@ -1,6 +1,5 @@
 """SPSA: a gradient estimate from values of the loss alone."""
 
-from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,12 +8,9 @@ import optax
 
 from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
-from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
-
-_OWNER = 'simultaneous_perturbation'
 
 
 class SimultaneousPerturbationState(NamedTuple):
@@ -98,117 +94,80 @@ def simultaneous_perturbation(
     Malladi et al., `Fine-Tuning Language Models with Just Forward Passes
     <https://arxiv.org/abs/2305.17333>`_, 2023
   """
-  numbers = _numbers.Numbers(
-    epsilon=(epsilon, _numbers.POSITIVE.scheduled),
-  )
+  numbers = _numbers.Numbers(epsilon=(epsilon, _numbers.POSITIVE.scheduled))
   _numbers.check_choice('distribution', distribution, ('rademacher', 'normal'))
-  count_of_samples = _numbers.check_integer('samples', samples)
+  samples = _numbers.check_integer('samples', samples)
   _noise.check_key(key)
   draw = _noise.DISTRIBUTIONS[distribution]
+  owner = 'simultaneous_perturbation'
 
-  def init_fn(params: _types.Params) -> SimultaneousPerturbationState:
-    _leaves.flatten(_OWNER, 'params', params)
+  def init_fn(params):
+    _leaves.flatten(owner, 'params', params)
     return SimultaneousPerturbationState(
       jnp.zeros([], jnp.int32), _noise.key_data(key)
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: SimultaneousPerturbationState,
-    params: _types.Params | None = None,
-    *,
-    value_fn: Callable[[Any], Any] | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, SimultaneousPerturbationState]:
+  def update_fn(updates, state, params=None, *, value_fn=None, **extra_args):
     del extra_args
     # Whatever comes in is ignored, and need not be there.
     updates = params if updates is None else updates
-    flat = _leaves.flatten(_OWNER, 'updates', updates)
-    weights = _leaves.params_of(_OWNER, flat, params)
+    leaves = _leaves.with_params(owner, updates, params)
     if value_fn is None:
       raise ValueError(
-        f'{_OWNER} needs the loss: call update(updates, state, params, '
+        f'{owner} needs the loss: call update(updates, state, params, '
         'value_fn=...), a callable of the params that returns a scalar.'
       )
-    like = _trees.Flat([_widened(w) for w in weights], flat.treedef)
     now = numbers.at(state.count)
+    wide = leaves.each(lambda w: jnp.asarray(w).astype(_leaves.wide_dtype(w)))
 
-    def sample(i: Any) -> list[Any]:
-      return _sample(now, draw, value_fn, flat, like, _words(state, like, i))
+    def estimate(key):
+      words = _noise.words(key, state.count, len(leaves))
+      noise = [
+        None if g is None or w is None else draw(pair, w).astype(w.dtype)
+        for g, w, pair in zip(leaves.updates.leaves, wide, words, strict=True)
+      ]
 
-    if count_of_samples == 1:
-      mean = sample(None)
+      def value(sign):
+        moved = [
+          w if z is None else w + sign * now.cast(w.dtype).epsilon * z
+          for w, z in zip(wide, noise, strict=True)
+        ]
+        return _scalar(value_fn(leaves.tree(moved)))
+
+      difference = value(1) - value(-1)
+
+      def leaf(_, w, z):
+        if z is None:
+          return jnp.zeros_like(w)
+        slope = difference.astype(w.dtype) / (2 * now.cast(w.dtype).epsilon)
+        return _leaves.product(slope, z)
+
+      return leaves.each(leaf, wide, noise)
+
+    if samples == 1:
+      mean = estimate(state.key)
     else:
-      zeros = [None if w is None else jnp.zeros_like(w) for w in like.leaves]
 
-      def add(i: Any, total: Any) -> Any:
-        return jax.tree.map(
-          lambda x, y: x + y / count_of_samples, total, sample(i)
-        )
+      def add(i, total):
+        key = jax.random.fold_in(_noise.threefry(state.key), i)
+        each = estimate(jax.random.key_data(key))
+        return jax.tree.map(lambda x, y: x + y / samples, total, each)
 
-      mean = jax.lax.fori_loop(0, count_of_samples, add, zeros)
-    leaves = [
+      zeros = jax.tree.map(jnp.zeros_like, wide)
+      mean = jax.lax.fori_loop(0, samples, add, zeros)
+    updates = [
       g if _leaves.is_absent(g) else _arrays.downcast(u, jnp.asarray(g))
-      for g, u in zip(flat.leaves, mean, strict=True)
+      for g, u in zip(leaves.updates.leaves, mean, strict=True)
     ]
-    return flat.unflatten(leaves), SimultaneousPerturbationState(
+    return leaves.tree(updates), SimultaneousPerturbationState(
       optax.safe_increment(state.count), state.key
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _widened(leaf: Any) -> Any:
-  if leaf is None:
-    return None
-  return jnp.asarray(leaf).astype(_leaves.wide_dtype(leaf))
-
-
-def _words(
-  state: SimultaneousPerturbationState, like: _trees.Flat, i: Any
-) -> list[jax.Array]:
-  """The words for each leaf at sample i; None where there is but one."""
-  key = state.key
-  if i is not None:
-    key = jax.random.key_data(jax.random.fold_in(_noise.threefry(key), i))
-  return _noise.words(key, state.count, [None] * len(like.leaves))
-
-
-def _sample(
-  now: _numbers.Numbers,
-  draw: _noise.Draw,
-  value_fn: Callable[[Any], Any],
-  flat: _trees.Flat,
-  like: _trees.Flat,
-  pairs: Sequence[jax.Array],
-) -> list[Any]:
-  """One estimate of the gradient, for each leaf."""
-  noise = [
-    None if g is None or w is None else draw(pair, w).astype(w.dtype)
-    for g, w, pair in zip(flat.leaves, like.leaves, pairs, strict=True)
-  ]
-
-  def value(sign: int) -> jax.Array:
-    moved = []
-    for w, z in zip(like.leaves, noise, strict=True):
-      if z is not None:
-        w = w + sign * now.cast(w.dtype).epsilon * z
-      moved.append(w)
-    return _scalar(value_fn(like.unflatten(moved)))
-
-  difference = value(1) - value(-1)
-
-  def estimate(w: Any, z: Any) -> Any:
-    if z is None:
-      return None if w is None else jnp.zeros_like(w)
-    slope = difference.astype(w.dtype) / (2 * now.cast(w.dtype).epsilon)
-    return _leaves.product(slope, z)
-
-  return [estimate(w, z) for w, z in zip(like.leaves, noise, strict=True)]
-
-
 def _scalar(value: Any) -> jax.Array:
-  """What the loss returns, in at least float32."""
+  """The value that the loss returned, in at least float32."""
   array = jnp.asarray(value)
   if array.ndim or not jnp.issubdtype(array.dtype, jnp.floating):
     raise TypeError(

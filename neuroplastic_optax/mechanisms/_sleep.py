@@ -1,6 +1,5 @@
 """Sleep: now and then, weights that have grown go back towards their sum."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,6 @@ import optax
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
 
@@ -35,7 +33,7 @@ class SleepState(NamedTuple):
 
 
 def sleep(
-  period: int = 1000,
+  period: int | _types.ArrayLike = 1000,
   fraction: _types.ScalarOrSchedule = 0.1,
   strength: _types.ScalarOrSchedule = 0.3,
   jitter: _types.ScalarOrSchedule = 0.0,
@@ -43,7 +41,6 @@ def sleep(
   *,
   key: Any = 0,
   stacked_axes: Any = None,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Alternates learning with phases in which grown weights are scaled down.
 
@@ -66,9 +63,9 @@ def sleep(
   Leaves of rank less than 2, such as biases, are held still in sleep.
 
   Args:
-    period: updates of one cycle of learning and sleep, a Python integer ≥ 1.
+    period: updates of one cycle of learning and sleep, an integer ≥ 1.
     fraction: the part of a period that is asleep, in [0, 1], a number or a
-      schedule of the update count, which is asked at the beginning of each
+      schedule of the update count, which is read at the beginning of each
       period. 0 for no sleep at all.
     strength: how far sums go back to those at `init`, in [0, 1], a number or a
       schedule.
@@ -78,9 +75,6 @@ def sleep(
     key: an int seed or a JAX key.
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in `neuroplastic`.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`. They must split input axes;
-      name no axis over which output units are split.
 
   Returns:
     A gradient transformation, whose state is a `SleepState`. Its `update` needs
@@ -119,142 +113,113 @@ def sleep(
   _trees.check_mask('mask', mask)
   _noise.check_key(key)
   _trees.check_stacked_axes(stacked_axes)
-  _trees.check_axis_name(axis_name)
 
-  def init_fn(params: _types.Params) -> SleepState:
-    flat = _leaves.flatten('sleep', 'params', params)
-    stacked = _trees.stacked(stacked_axes, flat)
-    inside = _trees.mask('mask', mask, flat)
-    names = _trees.axis_names(axis_name, flat)
-    sums = [
-      _first_sums(*row)
-      for row in zip(flat.leaves, inside, stacked, names, strict=True)
-    ]
+  def init_fn(params):
+    leaves = _leaves.flatten('sleep', 'params', params)
+
+    def first_sums(leaf, inside, n):
+      if not inside or jnp.ndim(leaf) - n < 2:
+        return jnp.zeros([], _leaves.wide_dtype(leaf))
+      return _sums(leaf, n)
+
+    sums = leaves.each(
+      first_sums, leaves.mask(mask), leaves.stacked(stacked_axes)
+    )
     copies = [None if x is None else jnp.array(x, copy=True) for x in sums]
     return SleepState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
-      _leaves.per_leaf(flat, sums),
-      _leaves.per_leaf(flat, copies),
+      leaves.per_leaf(sums),
+      leaves.per_leaf(copies),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: SleepState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, SleepState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('sleep', 'updates', updates)
-    weights = _leaves.params_of('sleep', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
-    names = _trees.axis_names(axis_name, like)
-    now = numbers.at(state.count)
-    # That of the beginning of the period: it has one moment of falling asleep.
+    leaves = _leaves.with_params('sleep', updates, params)
+    stacked = leaves.stacked(stacked_axes)
+    inside = leaves.mask(mask)
+    # The fraction at the beginning of the period, so that the period has one
+    # moment of falling asleep.
     begun = numbers.at(state.count - state.count % period)
-    length = _rounded(begun.fraction, period)
+    length = _leaves.rounded(begun.fraction, period)
+    # Which update of sleep this is, from 0; negative while awake.
     place = state.count % period - (period - length)
 
-    def step(
-      now: _numbers.Numbers, g: Any, w: Any, first: Any, last: Any, *extras: Any
-    ) -> tuple[Any, Any]:
-      return _step(now, length, place, g, w, first, last, *extras)
+    def fallen(w, sums, inside, n):
+      if not inside or jnp.ndim(w) - n < 2:
+        return sums
+      return jnp.where(place == 0, _sums(w, n), sums)
 
-    leaves, (asleep,) = _leaves.advance(
-      step,
-      now,
-      flat.leaves,
-      reads=[weights, _leaves.kept_per_leaf(flat, state.initial)],
-      keeps=[_leaves.kept_per_leaf(flat, state.asleep)],
-      extras=[
-        _noise.words(state.key, state.count, names),
-        _trees.stacked(stacked_axes, like),
-        names,
-        [_leaves.shrink_floor(g) for g in flat.leaves],
-      ],
-      inside=_trees.mask('mask', mask, like),
+    asleep = leaves.each(
+      fallen, leaves.of_leaves(state.asleep), inside, stacked
     )
-    kept = tuple(asleep) if flat.leaves else state.asleep
-    return flat.unflatten(leaves), SleepState(
-      optax.safe_increment(state.count), state.key, state.initial, kept
+
+    def step(now, g, w, first, last, words, n, floor):
+      u = jnp.zeros_like(g)
+      if g.ndim - n > 1:
+        exponent = _exponent(now, length, w, first, last, words)
+        u = _leaves.grown(w, exponent, floor)
+      return jnp.where(place < 0, g, u)
+
+    updates, _ = leaves.map(
+      step,
+      numbers.at(state.count),
+      extras=[
+        leaves.of_leaves(state.initial),
+        asleep,
+        _noise.words(state.key, state.count, len(leaves)),
+        stacked,
+        leaves.shrink_floors(),
+      ],
+      inside=inside,
+    )
+    return updates, SleepState(
+      optax.safe_increment(state.count),
+      state.key,
+      state.initial,
+      leaves.per_leaf(asleep),
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _rounded(fraction: Any, period: int | jax.Array) -> Any:
-  """How many updates of a period are asleep: Python's `round`."""
-  if _numbers.is_known(fraction) and isinstance(period, int):
-    return round(float(fraction) * period)
-  exact = jnp.asarray(fraction).astype(jnp.result_type(float)) * period
-  return jnp.round(exact).astype(jnp.int32)
+def _sums(w: Any, stacked: int) -> jax.Array:
+  """Σ|w| over each output unit's incoming weights, at most the largest."""
+  magnitude = jnp.abs(jnp.asarray(w).astype(_leaves.wide_dtype(w)))
+  incoming = _leaves.axes(w, stacked)[:-1]
+  total = jnp.sum(magnitude, axis=incoming, keepdims=True)
+  return jnp.minimum(total, float(jnp.finfo(total.dtype).max))
 
 
-def _first_sums(
-  leaf: Any, inside: bool, stacked: int, names: tuple[str, ...] | None
-) -> Any:
-  """The sums of a leaf at `init`, whole arrays outside of `shard_map`."""
-  if leaf is None:
-    return None
-  dtype = _leaves.wide_dtype(leaf)
-  if not inside or _kernels.rank(leaf, stacked) < 2:
-    return jnp.zeros([], dtype)
-  magnitude = jnp.abs(jnp.asarray(leaf).astype(dtype))
-  axes = _kernels.incoming_axes(leaf, stacked)
-  return _held_sums(magnitude, axes, _noise.bound(names))
-
-
-def _held_sums(
-  x: jax.Array, axes: Sequence[int], names: tuple[str, ...] | None
-) -> jax.Array:
-  total = _kernels.sums(x, tuple(axes), names)
-  return jnp.minimum(total, float(jnp.finfo(x.dtype).max))
-
-
-def _step(
+def _exponent(
   now: _numbers.Numbers,
   length: Any,
-  place: jax.Array,
-  g: jax.Array,
   w: jax.Array,
   first: jax.Array,
   last: jax.Array,
-  pair: jax.Array,
-  stacked: int,
-  names: tuple[str, ...] | None,
-  floor: float,
-) -> tuple[jax.Array, jax.Array]:
-  """The update, and the sums at falling asleep.
+  words: jax.Array,
+) -> jax.Array:
+  """The logarithm of what one update asleep multiplies a kernel by.
 
   Args:
-    now: the numbers.
+    now: the hyperparameters.
     length: S.
-    place: which update of sleep this is, from 0; negative while awake.
-    g: the incoming update.
-    w: the params.
+    w: the kernel.
     first: the sums at `init`.
-    last: the sums at the last falling asleep.
-    pair: the words of the noise.
-    stacked: how many axes are stacked.
-    names: the mesh axes over which the leaf is split.
-    floor: the factor by which a step may shrink a weight.
+    last: the sums at falling asleep.
+    words: of the noise.
   """
-  awake = place < 0
-  if _kernels.rank(g, stacked) < 2:
-    return jnp.where(awake, g, jnp.zeros_like(g)), last
-  axes = _kernels.incoming_axes(w, stacked)
-  last = jnp.where(place == 0, _held_sums(jnp.abs(w), axes, names), last)
+  dtype = w.dtype
+  first, last = first.astype(dtype), last.astype(dtype)
   decays = (last > first) & (first > 0)
   one = jnp.ones_like(last)
   ratio = first / jnp.where(decays, last, one)
   aim = (1 - now.strength) + now.strength * ratio
   aim = jnp.where(decays, aim, one)
-  steps = jnp.maximum(jnp.asarray(length), 1).astype(g.dtype)
-  tiny = float(jnp.finfo(g.dtype).tiny)
-  exponent = jnp.log(jnp.maximum(aim, tiny)) / steps
+  steps = jnp.maximum(jnp.asarray(length), 1).astype(dtype)
+  exponent = jnp.log(jnp.maximum(aim, float(jnp.finfo(dtype).tiny))) / steps
   if not _numbers.is_zero(now.jitter):
-    noise = _noise.normal(pair, g).astype(g.dtype)
+    noise = _noise.normal(words, w).astype(dtype)
     shaken = now.jitter * noise - now.jitter * now.jitter / 2
-    exponent = exponent + decays.astype(g.dtype) * shaken
-  exponent = jnp.broadcast_to(exponent, w.shape)
-  return jnp.where(awake, g, _leaves.grown(w, exponent, floor)), last
+    exponent = exponent + decays.astype(dtype) * shaken
+  return jnp.broadcast_to(exponent, w.shape)

@@ -1,6 +1,6 @@
 """Synaptic intelligence: importance from the path of training."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,7 @@ import optax
 
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _boundary
 from neuroplastic_optax.mechanisms import _leaves
-
-_COLUMNS = ('path', 'importance', 'anchor', 'previous', 'gradient')
 
 
 class SynapticIntelligenceState(NamedTuple):
@@ -102,79 +99,45 @@ def synaptic_intelligence(
   )
   owner = 'synaptic_intelligence'
 
-  def init_fn(params: _types.Params) -> SynapticIntelligenceState:
-    flat = _leaves.flatten(owner, 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten(owner, 'params', params)
     return SynapticIntelligenceState(
       count=jnp.zeros([], jnp.int32),
-      path=_leaves.zeros(flat),
-      importance=_leaves.zeros(flat),
-      anchor=_leaves.copies(flat),
-      previous=_leaves.copies(flat),
-      gradient=_leaves.zeros(flat),
+      path=leaves.zeros(),
+      importance=leaves.zeros(),
+      anchor=leaves.copies(),
+      previous=leaves.copies(),
+      gradient=leaves.zeros(),
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: SynapticIntelligenceState,
-    params: _types.Params | None = None,
-    *,
-    new_task: Any = False,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, SynapticIntelligenceState]:
+  def update_fn(updates, state, params=None, *, new_task=False, **extra_args):
     del extra_args
-    flat = _leaves.flatten(owner, 'updates', updates)
-    weights = _leaves.params_of(owner, flat, params)
-    boundary = _boundary.begins(owner, new_task, state.count)
+    leaves = _leaves.with_params(owner, updates, params)
+    boundary = _leaves.boundary(owner, new_task, state.count)
 
-    def step(
-      now: _numbers.Numbers, g: Any, w: Any, *kept: Any
-    ) -> tuple[Any, ...]:
-      return _step(now, boundary, g, w, *kept)
+    def step(now, g, w, path, importance, anchor, previous, gradient):
+      path = _leaves.finite(path - _leaves.product(gradient, w - previous))
+      if boundary is not False:
+        zero = jnp.zeros_like(path)
+        moved = _leaves.product(w - anchor, w - anchor)
+        grown = importance + jnp.maximum(path, zero) / (moved + now.damping)
+        importance = jnp.where(boundary, _leaves.finite(grown), importance)
+        anchor = jnp.where(boundary, w, anchor)
+        path = jnp.where(boundary, zero, path)
+      pull = _leaves.product(importance, w - anchor)
+      u = _leaves.added(g, now.strength, pull)
+      # Copies: the state must not hold the very buffers of params or updates.
+      copies = jnp.array(w, copy=True), jnp.array(g, copy=True)
+      return u, path, importance, anchor, *copies
 
-    leaves, kept = _leaves.advance(
+    updates, kept = leaves.map(
       step,
       numbers.at(state.count),
-      flat.leaves,
-      reads=[weights],
-      keeps=[
-        flat.align(f'state.{name}', getattr(state, name)) for name in _COLUMNS
-      ],
+      # In the order of the fields.
+      keeps=state[1:],
     )
-    return flat.unflatten(leaves), SynapticIntelligenceState(
-      optax.safe_increment(state.count), *map(flat.unflatten, kept)
+    return updates, SynapticIntelligenceState(
+      optax.safe_increment(state.count), *kept
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _step(
-  now: _numbers.Numbers,
-  boundary: Any,
-  g: jax.Array,
-  w: jax.Array,
-  path: jax.Array,
-  importance: jax.Array,
-  anchor: jax.Array,
-  previous: jax.Array,
-  gradient: jax.Array,
-) -> tuple[jax.Array, ...]:
-  """The update, and what is kept in the order of `_COLUMNS`."""
-  path = _leaves.finite(path - _leaves.product(gradient, w - previous))
-  if boundary is not False:
-    zero = jnp.zeros_like(path)
-    moved = _leaves.product(w - anchor, w - anchor)
-    grown = importance + jnp.maximum(path, zero) / (moved + now.damping)
-    importance = jnp.where(boundary, _leaves.finite(grown), importance)
-    anchor = jnp.where(boundary, w, anchor)
-    path = jnp.where(boundary, zero, path)
-  pull = _leaves.product(importance, w - anchor)
-  u = _leaves.added(g, now.strength, pull)
-  # Copies: what the state holds must not be the very buffer of the params.
-  return (
-    u,
-    path,
-    importance,
-    anchor,
-    jnp.array(w, copy=True),
-    jnp.array(g, copy=True),
-  )

@@ -1,6 +1,9 @@
 """Synergy: several directions that act together."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
+import math
+import operator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -10,11 +13,8 @@ import optax
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
-
-_ASSIGNMENTS = ('blend', 'partition', 'adaptive')
 
 
 class SynergyState(NamedTuple):
@@ -50,7 +50,6 @@ def synergy(
   *,
   key: Any = 0,
   stacked_axes: Any = None,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Lets several directions act together, each with a state of its own.
 
@@ -87,8 +86,6 @@ def synergy(
     key: an int seed or a JAX key, for "partition".
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in `neuroplastic`.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`.
 
   Returns:
     A gradient transformation, whose state is a `SynergyState`. Its `update`
@@ -116,8 +113,9 @@ def synergy(
     `arXiv:2508.13673 <https://arxiv.org/abs/2508.13673>`_ (the idea)
   """
   names = _check_mechanisms(mechanisms)
-  _numbers.check_choice('assignment', assignment, _ASSIGNMENTS)
-  _check_weights(weights, names)
+  _numbers.check_choice(
+    'assignment', assignment, ('blend', 'partition', 'adaptive')
+  )
   numbers = _numbers.Numbers(
     rate=(rate, _numbers.NON_NEGATIVE.scheduled),
     floor=(floor, _numbers.NON_NEGATIVE.scheduled),
@@ -127,84 +125,86 @@ def synergy(
       f'floor must be less than 1 / {len(names)}, one over the number of '
       f'mechanisms, got {floor!r}.'
     )
+  shares = _shares(weights, names)
   _noise.check_key(key)
   _trees.check_stacked_axes(stacked_axes)
-  _trees.check_axis_name(axis_name)
   inner = {
     name: optax.with_extra_args_support(mechanisms[name]) for name in names
   }
 
-  def init_fn(params: _types.Params) -> SynergyState:
-    flat = _leaves.flatten('synergy', 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten('synergy', 'params', params)
     data = _noise.key_data(key)
     count = jnp.zeros([], jnp.int32)
     owner = log_weights = previous = None
     if assignment == 'partition':
-      share = _shares(weights, names, count)
-      pairs = _noise.words(
-        data,
-        count,
-        [_noise.bound(x) for x in _trees.axis_names(axis_name, flat)],
-      )
-      owner = flat.unflatten(
-        [
-          None if leaf is None else _owners(pair, leaf, share)
-          for leaf, pair in zip(flat.leaves, pairs, strict=True)
-        ]
-      )
+      draw = functools.partial(_owners, shares(count, jnp.float32))
+      words = _noise.words(data, count, len(leaves))
+      owner = leaves.tree(leaves.each(draw, words))
     elif assignment == 'adaptive':
-      stacked = _trees.stacked(stacked_axes, flat)
-      zeros = [
-        None if leaf is None else _no_weights(leaf, axes, len(names))
-        for leaf, axes in zip(flat.leaves, stacked, strict=True)
-      ]
-      log_weights = _leaves.per_leaf(flat, zeros)
-      previous = {name: _leaves.zeros(flat) for name in names}
-    states = {name: each.init(params) for name, each in inner.items()}
+      zeros = leaves.each(
+        functools.partial(_no_weights, len(names)),
+        leaves.stacked(stacked_axes),
+      )
+      log_weights = leaves.per_leaf(zeros)
+      previous = {name: leaves.zeros() for name in names}
+    states = {name: inner[name].init(params) for name in names}
     return SynergyState(count, data, states, owner, log_weights, previous)
 
-  def update_fn(
-    updates: _types.Updates,
-    state: SynergyState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, SynergyState]:
-    flat = _leaves.flatten('synergy', 'updates', updates)
-    columns, states = [], {}
-    for name, each in inner.items():
-      proposed, states[name] = each.update(
+  def update_fn(updates, state, params=None, **extra_args):
+    leaves = _leaves.flatten('synergy', 'updates', updates)
+    stacked = leaves.stacked(stacked_axes)
+    now = numbers.at(state.count)
+    proposed, states = {}, {}
+    for name in names:
+      proposed[name], states[name] = inner[name].update(
         updates, state.inner[name], params, **extra_args
       )
-      columns.append(flat.align(f'the updates of {name}', proposed))
-    like = flat
-    if params is not None:
-      like = _trees.Flat(flat.align('params', params), flat.treedef)
-    places = list(
-      zip(
-        _trees.stacked(stacked_axes, like),
-        _trees.axis_names(axis_name, like),
-        strict=True,
-      )
+    previous = state.previous if assignment == 'adaptive' else {}
+    owner: list[Any] = [None] * len(leaves)
+    log_weights: list[Any] = [None] * len(leaves)
+    if assignment == 'partition':
+      owner = leaves.align(state.owner)
+    elif assignment == 'adaptive':
+      columns = [leaves.align(tree) for tree in previous.values()]
+      log_weights = [
+        _agreed(now, *row)
+        for row in zip(
+          leaves.of_leaves(state.log_weights),
+          stacked,
+          leaves.updates.leaves,
+          *columns,
+          strict=True,
+        )
+      ]
+
+    def step(now, g, *rest):
+      owner, log_weights, n = rest[-3:]
+      parts: Any = shares(state.count, g.dtype)
+      if owner is not None:
+        parts = [(owner == k).astype(g.dtype) for k in range(len(names))]
+      elif log_weights is not None:
+        parts = _softened(now, parts, log_weights.astype(g.dtype))
+      each = _equalized(rest[: len(names)], _leaves.axes(g, n))
+      u = _sum([part * x for part, x in zip(parts, each, strict=True)])
+      return (u, *each) if previous else u
+
+    updates, kept = leaves.map(
+      step,
+      now,
+      reads=list(proposed.values()),
+      keeps=list(previous.values()),
+      extras=[owner, log_weights, stacked],
     )
-    share = _shares(weights, names, state.count)
+    state = state._replace(
+      count=optax.safe_increment(state.count), inner=states
+    )
     if assignment == 'adaptive':
-      leaves, log_weights, previous = _adapted(
-        numbers.at(state.count), flat, columns, state, share, places
+      state = state._replace(
+        log_weights=leaves.per_leaf(log_weights),
+        previous=dict(zip(previous, kept, strict=True)),
       )
-    else:
-      owner = [None] * len(flat.leaves)
-      if assignment == 'partition':
-        owner = flat.align('state.owner', state.owner)
-      leaves = _combined(flat, columns, owner, share, places)
-      log_weights, previous = state.log_weights, state.previous
-    return flat.unflatten(leaves), SynergyState(
-      optax.safe_increment(state.count),
-      state.key,
-      states,
-      state.owner,
-      log_weights,
-      previous,
-    )
+    return updates, state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -227,9 +227,12 @@ def _check_mechanisms(mechanisms: Any) -> tuple[str, ...]:
   return tuple(mechanisms)
 
 
-def _check_weights(weights: Any, names: tuple[str, ...]) -> None:
+def _shares(
+  weights: Any, names: Sequence[str]
+) -> Callable[[jax.Array, Any], list[Any]]:
+  """The weights over their sum, as a function of the count and the dtype."""
   if weights is None:
-    return
+    weights = dict.fromkeys(names, 1.0)
   if not isinstance(weights, Mapping):
     raise TypeError(
       f'weights must be a dict of numbers by name or None, got {weights!r}.'
@@ -239,178 +242,95 @@ def _check_weights(weights: Any, names: tuple[str, ...]) -> None:
       f'weights must have the names of the mechanisms, {list(names)}, got '
       f'{list(weights)}.'
     )
-  for name, value in weights.items():
-    _numbers.NON_NEGATIVE.scheduled.check(f'weights[{name!r}]', value)
+  labels = {name: f'weights[{name!r}]' for name in names}
+  numbers = _numbers.Numbers(
+    **{
+      labels[name]: (weights[name], _numbers.NON_NEGATIVE.scheduled)
+      for name in names
+    }
+  )
   if all(map(_numbers.is_zero, weights.values())):
     raise ValueError(f'weights must not all be 0, got {weights!r}.')
 
-
-# π of every mechanism, in a dtype.
-_Share = Callable[[Any], list[Any]]
-
-
-def _shares(
-  weights: Mapping[str, Any] | None, names: tuple[str, ...], count: jax.Array
-) -> _Share:
-  """The weights of the mechanisms at an update, divided by their sum."""
-
-  def share(dtype: Any) -> list[Any]:
-    if weights is None:
-      return [1 / len(names)] * len(names)
-    values = [
-      _numbers.NON_NEGATIVE.cast(
-        _numbers.value_at(f'weights[{name!r}]', weights[name], count), dtype
-      )
-      for name in names
-    ]
-    total = values[0]
-    for value in values[1:]:
-      total = total + value
+  def shares(count: jax.Array, dtype: Any) -> list[Any]:
+    now = numbers.at(count).cast(dtype)
+    values = [getattr(now, labels[name]) for name in names]
+    total = _sum(values)
     return [value / total for value in values]
 
-  return share
+  return shares
 
 
-def _owners(pair: jax.Array, leaf: jax.Array, share: _Share) -> jax.Array:
+def _owners(
+  shares: Sequence[Any], leaf: jax.Array, words: jax.Array
+) -> jax.Array:
   """Which mechanism each element of a leaf belongs to."""
   # Of the leaf's sharding, since a product of it.
   like = jnp.zeros_like(leaf, dtype=jnp.float32)
-  drawn = (_noise.uniform(pair, like) + 1) / 2 + like
+  drawn = (_noise.uniform(words, like) + 1) / 2 + like
   owner = jnp.zeros_like(leaf, dtype=jnp.uint8)
   edge: Any = 0.0
-  for part in share(jnp.float32)[:-1]:
-    edge = edge + part
+  for share in shares[:-1]:
+    edge = edge + share
     owner += (drawn >= edge).astype(jnp.uint8)
   return owner
 
 
-def _no_weights(leaf: jax.Array, stacked: int, count: int) -> jax.Array:
-  shape = jnp.shape(leaf)
-  ones = (1,) * (len(shape) - stacked)
-  return jnp.zeros((count, *shape[:stacked], *ones), _leaves.wide_dtype(leaf))
+def _no_weights(count: int, leaf: jax.Array, stacked: int) -> jax.Array:
+  """The log-weights of `count` mechanisms for a leaf at `init`."""
+  ones = (1,) * (jnp.ndim(leaf) - stacked)
+  shape = (count, *jnp.shape(leaf)[:stacked], *ones)
+  return jnp.zeros(shape, _leaves.wide_dtype(leaf))
+
+
+def _sum(terms: Sequence[Any]) -> Any:
+  return functools.reduce(operator.add, terms)
 
 
 def _equalized(
-  proposed: Sequence[jax.Array], stacked: int, names: tuple[str, ...] | None
+  proposed: Sequence[jax.Array], over: tuple[int, ...]
 ) -> list[jax.Array]:
   """û of every mechanism for one leaf."""
-  axes = _kernels.all_axes(proposed[0], stacked)
-  rms = [_rms(u, axes, names) for u in proposed]
+  size = math.prod((proposed[0].shape[axis] for axis in over), start=1.0)
+  rms = [_leaves.norms(u / size**0.5, over) for u in proposed]
   # Divided first: a sum of large numbers could overflow.
-  mean = rms[0] / len(rms)
-  for each in rms[1:]:
-    mean = mean + each / len(rms)
+  mean = _sum([each / len(rms) for each in rms])
   return [
-    _leaves.product(u, _ratio(mean, each))
+    _leaves.product(u, _leaves.ratio(mean, each))
     for u, each in zip(proposed, rms, strict=True)
   ]
 
 
-def _ratio(x: jax.Array, y: jax.Array) -> jax.Array:
-  """x / y, finite; x where y is 0."""
-  return _leaves.finite(x / jnp.where(y > 0, y, jnp.ones_like(y)))
-
-
-def _rms(
-  u: jax.Array, axes: tuple[int, ...], names: tuple[str, ...] | None
-) -> jax.Array:
-  count: Any = 1.0
-  for axis in axes:
-    count *= u.shape[axis]
-  if names is not None:
-    count *= jax.lax.axis_size(names)
-  return _kernels.norms(u / count**0.5, axes, names)
-
-
-def _combined(
-  flat: _trees.Flat,
-  columns: Sequence[Sequence[Any]],
-  owner: Sequence[Any],
-  share: _Share,
-  places: Sequence[tuple[int, Any]],
-) -> list[Any]:
-  """The updates of all leaves, with "blend" and "partition"."""
-
-  def step(_: None, g: Any, *rest: Any) -> tuple[Any]:
-    *proposed, place, owned = rest
-    each = _equalized(proposed, *place)
-    if owned is None:
-      parts = share(g.dtype)
-      return (_sum([p * u for p, u in zip(parts, each, strict=True)]),)
-    return (
-      _sum([u * (owned == k).astype(u.dtype) for k, u in enumerate(each)]),
-    )
-
-  leaves, _ = _leaves.advance(
-    step, None, flat.leaves, reads=columns, extras=[places, owner]
-  )
-  return leaves
-
-
-def _sum(terms: Sequence[jax.Array]) -> jax.Array:
-  total = terms[0]
-  for term in terms[1:]:
-    total = total + term
-  return total
-
-
-def _adapted(
+def _agreed(
   now: _numbers.Numbers,
-  flat: _trees.Flat,
-  columns: Sequence[Sequence[Any]],
-  state: SynergyState,
-  share: _Share,
-  places: Sequence[tuple[int, Any]],
-) -> tuple[list[Any], Any, Any]:
-  """The updates of all leaves, log-weights and û, with "adaptive"."""
-  count = len(columns)
-
-  def step(now: _numbers.Numbers, g: Any, *rest: Any) -> tuple[Any, ...]:
-    proposed, last = rest[:count], rest[count : 2 * count]
-    log_weights, place = rest[2 * count :]
-    axes = _kernels.all_axes(g, place[0])
-    agreed = jnp.stack([_cosine(g, u, axes, place[1]) for u in last])
-    log_weights = log_weights + now.rate * agreed
-    prior = jnp.stack(
-      [jnp.log(jnp.asarray(p, g.dtype)) for p in share(g.dtype)]
-    ).reshape(-1, *(1,) * g.ndim)
-    soft = jax.nn.softmax(log_weights + prior, axis=0)
-    parts = now.floor + (1 - count * now.floor) * soft
-    each = _equalized(proposed, *place)
-    u = _sum([part * x for part, x in zip(parts, each, strict=True)])
-    return u, *each, log_weights
-
-  previous = [
-    flat.align(f'state.previous[{name!r}]', tree)
-    for name, tree in state.previous.items()
-  ]
-  leaves, kept = _leaves.advance(
-    step,
-    now,
-    flat.leaves,
-    reads=columns,
-    keeps=[*previous, _leaves.kept_per_leaf(flat, state.log_weights)],
-    extras=[places],
-  )
-  *trees, log_weights = kept
-  named = {
-    name: flat.unflatten(tree)
-    for name, tree in zip(state.previous, trees, strict=True)
-  }
-  if not flat.leaves:
-    return leaves, state.log_weights, named
-  return leaves, tuple(log_weights), named
-
-
-def _cosine(
-  x: jax.Array,
-  y: jax.Array,
-  axes: tuple[int, ...],
-  names: tuple[str, ...] | None,
+  log_weights: jax.Array,
+  stacked: int,
+  g: jax.Array,
+  *last: jax.Array,
 ) -> jax.Array:
-  """The cosine of two tensors; 0 where one of them is 0."""
+  """The log-weights of a leaf, given its gradient and û of the last update."""
+  if _leaves.is_absent(g):
+    return log_weights
+  dtype = log_weights.dtype
+  over = _leaves.axes(g, stacked)
   units = []
-  for each in (x, y):
-    norm = _leaves.finite(_kernels.norms(each, axes, names))
-    units.append(each / jnp.where(norm > 0, norm, jnp.ones_like(norm)))
-  return _kernels.sums(units[0] * units[1], axes, names)
+  for x in (g, *last):
+    x = jnp.asarray(x).astype(dtype)
+    norm = _leaves.finite(_leaves.norms(x, over))
+    units.append(x / jnp.where(norm > 0, norm, jnp.ones_like(norm)))
+  cosines = [
+    jnp.sum(units[0] * unit, axis=over, keepdims=True) for unit in units[1:]
+  ]
+  moved = log_weights + now.cast(dtype).rate * jnp.stack(cosines)
+  return _leaves.finite(moved)
+
+
+def _softened(
+  now: _numbers.Numbers, shares: Sequence[Any], log_weights: jax.Array
+) -> jax.Array:
+  """π of "adaptive", along the first axis."""
+  dtype, count = log_weights.dtype, len(shares)
+  prior = jnp.stack([jnp.log(jnp.asarray(x, dtype)) for x in shares])
+  prior = prior.reshape(-1, *(1,) * (log_weights.ndim - 1))
+  soft = jax.nn.softmax(log_weights + prior, axis=0)
+  return now.floor + (1 - count * now.floor) * soft

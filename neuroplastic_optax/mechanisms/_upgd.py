@@ -1,6 +1,6 @@
 """UPGD: useful weights are protected, useless ones are perturbed."""
 
-from collections.abc import Sequence
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,7 +11,6 @@ from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax.mechanisms import _kernels
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
 
@@ -39,7 +38,6 @@ def scale_by_upgd(
   *,
   key: Any = 0,
   stacked_axes: Any = None,
-  axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Protects useful weights, and perturbs useless ones.
 
@@ -75,9 +73,6 @@ def scale_by_upgd(
     key: an int seed or a JAX key.
     stacked_axes: how many leading axes of a leaf index independent tensors, as
       in `neuroplastic`. It matters to "local" scaling.
-    axis_name: the mesh axis name or names over which leaves are split inside
-      `shard_map` or `pmap`, as in `neuroplastic`. With "local" scaling they
-      must split the input axis; name no axis over which output units are split.
 
   Returns:
     A gradient transformation, whose state is a `ScaleByUpgdState`. Its `update`
@@ -116,125 +111,76 @@ def scale_by_upgd(
   _numbers.check_switch('bias_correction', bias_correction)
   _noise.check_key(key)
   _trees.check_stacked_axes(stacked_axes)
-  _trees.check_axis_name(axis_name)
 
-  def init_fn(params: _types.Params) -> ScaleByUpgdState:
-    flat = _leaves.flatten('scale_by_upgd', 'params', params)
+  def init_fn(params):
+    leaves = _leaves.flatten('scale_by_upgd', 'params', params)
     return ScaleByUpgdState(
-      jnp.zeros([], jnp.int32), _noise.key_data(key), _leaves.zeros(flat)
+      jnp.zeros([], jnp.int32), _noise.key_data(key), leaves.zeros()
     )
 
-  def update_fn(
-    updates: _types.Updates,
-    state: ScaleByUpgdState,
-    params: _types.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[_types.Updates, ScaleByUpgdState]:
+  def update_fn(updates, state, params=None, **extra_args):
     del extra_args
-    flat = _leaves.flatten('scale_by_upgd', 'updates', updates)
-    weights = _leaves.params_of('scale_by_upgd', flat, params)
-    like = _trees.Flat(weights, flat.treedef)
-    names = _trees.axis_names(axis_name, like)
+    leaves = _leaves.with_params('scale_by_upgd', updates, params)
     now = numbers.at(state.count)
     t = optax.safe_increment(state.count)
-    _, (utility,) = _leaves.advance(
-      _remember,
-      now,
-      flat.leaves,
-      reads=[weights],
-      keeps=[flat.align('state.utility', state.utility)],
-    )
-    largest = None
-    if scaling == 'global':
-      largest = _largest(flat.leaves, utility, names)
 
-    def step(
-      now: _numbers.Numbers,
-      g: Any,
-      utility: Any,
-      pair: Any,
-      stacked: int,
-      names: Any,
-    ) -> tuple[Any]:
+    def remember(now, g, w, utility):
+      gain = _leaves.product(g, w)
+      return g, now.decay * utility - (1 - now.decay) * gain
+
+    _, (utility,) = leaves.map(remember, now, keeps=[state.utility])
+    largest = _largest(leaves, utility) if scaling == 'global' else None
+
+    def step(now, g, _, utility, words, stacked):
       bias = _leaves.bias(now.decay, t, g.dtype)
+      tiny = float(jnp.finfo(g.dtype).tiny)
+      # What U is divided by for Û / M; 1 - βᵗ cancels but for the constants.
       if largest is None:
-        # Û / (‖Û‖ + 1e-12), where 1 - βᵗ cancels but for the constant.
-        norm = _kernels.norms(utility, _kernels.input_axis(g, stacked), names)
+        norm = _leaves.norms(utility, _input_axes(g, stacked))
         divisor = norm + 1e-12 * bias
       else:
-        divisor = _divisor(largest.astype(g.dtype), bias, bias_correction)
-      tiny = float(jnp.finfo(g.dtype).tiny)
+        most = largest.astype(g.dtype)
+        if bias_correction:
+          divisor = jnp.where(most >= tiny, most, bias)
+        else:
+          divisor = bias * jnp.where(most >= tiny, most, jnp.ones_like(most))
       # By products, which are cheaper than divisions; 1 - σ(x) is σ(-x).
       useless = jax.nn.sigmoid(utility * (-1 / jnp.maximum(divisor, tiny)))
-      return (_gated(now, g, useless, pair, protect),)
+      if _numbers.is_zero(now.noise):
+        return g * useless if protect else g
+      noise = now.noise * _noise.normal(words, g).astype(g.dtype)
+      return (g + noise) * useless if protect else g + noise * useless
 
-    leaves, _ = _leaves.advance(
+    updates, _ = leaves.map(
       step,
       now,
-      flat.leaves,
       reads=[utility],
       extras=[
-        _noise.words(state.key, state.count, names),
-        _trees.stacked(stacked_axes, like),
-        names,
+        _noise.words(state.key, state.count, len(leaves)),
+        leaves.stacked(stacked_axes),
       ],
     )
-    return flat.unflatten(leaves), ScaleByUpgdState(
-      t, state.key, flat.unflatten(utility)
-    )
+    return updates, ScaleByUpgdState(t, state.key, utility)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _remember(
-  now: _numbers.Numbers, g: jax.Array, w: jax.Array, utility: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """The utility after this update; the first value is not used."""
-  gain = _leaves.product(g, w)
-  return g, now.decay * utility - (1 - now.decay) * gain
+def _input_axes(leaf: jax.Array, stacked: int) -> tuple[int, ...]:
+  """The input axis of a kernel; all axes of a vector or a scalar."""
+  axes = _leaves.axes(leaf, stacked)
+  return axes[-2:-1] if len(axes) > 1 else axes
 
 
-def _largest(
-  updates: Sequence[Any],
-  utility: Sequence[Any],
-  names: Sequence[tuple[str, ...] | None],
-) -> jax.Array:
+def _largest(leaves: _leaves.Leaves, utility: Any) -> jax.Array:
   """The largest element of U over all leaves, in the widest of their dtypes."""
-  present = [
-    _arrays.Sums(axes).max(each)
-    for g, each, axes in zip(updates, utility, names, strict=True)
+  found = [
+    jnp.max(each)
+    for g, each in zip(
+      leaves.updates.leaves, leaves.align(utility), strict=True
+    )
     if not _leaves.is_absent(g)
   ]
-  if not present:
+  if not found:
     return jnp.zeros([], jnp.float32)
-  dtype = (
-    jnp.float64
-    if any(x.dtype == jnp.float64 for x in present)
-    else (jnp.float32)
-  )
-  most = present[0].astype(dtype)
-  for each in present[1:]:
-    most = jnp.maximum(most, each.astype(dtype))
-  return most
-
-
-def _divisor(most: jax.Array, bias: jax.Array, corrected: bool) -> jax.Array:
-  """What U is divided by, given its largest element, for Û / M."""
-  positive = most >= float(jnp.finfo(most.dtype).tiny)
-  if corrected:  # 1 - βᵗ cancels.
-    return jnp.where(positive, most, bias)
-  return bias * jnp.where(positive, most, jnp.ones_like(most))
-
-
-def _gated(
-  now: _numbers.Numbers,
-  g: jax.Array,
-  useless: jax.Array,
-  pair: jax.Array,
-  protect: bool,
-) -> jax.Array:
-  """The update, given 1 - q."""
-  if _numbers.is_zero(now.noise):
-    return g * useless if protect else g
-  noise = now.noise * _noise.normal(pair, g).astype(g.dtype)
-  return (g + noise) * useless if protect else g + noise * useless
+  dtype = _arrays.compute_dtype(found)
+  return functools.reduce(jnp.maximum, [x.astype(dtype) for x in found])

@@ -35,7 +35,6 @@ _CONTEXT.set_forkserver_preload(
   [
     'experiments.program',
     'experiments.reporting.console',
-    'experiments.reporting.study',
   ]
 )
 

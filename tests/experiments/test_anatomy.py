@@ -1,10 +1,10 @@
 """The program that takes steps apart, as its users meet it."""
 
-import csv
 import json
 import re
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 import pytest
 
@@ -26,66 +26,50 @@ def _run(folder, *more):
   return program.run(folder, *TINY, *more, name='anatomy')
 
 
-@pytest.fixture(name='folder')
+@pytest.fixture(name='folder', scope='module')
 def _folder(tmp_path_factory):
   """Beside it lie the output and what was compiled, for all tests."""
   return tmp_path_factory.mktemp('folder')
 
 
-def _rows(path):
-  with path.open() as file:
-    return list(csv.DictReader(file))
-
-
-def test_the_rate_of_sgd_is_its_learning_rate(folder):
+@pytest.fixture(name='out', scope='module')
+def _out(folder):
   result = _run(folder, '--config.arms=sgd,full_no_clip', '--workdir=out')
   assert (result.code, result.stderr) == (0, '')
-  rates = [
-    (row['arm'], float(row['rate']))
-    for row in _rows(folder / 'out' / 'rates.csv')
-    if float(row['size']) >= 0.5
-  ]
-  sgd = [rate for arm, rate in rates if arm == 'sgd']
-  np.testing.assert_allclose(sgd, 0.1, rtol=1e-3)
-  full = [rate for arm, rate in rates if arm == 'full_no_clip']
+  return folder / 'out'
+
+
+def test_the_rate_of_sgd_is_its_learning_rate(out):
+  rates = pd.read_csv(out / 'rates.csv')
+  rates = rates[rates['size'] >= 0.5].groupby('arm')['rate']
+  np.testing.assert_allclose(rates.get_group('sgd'), 0.1, rtol=1e-3)
+  full = rates.get_group('full_no_clip')
   # α is in [0.2, 2].
-  assert 0.02 <= min(full) < max(full) <= 0.2 * (1 + 1e-3)
-  steps = _rows(folder / 'out' / 'steps.csv')
-  assert {(row['task'], row['update']) for row in steps} == {
-    (task, str(update)) for task in '23' for update in range(-2, 3)
+  assert 0.02 <= full.min() < full.max() <= 0.2 * (1 + 1e-3)
+  steps = pd.read_csv(out / 'steps.csv')
+  assert {*zip(steps['task'], steps['update'], strict=True)} == {
+    (task, update) for task in (2, 3) for update in range(-2, 3)
   }
-  with Image.open(folder / 'out' / 'anatomy.png') as image:
+  with Image.open(out / 'anatomy.png') as image:
     assert image.width > 1000
-  made_by = json.loads((folder / 'out' / 'anatomy.json').read_text())
+  made_by = json.loads((out / 'anatomy.json').read_text())
   assert made_by['config']['arms'] == ['sgd', 'full_no_clip']
   assert made_by['provenance']['versions']['jax']
 
 
-def test_by_default_it_looks_at_what_a_task_has(folder):
-  tiny = TINY[:-1]
-  result = program.run(
-    folder, *tiny, '--config.arms=sgd', '--workdir=all', name='anatomy'
-  )
+def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(
+  folder, out
+):
+  tiny = [x for x in TINY if not x.startswith('--after')]
+  flags = ('--config.arms=full_no_clip', '--tasks=3', '--workdir=one')
+  result = program.run(folder, *tiny, *flags, name='anatomy')
   assert (result.code, result.stderr) == (0, '')
-  updates = {row['update'] for row in _rows(folder / 'all' / 'steps.csv')}
-  assert updates == {str(update) for update in range(-2, 6)}
-
-
-def test_looking_changes_nothing(folder):
-  for tasks in ('3', '2,3'):
-    result = _run(
-      folder, '--config.arms=full', f'--tasks={tasks}', f'--workdir={tasks}'
-    )
-    assert (result.code, result.stderr) == (0, '')
-  one, both = (
-    [
-      [float(row[name]) for name in ('gradient_rms', 'step_rms')]
-      for row in _rows(folder / tasks / 'steps.csv')
-      if row['task'] == '3'
-    ]
-    for tasks in ('3', '2,3')
-  )
-  np.testing.assert_allclose(one, both, rtol=1e-4)
+  one, both = (pd.read_csv(x / 'steps.csv') for x in (folder / 'one', out))
+  assert {*one['update']} == {*range(-2, 6)}
+  one = one[one['update'] < 3]
+  both = both[(both['task'] == 3) & (both['arm'] == 'full_no_clip')]
+  names = ['gradient_rms', 'step_rms']
+  np.testing.assert_allclose(one[names], both[names], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -101,19 +85,21 @@ def test_looking_changes_nothing(folder):
     (['--workdir='], '--workdir must name a folder'),
   ],
 )
-def test_bad_settings_are_one_sentence(folder, flags, sentence):
-  result = _run(folder, *flags)
+def test_wrong_flags_exit_with_one_line(tmp_path, monkeypatch, flags, sentence):
+  monkeypatch.chdir(tmp_path)
+  result = program.inside('anatomy', *TINY, *flags)
   assert result.code
   assert len(result.stderr.splitlines()) == 1
   assert re.search(sentence, result.stderr)
-  assert not list(folder.iterdir())
+  assert not list(tmp_path.iterdir())
 
 
-def test_without_a_stream_there_are_no_tasks(folder):
-  result = program.run(folder, '--config.arms=sgd', name='anatomy')
+def test_without_a_stream_there_are_no_tasks(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  result = program.inside('anatomy', '--config.arms=sgd')
   assert result.code == 1
   assert result.stderr == (
     'error: config.stream must name a stream, whose tasks follow one another; '
     "got ''.\n"
   )
-  assert not list(folder.iterdir())
+  assert not list(tmp_path.iterdir())

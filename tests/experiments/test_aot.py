@@ -45,7 +45,7 @@ def test_collectives_are_counted():
     (['--topology='], '--topology must name a TPU slice'),
   ],
 )
-def test_wrong_settings_are_told(flags, message):
+def test_wrong_flags_are_refused(flags, message):
   result = program.inside('aot', *flags)
   assert result.code == 1
   assert re.search(f'^error: {message}', result.stderr, re.M)
@@ -58,7 +58,7 @@ def test_without_libtpu_one_sentence_says_what_to_install(monkeypatch):
 
 
 @needs_libtpu
-def test_a_slice_that_does_not_exist_is_told():
+def test_an_unknown_slice_is_refused():
   with pytest.raises(
     compiling.AotError, match=r'topology=v5e:3x7 .*such as v5e:2x2'
   ):
@@ -66,7 +66,7 @@ def test_a_slice_that_does_not_exist_is_told():
 
 
 @needs_libtpu
-def test_what_does_not_fit_is_told():
+def test_a_program_that_does_not_fit_is_refused():
   flags = ('--config.model=mlp', '--config.arms=sgd', f'--topology={SLICE}')
   result = program.module('aot', *flags, f'--config.batch_size={2**25}')
   assert result.returncode == 1

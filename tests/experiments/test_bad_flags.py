@@ -209,7 +209,7 @@ def _table():
 TABLE = list(_table())  # A flag or a field without a row is an error.
 
 
-def test_the_table_holds_nothing_else():
+def test_every_row_of_the_table_is_a_flag_or_a_field():
   found = {(name, flag.removeprefix('config.')) for name, flag, _ in TABLE}
   for key in (*BAD_FLAGS, *BAD_FIELDS):
     program_, _, flag = key.rpartition('.')

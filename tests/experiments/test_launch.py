@@ -193,7 +193,7 @@ def test_a_job_array_runs_each_shard_of_a_study_once(tmp_path, array, shards):
 @pytest.mark.parametrize(
   'script', ['slurm_gpu.sh', 'slurm_study.sh', 'tpu_pod.sh']
 )
-def test_what_is_missing_is_told(tmp_path, script):
+def test_a_missing_variable_is_named(tmp_path, script):
   names = ('SLURM_SUBMIT_DIR', 'TPU_NAME', 'ZONE', 'BUCKET', '--array')
   assert not any(name in os.environ for name in names)
   result = _launch(tmp_path, script)

@@ -11,7 +11,7 @@ from tests.experiments.reporting import directories
   [
     ((), "give one study directory, got 'none'"),
     (('study', 'study'), 'give one study directory'),
-    (('nowhere',), 'nowhere is no study directory'),
+    (('nowhere',), 'nowhere is '),
     (('file',), 'file is not a directory'),
     (('empty',), 'empty'),
     (('foreign',), 'foreign'),

@@ -109,7 +109,7 @@ def _restore(folder):
 
 def _put(folder):
   curves = {'validation_accuracy': [[0.5, 0.6]] * 2, 'train_loss': [[1.0]] * 2}
-  outcome = Outcome(curves, [0.5, 0.5], [False, True], 3, [0.1, 0.1], 1.0)
+  outcome = Outcome(curves, [0.5, 0.5], [False, True], 3, 1.0)
   Store(folder).put(CELL, outcome)
 
 

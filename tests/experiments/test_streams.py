@@ -159,7 +159,7 @@ def test_the_results_sum_up_the_tasks(finished):
     assert set(OF_SPLITS) < set(result['measures'])
 
 
-def test_the_rest_of_the_run_directory(finished):
+def test_the_run_directory_has_tables_and_pictures(finished):
   path, result = finished
   assert {p.name for p in path.iterdir()} == {
     *('.lock', 'config.json', 'checkpoints', 'evaluations.csv'),
@@ -187,26 +187,19 @@ def test_a_finished_run_is_finished_again_at_once(finished):
 
 
 @pytest.mark.parametrize(
-  ('number', 'count', 'where'),
+  ('number', 'count'),
   [
-    pytest.param(
-      *(signal.SIGTERM, 1, 'after task 0 of 2'), marks=pytest.mark.slow
-    ),
-    (signal.SIGTERM, 2, 'in task 2 of 2, after '),
-    pytest.param(
-      *(signal.SIGINT, 5, 'in task 2 of 2, after '), marks=pytest.mark.slow
-    ),
+    (signal.SIGTERM, 2),
+    pytest.param(signal.SIGINT, 5, marks=pytest.mark.slow),
   ],
 )
-def test_a_run_that_is_asked_to_end_saves_and_goes_on(
-  finished, folder, number, count, where
-):
+def test_a_stopped_run_saves_and_resumes(finished, folder, number, count):
   at = Moment('os.rename', '.results.json.tmp', count), number
   # No other checkpoint comes before the last task.
   flags = (*TINY, WORKDIR, '--config.checkpoint_every=2')
   result = program.run(folder, *flags, at=at)
   assert result.code == 128 + number
-  assert where in result.stderr
+  assert 'after task 1 of 2' in result.stderr
   again = program.run(folder, *flags)
   assert (again.code, again.stderr) == (0, '')
   assert _outcome(folder / 'my run') == _outcome(finished[0])
@@ -291,7 +284,7 @@ def test_a_grid_has_its_numbers_in_the_rows(folder):
     ),
   ],
 )
-def test_what_cannot_be_is_refused_before_any_work(folder, flags, message):
+def test_wrong_fields_are_refused_before_any_work(folder, flags, message):
   result = program.run(folder, *TINY, WORKDIR, *flags)
   assert result.code == 1
   assert result.stderr.startswith(f'error: {message}')

@@ -6,10 +6,7 @@ something is drawn, the draws are given.
 """
 
 import numpy as np
-
-
-def sigmoid(x):
-  return 1 / (1 + np.exp(-x))
+from scipy.special import expit
 
 
 class Classp:
@@ -31,7 +28,9 @@ class Classp:
 class Upgd:
   """Over a list of leaves, since the largest utility is of all of them."""
 
-  def __init__(self, ws, decay, noise, scaling, protect, bias_correction):
+  def __init__(
+    self, ws, decay, noise, protect, bias_correction=True, scaling='global'
+  ):
     self.U = [np.zeros_like(w) for w in ws]
     self.t = 0
     self.decay, self.noise, self.scaling = decay, noise, scaling
@@ -51,12 +50,12 @@ class Upgd:
     us = []
     for x, g, xi in zip(corrected, gs, draws, strict=True):
       if self.scaling == 'global':
-        q = sigmoid(x / most)
+        q = expit(x / most)
       elif x.ndim < 2:
-        q = sigmoid(x / (np.sqrt((x**2).sum()) + 1e-12))
+        q = expit(x / (np.sqrt((x**2).sum()) + 1e-12))
       else:
         norm = np.sqrt((x**2).sum(-2, keepdims=True))
-        q = sigmoid(x / (norm + 1e-12))
+        q = expit(x / (norm + 1e-12))
       if self.protect:
         us.append((g + self.noise * xi) * (1 - q))
       else:

@@ -1,19 +1,18 @@
 """Every mechanism, as a case that the conformance tests go through.
 
-A mechanism takes part by an entry here. What a mechanism wants besides the
-gradient and the params (a loss, a boundary, replicas) its case supplies from
-the state itself, so that every case is a transformation like any other.
+A mechanism takes part by an entry in `CASES`. Where it needs more than the
+gradient and the params (a loss, a boundary, replicas), its case supplies that
+from the state, so that every case is a transformation like any other.
 """
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import pytest
 
 from neuroplastic_optax import mechanisms
 from neuroplastic_optax import neuroplastic
@@ -22,7 +21,7 @@ from neuroplastic_optax import neuroplastic
 def loss(params):
   """A loss of any params, finite for all that are."""
   wide = [
-    x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     for x in jax.tree.leaves(params)
   ]
   parts = [jnp.sum(jnp.sqrt(1 + jnp.abs(x))) for x in wide]
@@ -70,10 +69,9 @@ class Case:
     settings: its arguments.
     numbers: those of them, or others, that `inject_hyperparams` may inject,
       with values that are not the defaults.
-    wrap: supplies what else its update wants.
+    wrap: supplies what else its update needs.
     neutral: arguments that make it the identity.
-    needs_params: whether its update refuses to do without.
-    pooled: whether a leaf's update depends on the others.
+    needs_params: whether its update raises without params.
   """
 
   make: Callable[..., Any]
@@ -82,19 +80,15 @@ class Case:
   wrap: Callable[[Any], Any] = lambda tx: tx
   neutral: dict[str, Any] | None = None
   needs_params: bool = True
-  pooled: bool = False
 
   def tx(self, **more):
     """The transformation."""
     return self.wrap(self.make(**{**self.settings, **more}))
 
 
-_ONCE = np.int64(1)  # A number that `inject_hyperparams` leaves alone.
-
-
-def _variability(scale=0.1, distribution='normal', refresh=_ONCE):
+def _variability(scale=0.1, distribution='normal', refresh=1):
   return mechanisms.neural_variability(
-    optax.sgd(0.1, momentum=0.5), scale, distribution, int(refresh)
+    optax.sgd(0.1, momentum=0.5), scale, distribution, refresh
   )
 
 
@@ -110,173 +104,141 @@ def _reset(period=None):
   return mechanisms.reset_moments(optax.scale_by_adam(), period)
 
 
+# These are made of Optax's own transformations, whose accumulators are as wide
+# as the params, overflow, and do not take None that was none at `init`.
+WRAPPERS = (_variability, _synergy, _reset)
+
 _m = mechanisms
+_OFF = dict(strength=0.0)
 CASES = {
   'classp': Case(
-    _m.scale_by_classp,
-    dict(power=1.5),
-    dict(threshold=0.01, power=2.0, eps=0.1),
-    neutral=dict(scaling=False),
-    needs_params=False,
+    _m.scale_by_classp, dict(power=1.5),
+    dict(threshold=0.0, power=2.0, eps=0.1),
+    neutral=dict(scaling=False), needs_params=False,
   ),
   'flip_signs': Case(
-    _m.flip_signs,
-    dict(fraction=0.5),
-    dict(fraction=0.34),
-    neutral=dict(fraction=0.0),
-    needs_params=False,
+    _m.flip_signs, dict(fraction=0.5), dict(fraction=0.34),
+    neutral=dict(fraction=0.0), needs_params=False,
   ),
   'flip_elements': Case(
-    _m.flip_signs,
-    dict(fraction=0.5, axis='element'),
-    dict(fraction=0.25),
-    neutral=dict(fraction=0.0),
-    needs_params=False,
+    _m.flip_signs, dict(fraction=0.5, axis='element'), dict(fraction=0.25),
+    neutral=dict(fraction=0.0), needs_params=False,
   ),
   'upgd': Case(
-    _m.scale_by_upgd,
-    dict(noise=0.1),
-    dict(decay=0.9, noise=0.2),
-    pooled=True,
+    _m.scale_by_upgd, dict(noise=0.1), dict(decay=0.9, noise=0.2)
   ),
   'upgd_local': Case(
-    _m.scale_by_upgd,
-    dict(noise=0.1, scaling='local', protect=False),
+    _m.scale_by_upgd, dict(noise=0.1, scaling='local', protect=False),
     dict(decay=0.9, noise=0.2),
   ),
-  'upgd_published': Case(
-    _m.scale_by_upgd, dict(bias_correction=False), pooled=True
-  ),
+  'upgd_published': Case(_m.scale_by_upgd, dict(bias_correction=False)),
   'consolidation': Case(
-    _m.add_consolidation,
-    dict(strength=2.0, anchor_decay=0.5),
-    dict(strength=3.0, anchor_decay=0.9, importance_decay=0.8),
-    neutral=dict(strength=0.0),
+    _m.add_consolidation, dict(strength=2.0, anchor_decay=0.5),
+    dict(strength=3.0, anchor_decay=0.9, importance_decay=0.8), neutral=_OFF,
   ),
   'consolidation_mas': Case(
     _m.add_consolidation,
-    dict(strength=2.0, importance='mas', anchor_decay=0.5),
-    neutral=dict(strength=0.0),
+    dict(strength=2.0, importance='mas', anchor_decay=0.5), neutral=_OFF,
   ),
   'elastic': Case(
     _m.elastic_weight_consolidation,
     dict(strength=2.0, decay=0.5, forgetting=0.1),
     dict(strength=3.0, decay=0.25, forgetting=0.2),
-    wrap=with_boundaries,
-    neutral=dict(strength=0.0, forgetting=0.0),
+    wrap=with_boundaries, neutral=dict(strength=0.0, forgetting=0.0),
   ),
   'intelligence': Case(
-    _m.synaptic_intelligence,
-    dict(strength=2.0),
-    dict(strength=3.0, damping=0.5),
-    wrap=with_boundaries,
-    neutral=dict(strength=0.0),
+    _m.synaptic_intelligence, dict(strength=2.0),
+    dict(strength=3.0, damping=0.5), wrap=with_boundaries, neutral=_OFF,
   ),
   'regenerate': Case(
-    _m.regenerate,
-    dict(strength=0.5),
-    dict(strength=0.25),
-    neutral=dict(strength=0.0),
+    _m.regenerate, dict(strength=0.5), dict(strength=0.25), neutral=_OFF
   ),
   'regenerate_l1': Case(
-    _m.regenerate,
-    dict(strength=0.5, norm='l1'),
-    dict(strength=0.25),
-    neutral=dict(strength=0.0),
+    _m.regenerate, dict(strength=0.5, norm='l1'), dict(strength=0.25),
+    neutral=_OFF,
   ),
   'metaplasticity': Case(
-    _m.metaplasticity,
-    {},
-    dict(strength=0.5),
-    neutral=dict(strength=0.0),
+    _m.metaplasticity, {}, dict(strength=0.5), neutral=_OFF
   ),
   'perturbation': Case(
-    _m.simultaneous_perturbation,
-    dict(epsilon=0.5),
-    dict(epsilon=0.3),
+    _m.simultaneous_perturbation, dict(epsilon=0.5), dict(epsilon=0.3),
     wrap=with_loss,
-    pooled=True,
   ),
   'perturbation_normal': Case(
     _m.simultaneous_perturbation,
-    dict(epsilon=0.5, distribution='normal', samples=2),
-    dict(epsilon=0.2),
+    dict(epsilon=0.5, distribution='normal', samples=2), dict(epsilon=0.2),
     wrap=with_loss,
-    pooled=True,
   ),
   'exponentiate': Case(_m.exponentiate, {}, dict(max_exponent=0.5)),
   'keep_signs': Case(_m.keep_signs),
   'shrink_and_perturb': Case(
-    _m.shrink_and_perturb,
-    dict(shrink=0.1, perturb=0.1),
-    dict(shrink=0.2, perturb=0.3),
-    neutral=dict(shrink=0.0, perturb=0.0),
+    _m.shrink_and_perturb, dict(shrink=0.1, perturb=0.1),
+    dict(shrink=0.2, perturb=0.3), neutral=dict(shrink=0.0, perturb=0.0),
   ),
   'shrink_every': Case(
-    _m.shrink_and_perturb,
-    dict(shrink=0.1, perturb=0.1, every=2),
-    dict(shrink=0.2, perturb=0.3),
-    neutral=dict(every=1000),
+    _m.shrink_and_perturb, dict(shrink=0.1, perturb=0.1, every=2),
+    dict(shrink=0.2, perturb=0.3, every=2), neutral=dict(every=1000),
   ),
   'clip': Case(
-    _m.clip_weights,
-    dict(bound=0.5),
-    dict(bound=0.25),
+    _m.clip_weights, dict(bound=0.5), dict(bound=0.25),
     neutral=dict(bound=float('inf')),
   ),
-  'clip_fan_in': Case(
-    _m.clip_weights, dict(bound=mechanisms.fan_in_bounds(0.5))
-  ),
+  'clip_fan_in': Case(_m.clip_weights, dict(bound=_m.fan_in_bounds(0.5))),
   'sleep': Case(
-    _m.sleep,
-    dict(period=2, fraction=0.5, strength=0.5),
-    dict(fraction=0.25, strength=0.75),
-    neutral=dict(fraction=0.0),
+    _m.sleep, dict(period=2, fraction=0.5, strength=0.5),
+    dict(fraction=0.25, strength=0.75, period=2), neutral=dict(fraction=0.0),
   ),
   'sleep_jitter': Case(
-    _m.sleep,
-    dict(period=3, fraction=0.7, strength=0.5, jitter=0.3),
-    dict(jitter=0.2, strength=0.75),
-    neutral=dict(fraction=0.0),
+    _m.sleep, dict(period=3, fraction=0.7, strength=0.5, jitter=0.3),
+    dict(jitter=0.2, strength=0.75), neutral=dict(fraction=0.0),
   ),
   'tortoise': Case(
-    _m.hare_and_tortoise,
-    dict(decay=0.5, period=2),
-    dict(decay=0.75),
-    neutral=dict(period=1000),
+    _m.hare_and_tortoise, dict(decay=0.5, period=2),
+    dict(decay=0.75, period=2), neutral=dict(period=1000),
   ),
   'replicas': Case(
-    lambda **settings: _m.couple_replicas(axis_name='replicas', **settings),
-    dict(strength=0.5),
-    wrap=with_replicas,
-    neutral=dict(strength=0.0),
+    functools.partial(_m.couple_replicas, axis_name='replicas'),
+    dict(strength=0.5), wrap=with_replicas, neutral=_OFF,
   ),
   'project': Case(
-    _m.normalize_and_project, neutral=dict(mask=lambda p: jax.tree.map(
-      lambda _: False, p))
+    _m.normalize_and_project,
+    neutral=dict(mask=lambda p: jax.tree.map(lambda _: False, p)),
   ),
   'variability': Case(_variability, dict(scale=0.1), dict(scale=0.2)),
   'variability_kept': Case(
-    _variability,
-    dict(scale=0.1, distribution='laplace', refresh=np.int64(2)),
-    dict(scale=0.2),
+    _variability, dict(scale=0.1, distribution='laplace', refresh=2),
+    dict(scale=0.2, refresh=2),
   ),
   'synergy': Case(
-    _synergy,
-    dict(weights={'momentum': 3.0, 'plastic': 1.0}),
+    _synergy, dict(weights={'momentum': 3.0, 'plastic': 1.0}),
     needs_params=False,
   ),
   'synergy_partition': Case(
     _synergy, dict(assignment='partition'), needs_params=False
   ),
   'synergy_adaptive': Case(
-    _synergy,
-    dict(assignment='adaptive'),
-    dict(rate=2.0, floor=0.1),
+    _synergy, dict(assignment='adaptive'), dict(rate=2.0, floor=0.1),
     needs_params=False,
   ),
   'reset': Case(_reset, wrap=with_boundaries),
-  'reset_period': Case(_reset, dict(period=2)),
+  'reset_period': Case(_reset, dict(period=2), dict(period=2)),
 }  # fmt: skip
 
-every_case = pytest.mark.parametrize('case', CASES.values(), ids=CASES)
+# What `inject_hyperparams` must leave alone.
+STATIC = {_m.simultaneous_perturbation: ('samples',)}
+
+
+def beside(txs):
+  """Transformations by name, side by side, each with params of its own."""
+
+  def init(params):
+    return {name: tx.init(params[name]) for name, tx in txs.items()}
+
+  def update(updates, state, params=None):
+    pairs = {
+      name: tx.update(updates[name], state[name], params and params[name])
+      for name, tx in txs.items()
+    }
+    return tuple({name: pairs[name][i] for name in pairs} for i in range(2))
+
+  return optax.GradientTransformation(init, update)

@@ -29,6 +29,7 @@ def _train(tx, params, gradient, steps, **extra):
 # Curl descent.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fraction', [0.0, 0.1, 0.3, 0.5, 0.7])
 def test_curl_descent_is_stable_where_its_matrix_is(fraction):
   """Near a solution the residual obeys ṙ = -r(‖w₂‖²D₁ + W₁ᵀD₂W₁).
@@ -98,6 +99,7 @@ def _noisy_r_of_k(r, rate, seed, *, exponentiated):
 RATES = {True: [0.3, 0.7, 1.4], False: [0.005, 0.01, 0.02, 0.04]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('r', 'ratio'), [(5, 0.5), (20, 0.9), (50, 1.01)])
 def test_exponentiated_gradient_gains_where_inputs_are_irrelevant(r, ratio):
   best = {}
@@ -117,25 +119,15 @@ def test_exponentiated_gradient_keeps_signs_of_any_step():
   for dtype in ('float32', 'bfloat16', 'float16'):
     w = jnp.asarray(rng.normal(size=1000), dtype)
     signs = np.sign(np.asarray(w, float))
-    state = tx.init(w)
+    state, update = tx.init(w), jax.jit(tx.update)
     for _ in range(5):
       g = jnp.asarray(30 * rng.normal(size=1000), dtype)
       g = jnp.sign(w) * -jnp.abs(g)
-      updates, state = tx.update(g, state, w)
+      updates, state = update(g, state, w)
       w = optax.apply_updates(w, updates)
       if dtype != 'float16' or abs(np.asarray(w, float)).min() > 1e-4:
         assert (np.sign(np.asarray(w, float)) == signs).all(), dtype
       w = jnp.where(abs(w) < 0.1, w * 0 + signs.astype(dtype), w)
-
-
-def test_kept_signs_are_free_from_zero():
-  tx = mechanisms.keep_signs()
-  w = jnp.array([0.5, -0.5])
-  updates, state = tx.update(jnp.array([-2.0, 2.0]), tx.init(w), w)
-  w = w + updates
-  np.testing.assert_array_equal(w, 0)
-  updates, _ = tx.update(jnp.array([-2.0, 2.0]), state, w)
-  np.testing.assert_array_equal(w + updates, [-2.0, 2.0])
 
 
 # Clipping and norms.
@@ -192,6 +184,7 @@ def _norms_on_permuted_inputs(bounded):
   return float(optax.tree.norm(params)), params
 
 
+@pytest.mark.slow
 def test_weight_clipping_bounds_the_norm_on_permuted_inputs():
   free, _ = _norms_on_permuted_inputs(False)
   norm, params = _norms_on_permuted_inputs(True)
@@ -203,19 +196,6 @@ def test_weight_clipping_bounds_the_norm_on_permuted_inputs():
   )
   assert norm < 1.5 * (10 * 32 / 10 + 32 / 32 + 32 / 10 + 1 / 32) ** 0.5
   assert free > 2 * norm
-
-
-def test_projection_keeps_norms():
-  params = _mlp()
-  tx = optax.chain(optax.sgd(1.0), mechanisms.normalize_and_project())
-  x, y = _regression(0)
-  gradient = lambda p: jax.grad(_cross_entropy)(p, x, y)
-  end, _ = _train(tx, params, gradient, 50)
-  for layer in params:
-    before, after = params[layer]['kernel'], end[layer]['kernel']
-    norms = jnp.linalg.norm(before), jnp.linalg.norm(after)
-    np.testing.assert_allclose(*norms, rtol=1e-5)
-    assert not np.allclose(before, after)
 
 
 # Forgetting.
@@ -263,6 +243,7 @@ KEEPERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', KEEPERS.values(), ids=KEEPERS)
 def test_the_first_of_two_tasks_is_kept(make):
   forgotten, _ = _after_both(optax.identity())
@@ -271,50 +252,6 @@ def test_the_first_of_two_tasks_is_kept(make):
   assert forgotten > 0.5
   assert kept < 0.3 * forgotten
   assert learned < fresh[1]
-
-
-def test_consolidation_slows_drift():
-  tx = optax.chain(
-    mechanisms.add_consolidation(10.0, anchor_decay=0.99), optax.sgd(0.01)
-  )
-  plain = optax.sgd(0.01)
-  ones = lambda w: jnp.ones_like(w)
-  held, _ = _train(tx, jnp.zeros(3), ones, 200)
-  free, _ = _train(plain, jnp.zeros(3), ones, 200)
-  assert (abs(held) < 0.7 * abs(free)).all()
-
-
-def test_regeneration_returns_what_the_loss_does_not_hold():
-  tx = optax.chain(mechanisms.regenerate(0.5), optax.sgd(0.1))
-  state = tx.init(jnp.ones(2))
-  w = jnp.array([3.0, -4.0])
-  for _ in range(200):
-    updates, state = tx.update(jnp.zeros(2), state, w)
-    w = optax.apply_updates(w, updates)
-  np.testing.assert_allclose(w, 1.0, atol=1e-3)
-
-
-def test_metaplastic_weights_take_longer_to_unlearn():
-  for size, least in ((0.1, 0.95), (3.0, 0.0)):
-    w = jnp.full((1, 1), size)
-    tx = mechanisms.metaplasticity(1.0)
-    shrink, _ = tx.update(jnp.ones((1, 1)), tx.init(w), w)
-    grow, _ = tx.update(-jnp.ones((1, 1)), tx.init(w), w)
-    assert grow[0, 0] == -1.0
-    assert least <= float(shrink[0, 0]) <= (1.0 if least else 0.01)
-
-
-def test_upgd_moves_useless_weights_most():
-  target = jnp.array([5.0, 0.0])
-  loss = lambda w: jnp.sum((w * jnp.array([1.0, 0.0]) - target) ** 2)
-  tx = optax.chain(
-    mechanisms.scale_by_upgd(noise=0.1), optax.scale_by_learning_rate(0.01)
-  )
-  w = jnp.array([2.0, 2.0])
-  end, state = _train(tx, w, jax.grad(loss), 500)
-  assert abs(end[0] - 5.0) < 0.5
-  assert end[1] != 2.0
-  assert jnp.isfinite(state[0].utility).all()
 
 
 # Noise, displaced params, no gradients.
@@ -344,9 +281,10 @@ def test_eval_params_of_neural_variability_are_the_clean_trajectory(dtype):
   np.testing.assert_allclose(spread, 0.1, rtol=0.15)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('distribution', ['rademacher', 'normal'])
-@pytest.mark.parametrize('samples', [1, 3])
+@pytest.mark.parametrize(
+  ('dtype', 'distribution', 'samples'),
+  [('float32', 'rademacher', 1), ('bfloat16', 'normal', 3)],
+)
 def test_spsa_descends_a_quadratic(dtype, distribution, samples):
   scale = jnp.array([1.0, 2.0, 0.5])
   loss = lambda w: jnp.sum(scale * jnp.square(w - 1.0))
@@ -388,27 +326,6 @@ def test_spsa_in_low_precision_sees_small_perturbations():
 # Sleep, hares, replicas.
 
 
-def test_sleep_brings_sums_back_by_its_strength():
-  first = jnp.array([[1.0, -2.0, 0.0], [1.0, 1.0, 0.0]])
-  tx = mechanisms.sleep(10, 0.4, strength=0.5)
-  state = tx.init({'kernel': first, 'bias': jnp.ones(3)})
-  params = {'kernel': first * jnp.array([3.0, 0.5, 1.0]), 'bias': jnp.ones(3)}
-  params['kernel'] = params['kernel'].at[:, 2].set(1.0)
-  start = params['kernel']
-  for t in range(10):
-    updates, state = tx.update(
-      jax.tree.map(lambda w: 0 * w + 0.0, params), state, params
-    )
-    if t < 6:
-      assert not updates['kernel'].any()
-    assert not updates['bias'].any()
-    params = optax.apply_updates(params, updates)
-  sums = jnp.abs(params['kernel']).sum(0)
-  # Half way from 6 to 2; smaller than at first; nothing at first.
-  np.testing.assert_allclose(sums, [4.0, 1.5, 2.0], rtol=1e-6)
-  np.testing.assert_array_equal(jnp.sign(params['kernel']), jnp.sign(start))
-
-
 def test_jitter_keeps_the_mean_and_signs():
   first = jnp.ones((2000, 1))
   tx = mechanisms.sleep(1, 1.0, strength=0.0, jitter=0.3)
@@ -420,15 +337,7 @@ def test_jitter_keeps_the_mean_and_signs():
   np.testing.assert_allclose(np.log(after / 2).std(), 0.3, rtol=0.1)
 
 
-def test_the_hare_returns_to_the_tortoise():
-  tx = optax.chain(optax.sgd(0.1), mechanisms.hare_and_tortoise(0.9, 5))
-  loss = lambda w: jnp.sum(w**2)
-  w, state = _train(tx, jnp.ones(2), jax.grad(loss), 5)
-  np.testing.assert_allclose(w, mechanisms.eval_params(state, w), rtol=1e-6)
-  w, state = _train(tx, jnp.ones(2), jax.grad(loss), 6)
-  assert not np.allclose(w, mechanisms.eval_params(state, w))
-
-
+@pytest.mark.slow
 def test_coupled_replicas_average_their_noise():
   tx = optax.chain(
     optax.sgd(0.1), mechanisms.couple_replicas(0.3, axis_name='replicas')
@@ -451,27 +360,6 @@ def test_coupled_replicas_average_their_noise():
   assert jnp.mean(coupled**2) < 0.5 * jnp.mean(free**2)
 
 
-def test_synergy_keeps_small_updates_from_being_drowned():
-  w = jnp.zeros(8)
-  tx = mechanisms.synergy(
-    {'large': optax.scale(1e3), 'small': optax.trace(0.0)}
-  )
-  g = jnp.arange(8.0) - 3.0
-  updates, _ = tx.update(g, tx.init(w), w)
-  np.testing.assert_allclose(updates, 500.5 * g, rtol=1e-5)
-
-
-def test_adaptive_synergy_prefers_what_agrees_with_the_gradient():
-  tx = mechanisms.synergy(
-    {'down': optax.identity(), 'up': optax.scale(-1.0)}, 'adaptive'
-  )
-  w, g = jnp.zeros(4), jnp.arange(1.0, 5.0)
-  state = tx.init(w)
-  for _ in range(10):
-    updates, state = tx.update(g, state, w)
-  np.testing.assert_allclose(updates, 0.9 * g, rtol=1e-3)
-
-
 @pytest.mark.parametrize('weights', [None, {'a': 1.0, 'b': 3.0, 'c': 4.0}])
 def test_partition_draws_owners_with_the_weights(weights):
   names = ('a', 'b', 'c')
@@ -485,12 +373,11 @@ def test_partition_draws_owners_with_the_weights(weights):
 
 
 def test_a_period_has_one_sleep_whatever_its_fraction_becomes():
-  # Were the fraction asked at every update, the moment of falling asleep would
-  # be passed over.
+  # Read at every update, it would pass over the moment of falling asleep.
   tx = mechanisms.sleep(10, lambda count: jnp.where(count < 8, 0.2, 0.3), 1.0)
   w = jnp.ones((2, 1))
-  state = tx.init(w)
+  state, update = tx.init(w), jax.jit(tx.update)
   for _ in range(10):
-    updates, state = tx.update(jnp.full((2, 1), 0.5), state, w)
+    updates, state = update(jnp.full((2, 1), 0.5), state, w)
     w += updates
   np.testing.assert_allclose(w, 1.0, rtol=1e-6)

@@ -1,24 +1,24 @@
-"""Every mechanism agrees in float64 with its equations, over many steps."""
+"""Every mechanism agrees in float64 with its equations, over many steps.
 
-from hypothesis import given
-from hypothesis import strategies as st
+The library gets its numbers as arrays where it can, so that one compiled
+program serves all examples of a case.
+"""
+
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from neuroplastic_optax import mechanisms
+from neuroplastic_optax import mechanisms as m
 from neuroplastic_optax.mechanisms import _noise
 from tests.mechanisms import reference
 
-STEPS = 12
-seeds = st.integers(0, 2**32 - 1)
-shapes = st.lists(
-  st.sampled_from([(), (1,), (5,), (3, 4), (1, 1), (2, 3, 4), (2, 2, 3, 2)]),
-  min_size=1,
-  max_size=3,
-)
+STEPS, EXAMPLES = 12, 8
+SHAPES = [(), (1,), (5,), (3, 4), (1, 1), (2, 3, 4), (2, 2, 3, 2)]
 
 
 @pytest.fixture(autouse=True)
@@ -33,263 +33,215 @@ def _draw(rng, shape):
   return np.where(rng.uniform(size=shape) < 0.05, 0.0, x)
 
 
-def _compare(tx, references, seed, shape_list, extra=lambda t: {}, rate=0.1):
-  """Trains by both, on params moved by the library's updates."""
-  rng = np.random.default_rng(seed)
-  params = [_draw(rng, shape) for shape in shape_list]
-  state = tx.init([jnp.asarray(w) for w in params])
-  oracles = [make(w) for make, w in zip(references, params, strict=True)]
-  update = jax.jit(tx.update)
-  for t in range(STEPS):
-    gradients = [_draw(rng, shape) for shape in shape_list]
-    told = extra(t)
-    updates, state = update(
-      [jnp.asarray(g) for g in gradients],
-      state,
-      [jnp.asarray(w) for w in params],
-      **{k: jnp.asarray(v) for k, v in told.items()},
-    )
-    for oracle, g, w, u in zip(
-      oracles, gradients, params, updates, strict=True
-    ):
-      expected = oracle.update(g, w, **told)
-      np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-12)
-    params = [
-      w + rate * np.asarray(u) + 0.1 * _draw(rng, w.shape)
-      for w, u in zip(params, updates, strict=True)
-    ]
-  return state
+def _draws(rng):
+  return [_draw(rng, shape) for shape in SHAPES]
 
 
-def _same(make, shape_list, **settings):
-  return [lambda w: make(w, **settings)] * len(shape_list)
-
-
-positive = st.floats(0.01, 3.0)
-unit = st.floats(0.0, 0.99)
-boundaries = st.lists(st.booleans(), min_size=STEPS, max_size=STEPS)
-
-
-@given(
-  seeds, shapes, st.sampled_from([0.0, 0.01, 0.5]),
-  st.sampled_from([0.5, 1.0, 1.3, 2.0]), positive, st.booleans(),
-)  # fmt: skip
-def test_classp(seed, shape_list, threshold, power, eps, scaling):
-  settings = dict(threshold=threshold, power=power, eps=eps, scaling=scaling)
-  tx = mechanisms.scale_by_classp(**settings)
-  _compare(
-    tx, _same(reference.Classp, shape_list, **settings), seed, shape_list
-  )
-
-
-@given(
-  seeds, shapes, positive, st.sampled_from(['ewc', 'mas']), unit, unit
-)  # fmt: skip
-def test_consolidation(seed, shape_list, strength, importance, first, second):
-  settings = dict(
-    strength=strength,
-    importance=importance,
-    anchor_decay=first,
-    importance_decay=second,
-  )
-  tx = mechanisms.add_consolidation(**settings)
-  _compare(
-    tx, _same(reference.Consolidation, shape_list, **settings), seed,
-    shape_list,
-  )  # fmt: skip
-
-
-@given(seeds, shapes, positive, st.floats(0, 1), st.floats(0, 1), boundaries)
-def test_elastic(seed, shape_list, strength, decay, forgetting, told):
-  settings = dict(strength=strength, decay=decay, forgetting=forgetting)
-  tx = mechanisms.elastic_weight_consolidation(**settings)
-  _compare(
-    tx, _same(reference.Elastic, shape_list, **settings), seed, shape_list,
-    lambda t: {'new_task': told[t]},
-  )  # fmt: skip
-
-
-@given(seeds, shapes, positive, positive, boundaries)
-def test_intelligence(seed, shape_list, strength, damping, told):
-  settings = dict(strength=strength, damping=damping)
-  tx = mechanisms.synaptic_intelligence(**settings)
-  _compare(
-    tx, _same(reference.Intelligence, shape_list, **settings), seed,
-    shape_list, lambda t: {'new_task': told[t]}, rate=-0.1,
-  )  # fmt: skip
-
-
-@given(seeds, shapes, positive, st.sampled_from(['l2', 'l1']))
-def test_regenerate(seed, shape_list, strength, norm):
-  settings = dict(strength=strength, norm=norm)
-  tx = mechanisms.regenerate(**settings)
-  _compare(
-    tx, _same(reference.Regenerate, shape_list, **settings), seed, shape_list
-  )
-
-
-@given(seeds, shapes, positive)
-def test_metaplasticity(seed, shape_list, strength):
-  tx = mechanisms.metaplasticity(strength)
-  make = _same(reference.Metaplasticity, shape_list, strength=strength)
-  _compare(tx, make, seed, shape_list)
-
-
-@given(seeds, shapes, positive)
-def test_exponentiate(seed, shape_list, c):
-  tx = mechanisms.exponentiate(max_exponent=c)
-  make = _same(reference.Exponentiate, shape_list, max_exponent=c)
-  _compare(tx, make, seed, shape_list)
-
-
-@given(seeds, shapes)
-def test_keep_signs(seed, shape_list):
-  make = _same(reference.KeepSigns, shape_list)
-  _compare(mechanisms.keep_signs(), make, seed, shape_list)
-
-
-@given(seeds, shapes, positive)
-def test_clip(seed, shape_list, bound):
-  make = _same(reference.Clip, shape_list, bound=bound)
-  _compare(mechanisms.clip_weights(bound), make, seed, shape_list)
-
-
-@given(seeds, shapes, unit, st.integers(1, 5))
-def test_tortoise(seed, shape_list, decay, period):
-  settings = dict(decay=decay, period=period)
-  make = _same(reference.Tortoise, shape_list, **settings)
-  tx = mechanisms.hare_and_tortoise(**settings)
-  state = _compare(tx, make, seed, shape_list)
-  slow = mechanisms.eval_params(state, state.slow)
-  jax.tree.map(np.testing.assert_array_equal, slow, state.slow)
-
-
-@given(seeds, shapes)
-def test_project(seed, shape_list):
-  make = _same(reference.Project, shape_list)
-  _compare(mechanisms.normalize_and_project(), make, seed, shape_list)
-
-
-def _noises(state, params, count):
-  """What the library draws at an update, for each leaf."""
-  pairs = _noise.words(
-    state.key, jnp.asarray(count, jnp.int32), [None] * len(params)
-  )
+def _noises(state, params):
+  """The numbers that the library draws at an update, for each leaf."""
+  words = _noise.words(state.key, state.count, len(params))
   return [
     np.asarray(_noise.normal(pair, jnp.asarray(w)), np.float64)
-    for pair, w in zip(pairs, params, strict=True)
+    for pair, w in zip(words, params, strict=True)
   ]
 
 
-@given(
-  seeds, shapes, st.floats(0, 1), st.floats(0, 1), st.integers(1, 3)
-)  # fmt: skip
-def test_shrink_and_perturb(seed, shape_list, shrink, perturb, every):
-  settings = dict(shrink=shrink, perturb=perturb, every=every)
-  tx = mechanisms.shrink_and_perturb(**settings, key=seed)
-  _compare_noisy(tx, reference.ShrinkAndPerturb, settings, seed, shape_list)
+# Numbers, drawn anew for each example; their ends among them.
+def _positive(rng):
+  return rng.uniform(0.01, 3.0)
 
 
-@given(
-  seeds, shapes, st.integers(1, 6), st.floats(0, 1), st.floats(0, 1),
-  st.sampled_from([0.0, 0.3]),
-)  # fmt: skip
-def test_sleep(seed, shape_list, period, fraction, strength, jitter):
-  settings = dict(
-    period=period, fraction=fraction, strength=strength, jitter=jitter
-  )
-  tx = mechanisms.sleep(**settings, key=seed)
-  _compare_noisy(tx, reference.Sleep, settings, seed, shape_list)
+def _decay(rng):
+  return rng.choice([0.0, rng.uniform(0.0, 0.99)])
 
 
-def _compare_noisy(tx, make, settings, seed, shape_list):
-  rng = np.random.default_rng(seed)
-  params = [_draw(rng, shape) for shape in shape_list]
-  state = tx.init([jnp.asarray(w) for w in params])
-  oracles = [make(w, **settings) for w in params]
-  update = jax.jit(tx.update)
-  for _ in range(STEPS):
-    gradients = [_draw(rng, shape) for shape in shape_list]
-    draws = _noises(state, params, state.count)
-    updates, state = update(
-      [jnp.asarray(g) for g in gradients],
-      state,
-      [jnp.asarray(w) for w in params],
+def _fraction(rng):
+  return rng.choice([0.0, 1.0, rng.uniform(), rng.uniform()])
+
+
+def _integer(rng):
+  return rng.integers(1, 6)
+
+
+def _case(make, oracle, static=None, *, over_all=False, **numbers):
+  """Cases of `CASES`, one for each choice of static arguments.
+
+  Args:
+    make: the mechanism.
+    oracle: its restatement.
+    static: by the name of a static argument, its values.
+    over_all: whether the restatement is of all leaves, not of one.
+    **numbers: how to draw an example of each number.
+
+  Returns:
+    Parameters of the test.
+  """
+  choices = static or {}
+  return [
+    pytest.param(
+      *(make, oracle, dict(zip(choices, values, strict=True))),
+      *(over_all, numbers),
+      id='-'.join(map(str, (make.__name__, *values))),
     )
-    rows = zip(oracles, gradients, params, draws, updates, strict=True)
-    for oracle, g, w, draw, u in rows:
-      expected = oracle.update(g, w, draw)
-      # Noise is of float32, and rounds by how it is compiled.
-      np.testing.assert_allclose(u, expected, rtol=2e-6, atol=2e-6)
-    params = [np.asarray(w + u) for w, u in zip(params, updates, strict=True)]
+    for values in itertools.product(*choices.values())
+  ]
 
 
-@given(
-  seeds, shapes, unit, st.sampled_from(['global', 'local']), st.booleans(),
-  st.booleans(),
-)  # fmt: skip
-def test_upgd(seed, shape_list, decay, scaling, protect, bias_correction):
-  settings = dict(
-    decay=decay,
-    noise=0.1,
-    scaling=scaling,
-    protect=protect,
-    bias_correction=bias_correction,
-  )
-  tx = mechanisms.scale_by_upgd(**settings, key=seed)
-  rng = np.random.default_rng(seed)
-  params = [_draw(rng, shape) for shape in shape_list]
-  state = tx.init([jnp.asarray(w) for w in params])
-  oracle = reference.Upgd(params, **settings)
-  update = jax.jit(tx.update)
-  for _ in range(STEPS):
-    gradients = [_draw(rng, shape) for shape in shape_list]
-    draws = _noises(state, params, state.count)
-    updates, state = update(
-      [jnp.asarray(g) for g in gradients],
-      state,
-      [jnp.asarray(w) for w in params],
+CASES = [
+  *_case(
+    *(m.scale_by_classp, reference.Classp),
+    dict(power=[0.5, 1.0, 1.3, 2.0]),
+    threshold=lambda rng: rng.choice([0.0, 0.01, 0.5]),
+    eps=_positive,
+    scaling=lambda rng: rng.random() < 0.7,
+  ),
+  *_case(
+    *(m.add_consolidation, reference.Consolidation),
+    dict(importance=['ewc', 'mas']),
+    strength=_positive,
+    anchor_decay=_decay,
+    importance_decay=_decay,
+  ),
+  # The logarithm of a decay that is known is Python's.
+  *_case(
+    *(m.add_consolidation, reference.Consolidation),
+    dict(importance=['ewc'], anchor_decay=[0.999], importance_decay=[0.0]),
+    strength=_positive,
+  ),
+  *_case(
+    *(m.elastic_weight_consolidation, reference.Elastic),
+    strength=_positive,
+    decay=_fraction,
+    forgetting=_fraction,
+  ),
+  *_case(
+    *(m.synaptic_intelligence, reference.Intelligence),
+    strength=_positive,
+    damping=_positive,
+  ),
+  *_case(
+    *(m.regenerate, reference.Regenerate),
+    dict(norm=['l2', 'l1']),
+    strength=_positive,
+  ),
+  *_case(m.metaplasticity, reference.Metaplasticity, strength=_positive),
+  *_case(m.exponentiate, reference.Exponentiate, max_exponent=_positive),
+  *_case(m.keep_signs, reference.KeepSigns),
+  *_case(m.clip_weights, reference.Clip, bound=_positive),
+  *_case(
+    *(m.hare_and_tortoise, reference.Tortoise), decay=_decay, period=_integer
+  ),
+  *_case(m.normalize_and_project, reference.Project),
+  *_case(
+    *(m.shrink_and_perturb, reference.ShrinkAndPerturb),
+    shrink=_fraction,
+    perturb=_fraction,
+    every=_integer,
+  ),
+  *_case(
+    *(m.sleep, reference.Sleep),
+    dict(jitter=[0.0, 0.3]),
+    period=_integer,
+    fraction=_fraction,
+    strength=_fraction,
+  ),
+  # The length of a sleep that is known is Python's `round`.
+  *_case(
+    *(m.sleep, reference.Sleep),
+    dict(period=[3, 5], fraction=[0.5], jitter=[0.0]),
+    strength=_fraction,
+  ),
+  *_case(
+    *(m.scale_by_upgd, reference.Upgd),
+    dict(protect=[True, False], bias_correction=[True, False]),
+    over_all=True,
+    decay=_decay,
+    noise=_fraction,
+  ),
+  *_case(
+    *(m.scale_by_upgd, reference.Upgd),
+    dict(scaling=['local'], noise=[0.0, 0.1], protect=[True]),
+    over_all=True,
+    decay=_decay,
+  ),
+]
+
+
+@pytest.mark.parametrize(
+  ('make', 'oracle', 'static', 'over_all', 'numbers'), CASES
+)
+def test_an_update_is_its_equation(make, oracle, static, over_all, numbers):
+  """On params moved by the library's updates."""
+  tx = functools.partial(make, **static)
+  boundaries = make in (m.elastic_weight_consolidation, m.synaptic_intelligence)
+  init = jax.jit(lambda numbers, w: tx(**numbers).init(w))
+  update = jax.jit(
+    lambda numbers, g, state, w, extra: tx(**numbers).update(
+      g, state, w, **extra
     )
-    expected = oracle.update(gradients, params, draws)
-    for u, e in zip(updates, expected, strict=True):
-      np.testing.assert_allclose(u, e, rtol=2e-6, atol=2e-6)
-    params = [
-      np.asarray(w - 0.1 * u) for w, u in zip(params, updates, strict=True)
-    ]
+  )
+  for seed in range(EXAMPLES):
+    rng = np.random.default_rng(seed)
+    values = {name: draw(rng) for name, draw in numbers.items()}
+    arrays = {name: jnp.asarray(x) for name, x in values.items()}
+    params = _draws(rng)
+    state = init(arrays, params)
+    noisy = hasattr(state, 'key')
+    # Noise is of float32, and rounds by how it is compiled.
+    close = dict(rtol=2e-6, atol=2e-6) if noisy else dict(rtol=1e-9, atol=1e-12)
+    one = functools.partial(oracle, **static, **values)
+    oracles = [one(params)] if over_all else [one(w) for w in params]
+    for _ in range(STEPS):
+      gradients = _draws(rng)
+      extra = {'new_task': rng.uniform() < 0.4} if boundaries else {}
+      rows = [gradients, params, *([_noises(state, params)] if noisy else [])]
+      updates, state = update(arrays, gradients, state, params, extra)
+      if over_all:
+        expected = oracles[0].update(*rows)
+      else:
+        expected = [
+          each.update(*row, **extra)
+          for each, *row in zip(oracles, *rows, strict=True)
+        ]
+      for u, e in zip(updates, expected, strict=True):
+        np.testing.assert_allclose(u, e, **close)
+      params = [
+        w - 0.1 * np.asarray(u) + 0.1 * _draw(rng, w.shape)
+        for w, u in zip(params, updates, strict=True)
+      ]
 
 
-@given(seeds, st.floats(0, 1), st.sampled_from(['input', 'output', 'element']))
-def test_flip_signs(seed, fraction, axis):
+@pytest.mark.parametrize('axis', ['input', 'output', 'element'])
+def test_flip_signs(axis):
   shape = (2, 5, 4)
-  tx = mechanisms.flip_signs(fraction, axis, key=seed, stacked_axes=1)
   params = {'kernel': jnp.ones(shape), 'bias': jnp.ones((2, 4))}
-  state = tx.init(params)
-  updates, _ = tx.update(params, state)
-  np.testing.assert_array_equal(updates['bias'], params['bias'])
-  d = np.asarray(updates['kernel'])
-  assert set(np.unique(d)) <= {-1.0, 1.0}
-  for layer in d:
-    if axis == 'input':
-      assert (layer == layer[:, :1]).all()
-      places = layer[:, 0]
-    elif axis == 'output':
-      assert (layer == layer[:1]).all()
-      places = layer[0]
-    else:
-      places = layer.ravel()
-    assert (places < 0).sum() == round(fraction * places.size)
-  again, _ = tx.update(params, state)
-  np.testing.assert_array_equal(again['kernel'], d)
+  for seed, part in enumerate((0.0, 0.1, 0.25, 0.3, 0.5, 0.99, 1.0)):
+    tx = m.flip_signs(part, axis, key=seed, stacked_axes=1)
+    state = tx.init(params)
+    updates, _ = tx.update(params, state)
+    np.testing.assert_array_equal(updates['bias'], params['bias'])
+    d = np.asarray(updates['kernel'])
+    assert set(np.unique(d)) <= {-1.0, 1.0}
+    for layer in d:
+      if axis == 'input':
+        assert (layer == layer[:, :1]).all()
+        places = layer[:, 0]
+      elif axis == 'output':
+        assert (layer == layer[:1]).all()
+        places = layer[0]
+      else:
+        places = layer.ravel()
+      assert (places < 0).sum() == round(part * places.size)
+    again, _ = tx.update(params, state)
+    np.testing.assert_array_equal(again['kernel'], d)
 
 
-@given(
-  seeds, positive, st.sampled_from(['rademacher', 'normal']), st.integers(1, 3)
-)  # fmt: skip
-def test_simultaneous_perturbation(seed, epsilon, distribution, samples):
-  tx = mechanisms.simultaneous_perturbation(
-    epsilon, distribution, samples, key=seed
-  )
-  rng = np.random.default_rng(seed)
+@pytest.mark.parametrize('distribution', ['rademacher', 'normal'])
+@pytest.mark.parametrize('samples', [1, 3])
+def test_simultaneous_perturbation(distribution, samples):
+  epsilon = 0.3
+  tx = m.simultaneous_perturbation(epsilon, distribution, samples, key=5)
+  rng = np.random.default_rng(0)
   params = [_draw(rng, (3, 2)), _draw(rng, (4,))]
   seen = []
 
@@ -299,8 +251,7 @@ def test_simultaneous_perturbation(seed, epsilon, distribution, samples):
 
   value = lambda ws: sum(np.sum(np.cos(w) * (1 + i)) for i, w in enumerate(ws))
   wide = [jnp.asarray(w) for w in params]
-  state = tx.init(wide)
-  updates, _ = tx.update(wide, state, wide, value_fn=loss)
+  updates, _ = tx.update(wide, tx.init(wide), wide, value_fn=loss)
   jax.effects_barrier()
   seen = [[np.asarray(x) for x in row] for row in seen]
   assert len(seen) == 2 * samples
@@ -315,69 +266,74 @@ def test_simultaneous_perturbation(seed, epsilon, distribution, samples):
     np.testing.assert_allclose(u, e, rtol=1e-7, atol=1e-9)
 
 
-@given(seeds, st.floats(0.0, 1.0), st.integers(2, 4))
-def test_couple_replicas(seed, strength, count):
-  rng = np.random.default_rng(seed)
-  w, g = _draw(rng, (count, 3)), _draw(rng, (count, 3))
-  tx = mechanisms.couple_replicas(strength, axis_name='r')
-  step = lambda g, w: tx.update(g, tx.init(w), w)[0]
-  u = jax.vmap(step, axis_name='r')(jnp.asarray(g), jnp.asarray(w))
-  expected = g - strength * (w - w.mean(0))
-  np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-12)
+def test_couple_replicas():
+  rng = np.random.default_rng(0)
+  step = lambda g, w, k: m.couple_replicas(k, axis_name='r').update(
+    g, m.CoupleReplicasState(jnp.int32(0)), w
+  )[0]
+  for strength in (0.0, 0.3, 1.0):
+    w, g = _draw(rng, (3, 5)), _draw(rng, (3, 5))
+    u = jax.vmap(step, (0, 0, None), axis_name='r')(g, w, strength)
+    expected = g - strength * (w - w.mean(0))
+    np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-12)
 
 
-@given(seeds, st.sampled_from(['normal', 'laplace', 'uniform']),
-       st.integers(1, 3))  # fmt: skip
-def test_neural_variability(seed, distribution, refresh):
-  tx = mechanisms.neural_variability(
-    optax.sgd(0.1, momentum=0.9), 0.3, distribution, refresh, key=seed
+@pytest.mark.parametrize('distribution', ['normal', 'laplace', 'uniform'])
+def test_neural_variability(distribution):
+  def make(refresh, key):
+    inner = optax.sgd(0.1, momentum=0.9)
+    return m.neural_variability(inner, 0.3, distribution, refresh, key=key)
+
+  update = jax.jit(
+    lambda g, state, p, refresh: make(refresh, 0).update(g, state, p)
   )
-  rng = np.random.default_rng(seed)
-  p = [_draw(rng, (3, 2))]
-  theta, momentum = p[0].copy(), np.zeros((3, 2))
-  state = tx.init([jnp.asarray(x) for x in p])
-  np.testing.assert_array_equal(state.noise[0], 0)
-  before = np.zeros((3, 2))
-  for t in range(1, STEPS):
-    g = _draw(rng, (3, 2))
-    momentum = 0.9 * momentum + g
-    theta = theta - 0.1 * momentum
-    updates, state = tx.update([jnp.asarray(g)], state, [jnp.asarray(p[0])])
-    p = [np.asarray(p[0] + updates[0])]
-    noise = np.asarray(state.noise[0])
-    assert ((noise == before).all()) == ((t - 1) % refresh != 0)
-    before = noise
-    np.testing.assert_allclose(p[0], theta + noise, rtol=1e-9, atol=1e-12)
-    clean = mechanisms.eval_params(state, [jnp.asarray(p[0])])
-    np.testing.assert_allclose(clean[0], theta, rtol=1e-9, atol=1e-12)
+  rng = np.random.default_rng(0)
+  for refresh in (1, 2, 3):
+    p = _draw(rng, (3, 2))
+    theta, momentum = p.copy(), np.zeros((3, 2))
+    state = make(refresh, refresh).init(jnp.asarray(p))
+    np.testing.assert_array_equal(state.noise, 0)
+    before = np.zeros((3, 2))
+    for t in range(1, STEPS):
+      g = _draw(rng, (3, 2))
+      momentum = 0.9 * momentum + g
+      theta = theta - 0.1 * momentum
+      updates, state = update(g, state, p, refresh)
+      p = np.asarray(p + updates)
+      noise = np.asarray(state.noise)
+      assert ((noise == before).all()) == ((t - 1) % refresh != 0)
+      before = noise
+      np.testing.assert_allclose(p, theta + noise, rtol=1e-9, atol=1e-12)
+      clean = m.eval_params(state, jnp.asarray(p))
+      np.testing.assert_allclose(clean, theta, rtol=1e-9, atol=1e-12)
 
 
 def _rms(x):
   return np.sqrt(np.mean(x**2))
 
 
-@given(seeds, st.sampled_from(['blend', 'partition', 'adaptive']))
-def test_synergy(seed, assignment):
-  tx = mechanisms.synergy(
-    {'b': optax.trace(0.9), 'a': optax.scale_by_rms()},
+@pytest.mark.parametrize('assignment', ['blend', 'partition', 'adaptive'])
+def test_synergy(assignment):
+  alone = {'b': optax.trace(0.9), 'a': optax.scale_by_rms()}
+  tx = m.synergy(
+    alone,
     assignment,
     weights={'a': 1.0, 'b': 3.0},
     rate=0.7,
     floor=0.1,
-    key=seed,
     stacked_axes=1,
   )
-  rng = np.random.default_rng(seed)
+  update = jax.jit(tx.update)
+  rng = np.random.default_rng(0)
   w = jnp.asarray(_draw(rng, (2, 3, 4)))
   state = tx.init(w)
-  alone = {'b': optax.trace(0.9), 'a': optax.scale_by_rms()}
   states = {name: each.init(w) for name, each in alone.items()}
   shares = {'b': 0.75, 'a': 0.25}
   log = {name: np.zeros(2) for name in alone}
-  last = dict.fromkeys(alone)
+  last = [None, None]
   for _ in range(4):
     g = _draw(rng, (2, 3, 4))
-    updates, state = tx.update(jnp.asarray(g), state, w)
+    updates, state = update(jnp.asarray(g), state, w)
     raw = {}
     for name, each in alone.items():
       u, states[name] = each.update(jnp.asarray(g), states[name], w)
@@ -393,8 +349,8 @@ def test_synergy(seed, assignment):
         expected = np.where(owner == 0, hat['b'], hat['a'])
       else:
         for n in hat:
-          if last[n] is not None:
-            x, y = g[layer], last[n][layer]
+          if last[layer] is not None:
+            x, y = g[layer], last[layer][n]
             cosine = (x * y).sum() / np.linalg.norm(x) / np.linalg.norm(y)
             log[n][layer] += 0.7 * cosine
         weight = {n: shares[n] * np.exp(log[n][layer]) for n in hat}
@@ -403,7 +359,4 @@ def test_synergy(seed, assignment):
           (0.1 + (1 - 2 * 0.1) * weight[n] / total) * hat[n] for n in hat
         )
       np.testing.assert_allclose(updates[layer], expected, rtol=1e-6)
-    hats = {n: np.stack([
-      u[i] * np.mean([_rms(v[i]) for v in raw.values()]) / _rms(u[i])
-      for i in range(2)]) for n, u in raw.items()}  # fmt: skip
-    last = hats
+      last[layer] = hat

@@ -1,5 +1,6 @@
-"""Stacked layers are layers, and parts in `shard_map` are of a whole."""
+"""Stacked layers are layers of their own; mechanisms inside `shard_map`."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,65 +66,10 @@ def test_signs_take_a_byte_each(axis):
   assert signs.dtype == jnp.int8
 
 
-SPLIT = {
-  'upgd': lambda **k: mechanisms.scale_by_upgd(noise=0.0, **k),
-  'upgd_local': lambda **k: mechanisms.scale_by_upgd(
-    noise=0.0, scaling='local', **k
-  ),
-  'sleep': lambda **k: mechanisms.sleep(2, 1.0, strength=0.7, **k),
-  'project': mechanisms.normalize_and_project,
-  'synergy': lambda **k: mechanisms.synergy(
-    {'a': optax.trace(0.9), 'b': optax.scale_by_rms()}, **k
-  ),
-  'adaptive': lambda **k: mechanisms.synergy(
-    {'a': optax.trace(0.9), 'b': optax.scale_by_rms()}, 'adaptive', **k
-  ),
-}
-
-
-@pytest.mark.parametrize('make', SPLIT.values(), ids=SPLIT)
-@pytest.mark.parametrize('inside', [False, True], ids=['whole', 'parts'])
-def test_shard_map_with_axis_names_equals_unsharded(make, inside):
-  """The state made of whole arrays, or of each device's part."""
-  rng = np.random.default_rng(0)
-  first, params, *gradients = (_draw(rng, 16, 6) for _ in range(5))
-  whole = make()
-  state = whole.init(first)
-  expected = []
-  for gradient in gradients:
-    u, state = whole.update(gradient, state, params)
-    expected.append(u)
-  tx = make(axis_name='x')
-  spec = jax.P('x')
-
-  def of_state(state):
-    return optax.tree.map_params(
-      tx, lambda _: spec, state, transform_non_params=lambda _: jax.P()
-    )
-
-  mesh = device_mesh()
-  specs = of_state(tx.init(first))
-  init = tx.init
-  if inside:
-    init = jax.shard_map(tx.init, mesh=mesh, in_specs=spec, out_specs=specs)
-  state = init(first)
-  update = jax.jit(
-    jax.shard_map(
-      tx.update,
-      mesh=mesh,
-      in_specs=(spec, specs, spec),
-      out_specs=(spec, specs),
-    )
-  )
-  for gradient, u in zip(gradients, expected, strict=True):
-    updates, state = update(gradient, state, params)
-    np.testing.assert_allclose(updates, u, rtol=2e-5, atol=1e-6)
-
-
 CONDITIONAL = {
-  'shrink': lambda: mechanisms.shrink_and_perturb(every=2, axis_name='x'),
+  'shrink': lambda: mechanisms.shrink_and_perturb(every=2),
   'variability': lambda: mechanisms.neural_variability(
-    optax.trace(0.9), refresh=2, axis_name='x'
+    optax.trace(0.9), refresh=2
   ),
   'reset': lambda: mechanisms.reset_moments(optax.scale_by_adam(), 2),
   'elastic': mechanisms.elastic_weight_consolidation,
@@ -131,7 +77,7 @@ CONDITIONAL = {
 
 
 @pytest.mark.parametrize('make', CONDITIONAL.values(), ids=CONDITIONAL)
-def test_what_happens_now_and_then_does_so_in_shard_map(make):
+def test_conditional_mechanisms_run_in_shard_map(make):
   """Both branches of a conditional have one type there, too."""
   tx, w = make(), jnp.ones((16, 3))
   state = tx.init(w)
@@ -190,3 +136,12 @@ def test_fan_in_bounds_by_rank_and_parent():
   stack = {'kernel': jnp.ones((5, 4, 2)), 'bias': jnp.ones((5, 2))}
   found = mechanisms.fan_in_bounds(stacked_axes=1)(stack)
   assert found == {'kernel': 0.5, 'bias': 0.5}
+
+
+def test_fan_in_bounds_of_an_nnx_state():
+  """Whose paths end in `.value`; a key of that name is a part of a path."""
+  state = nnx.state(nnx.Linear(4, 2, rngs=nnx.Rngs(0)), nnx.Param)
+  assert jax.tree.leaves(mechanisms.fan_in_bounds()(state)) == [0.5, 0.5]
+  named = {'value': jnp.ones((4, 2)), 'bias': {'value': jnp.ones(2)}}
+  bounds = mechanisms.fan_in_bounds()(named)
+  assert bounds == {'value': 0.5, 'bias': {'value': np.inf}}

@@ -1,4 +1,6 @@
-"""`reset_state` and `reset_moments`, through whatever holds the state."""
+"""`reset_state` and `reset_moments`, through wrappers of Optax."""
+
+import functools
 
 import chex
 import jax
@@ -50,14 +52,15 @@ HOLDERS = {
 every_holder = pytest.mark.parametrize('make', HOLDERS.values(), ids=HOLDERS)
 
 
+@functools.cache
 def _state(make):
   tx = make()
   params = random_tree(0)
-  return tx, *trained(tx, params, random_trees(3))
+  return tx, *trained(tx, params, random_trees(3), compiled=True)
 
 
 @every_holder
-def test_all_is_as_init_makes_it(make):
+def test_a_reset_state_is_as_init_makes_it(make):
   tx, params, state = _state(make)
   fresh = tx.init(params)
   reset = mechanisms.reset_state(tx, state, params)
@@ -80,7 +83,7 @@ def test_all_is_as_init_makes_it(make):
 
 
 @every_holder
-def test_leaves_and_elements_by_a_mask(make):
+def test_a_mask_names_leaves_and_elements(make):
   tx, params, state = _state(make)
   mask = {
     'dense': {
@@ -114,7 +117,7 @@ def test_leaves_and_elements_by_a_mask(make):
       check(got, old, new, jax.tree_util.keystr(path))
 
 
-def test_prefixes_and_functions_are_masks_too():
+def test_a_mask_may_be_a_prefix_or_a_callable():
   tx, params, state = _state(HOLDERS['plain'])
   by_prefix = mechanisms.reset_state(
     tx, state, params, {'dense': True, 'scale': False}
@@ -138,7 +141,7 @@ def test_factored_state_is_reset_leaf_by_leaf():
   np.testing.assert_array_equal(reset.v_row['b'], state.v_row['b'])
 
 
-def test_counts_go_with_copies_or_go_on():
+def test_counts_beside_copies_are_reset_and_others_go_on():
   tx = optax.chain(
     optax.scale_by_adam(), optax.scale_by_schedule(lambda count: 0.1)
   )
@@ -174,7 +177,7 @@ def test_the_averaging_weight_of_schedule_free_is_kept():
     ),
   ],
 )
-def test_masks_that_do_not_fit(mask, error, message):
+def test_a_mask_that_does_not_fit_is_refused(mask, error, message):
   tx, params, state = _state(HOLDERS['plain'])
   with pytest.raises(error, match=message):
     mechanisms.reset_state(tx, state, params, mask)
@@ -183,7 +186,7 @@ def test_masks_that_do_not_fit(mask, error, message):
 # reset_moments.
 
 
-def test_a_boundary_makes_a_fresh_start():
+def test_moments_are_reset_at_a_boundary():
   inner = optax.adam(0.1)
   tx = mechanisms.reset_moments(inner)
   params, gradients = random_tree(0), random_trees(6)
@@ -201,7 +204,7 @@ def test_a_boundary_makes_a_fresh_start():
     params = optax.apply_updates(params, updates)
 
 
-def test_a_period_makes_fresh_starts():
+def test_moments_are_reset_after_every_period():
   inner = optax.adam(0.1)
   tx = mechanisms.reset_moments(inner, period=3)
   params, gradients = random_tree(0), random_trees(7)
@@ -216,20 +219,20 @@ def test_a_period_makes_fresh_starts():
 
 
 @every_holder
-@pytest.mark.parametrize('new_task', [True, np.True_, jnp.array(True)])
-def test_resets_through_all_that_holds_state(make, new_task):
+def test_moments_are_reset_through_all_that_holds_state(make):
   inner = make()
   tx = mechanisms.reset_moments(inner)
   params = random_tree(0)
-  _, state = trained(tx, params, random_trees(3))
+  _, state = trained(tx, params, random_trees(3), compiled=True)
   gradient = random_tree(9)
-  updates, after = tx.update(gradient, state, params, new_task=new_task)
   before = mechanisms.reset_state(inner, state.inner, params)
   expected = inner.update(gradient, before, params)
-  chex.assert_trees_all_close((updates, after.inner), expected, rtol=1e-5)
+  for new_task in (True, np.True_, jnp.array(True)):
+    updates, after = tx.update(gradient, state, params, new_task=new_task)
+    chex.assert_trees_all_close((updates, after.inner), expected, rtol=1e-5)
 
 
-def test_the_inner_transformation_is_told_of_boundaries():
+def test_extra_arguments_reach_the_inner_transformation():
   told = []
 
   def update(updates, state, params=None, *, new_task, **extra_args):

@@ -22,7 +22,7 @@ from experiments.studies.declarations import DEFAULT
 from experiments.studies.loading import Published
 
 _COLUMNS = 6
-# Layers that a legend tells apart.
+# A legend distinguishes so many layers.
 _MANY = 10
 # Grids of conditions would have hundreds of panels.
 _CONDITIONS = 4

@@ -1,9 +1,8 @@
 """Accuracy against what alone differs between conditions: data, or noise."""
 
 from collections.abc import Iterator, Mapping, Sequence
-import functools
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,18 +22,8 @@ _FIELDS = {
 _REFERENCE = comparisons.REFERENCES[0]
 
 
-class _Series(NamedTuple):
-  """Conditions that differ in one field.
-
-  Attributes:
-    field: which.
-    values: ascending.
-    conditions: by value.
-  """
-
-  field: str
-  values: tuple[float, ...]
-  conditions: tuple[str, ...]
+# Conditions that differ in one field alone, by its values, which ascend.
+_Series = Mapping[float, str]
 
 
 def _note(study: Published) -> str:
@@ -55,10 +44,10 @@ def _note(study: Published) -> str:
 )
 def conditions(study: Published) -> Iterator[Drawing]:
   """Two pictures for every series and ruleset."""
-  for series in _series(study):
-    task = study.conditions[series.conditions[0]].task
-    accuracy = accuracies.compared(task)
-    scale = _FIELDS[series.field]._replace(ticks=series.values)
+  for field, series in _series(study):
+    first = study.conditions[next(iter(series.values()))]
+    accuracy = accuracies.compared(first.task)
+    scale = _FIELDS[field]._replace(ticks=tuple(series))
     above = f'Difference to {_REFERENCE}'
     for ruleset in kind.rulesets(study):
       for what, found, title, axes in (
@@ -76,14 +65,11 @@ def conditions(study: Published) -> Iterator[Drawing]:
         ),
       ):
         if found:
-          yield Drawing(
-            (series.field, what, ruleset),
-            f'{title}, for every arm.',
-            functools.partial(lines.draw, found, study.arms, axes, title),
-          )
+          parts, alt = (field, what, ruleset), f'{title}, for every arm.'
+          yield kind.of_lines(study, parts, alt, found, axes, title)
 
 
-def _series(study: Published) -> Iterator[_Series]:
+def _series(study: Published) -> Iterator[tuple[str, _Series]]:
   defined = study.study['definition']['conditions']
   for field in _FIELDS:
     alike: dict[str, dict[float, str]] = {}
@@ -94,8 +80,7 @@ def _series(study: Published) -> Iterator[_Series]:
         alike.setdefault(same, {})[each.task[field]] = name
     for found in alike.values():
       if len(found) > 1:
-        values = tuple(sorted(found))
-        yield _Series(field, values, tuple(found[x] for x in values))
+        yield field, dict(sorted(found.items()))
 
 
 def _accuracies(
@@ -103,7 +88,7 @@ def _accuracies(
 ) -> dict[str, lines.Line]:
   found = []
   there = kind.by_arm(study, study.finals)
-  for condition in series.conditions:
+  for condition in series.values():
     means = {}
     for arm, rows in there.get((condition, ruleset), {}).items():
       x = rows['accuracy'].to_numpy()
@@ -118,7 +103,7 @@ def _differences(
   rows = study.comparisons
   rows = rows[(rows['ruleset'] == ruleset) & (rows['reference'] == _REFERENCE)]
   found = []
-  for condition in series.conditions:
+  for condition in series.values():
     own = rows[rows['condition'] == condition].set_index('arm')
     own = own[['mean_difference', 'ci_low', 'ci_high']]
     found.append({arm: tuple(each) for arm, each in own.iterrows()})
@@ -134,5 +119,5 @@ def _lines(
   for arm in dict.fromkeys(arm for each in found for arm in each):
     values = 100 * np.array([each.get(arm, nothing) for each in found], float)
     if np.isfinite(values[:, 0]).any():
-      made[arm] = lines.Line(np.array(series.values), *values.T)
+      made[arm] = lines.Line(np.array([*series]), *values.T)
   return made

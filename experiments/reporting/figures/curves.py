@@ -1,13 +1,13 @@
 """How the arms learn, epoch by epoch."""
 
 from collections.abc import Iterator
-import functools
 
 import pandas as pd
 
 from experiments.reporting import accuracies
 from experiments.reporting.figures.kind import by_arm
 from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import of_lines
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import lines
 from experiments.studies.loading import Published
@@ -36,14 +36,13 @@ def curves(study: Published) -> Iterator[Drawing]:
   """A picture for every condition and ruleset."""
   for group, arms in by_arm(study, study.curves).items():
     title = ', '.join(group)
-    yield Drawing(
+    yield of_lines(
+      study,
       group,
       f'Validation accuracy of every arm over epochs, {title}.',
-      functools.partial(
-        lines.draw,
-        {arm: _line(rows) for arm, rows in arms.items()},
-        *(study.arms, _SCALE, f'Learning curves: {title}'),
-      ),
+      {arm: _line(rows) for arm, rows in arms.items()},
+      _SCALE,
+      f'Learning curves: {title}',
     )
 
 

@@ -1,13 +1,15 @@
 """What a kind of picture is: a study may have several pictures of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
+import functools
 import re
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 import pandas as pd
 
+from experiments.reporting.plots import lines
 from experiments.studies.loading import Published
 from experiments.studies.scores import IDENTITY
 
@@ -67,6 +69,19 @@ def register(
     return draw
 
   return decorate
+
+
+def of_lines(
+  study: Published,
+  parts: tuple[str, ...],
+  alt: str,
+  found: Mapping[str, lines.Line],
+  scale: lines.Scale,
+  title: str,
+) -> Drawing:
+  """A picture of the lines of all arms, in panels by family."""
+  make = functools.partial(lines.draw, found, study.arms, scale, title)
+  return Drawing(parts, alt, make)
 
 
 def words(text: Words, study: Published) -> str:

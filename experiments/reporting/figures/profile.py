@@ -18,7 +18,7 @@ from experiments.reporting.tables import ratios
 from experiments.studies import profiles
 from experiments.studies.loading import Published
 
-# How many of the best arms are told apart.
+# How many of the best arms have names and colours.
 _NAMED = 7
 _LARGEST = 4.0
 _POINTS = 301

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.reporting.figures.kind import by_arm
 from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import of_lines
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import maps
@@ -61,13 +62,9 @@ def first_task(study: Published) -> Iterator[Drawing]:
     if not found:
       continue
     title = ', '.join(group)
-    yield Drawing(
-      group,
-      f'Accuracy of every arm on the first task at every evaluation, {title}.',
-      functools.partial(
-        lines.draw, found, study.arms, FIRST_TASK, f'The first task: {title}'
-      ),
-    )
+    alt = 'Accuracy of every arm on the first task at every evaluation'
+    above = f'The first task: {title}'
+    yield of_lines(study, group, f'{alt}, {title}.', found, FIRST_TASK, above)
 
 
 def _by_group(

@@ -1,9 +1,8 @@
 """How the arms learn a stream, task by task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 import functools
 
-from matplotlib.figure import Figure
 import pandas as pd
 
 from experiments.reporting import measures
@@ -53,31 +52,9 @@ def tasks(study: Published) -> Iterator[Drawing]:
       'Online accuracy, plasticity, dead units, effective rank and norm of the '
       f'parameters of every arm, over tasks, {title}.',
       functools.partial(
-        draw, found, study.arms, {*lost}, f'Task by task: {title}'
+        grids.draw, found, study.arms, {*lost}, f'Task by task: {title}'
       ),
     )
-
-
-def draw(
-  found: Mapping[str, Mapping[str, lines.Line]],
-  order: tuple[str, ...],
-  lost: set[str],
-  title: str,
-) -> Figure:
-  """Draws every measure of a study or a run, task by task.
-
-  Args:
-    found: by measure, by arm, its values over tasks.
-    order: all arms.
-    lost: the arms that diverged with all seeds.
-    title: what stands above.
-  """
-  shown = [each for each in measures.MEASURES if each.name in found]
-  return grids.draw(
-    {each.label: found[each.name] for each in shown},
-    *(order, lost, 'task', title),
-    log=[each.label for each in shown if each.log],
-  )
 
 
 def _line(rows: pd.DataFrame, name: str) -> lines.Line:

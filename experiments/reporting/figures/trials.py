@@ -1,7 +1,6 @@
 """How much the learning rate matters, and whether arms were tuned enough."""
 
 from collections.abc import Iterator
-import functools
 import json
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import accuracies
 from experiments.reporting.figures.kind import Drawing
+from experiments.reporting.figures.kind import of_lines
 from experiments.reporting.figures.kind import register
 from experiments.reporting.plots import lines
 from experiments.studies import frames
@@ -34,27 +34,22 @@ _ABSENT = 'There are no tuning trials (trials.csv is missing or empty).'
 def learning_rates(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that arms were tuned on."""
   budget = (study.study['definition'].get('tuning') or {}).get('budget', {})
-  for condition, rows in _trials(study).groupby('condition', sort=False):
+  for condition, accuracy, rows in _trials(study):
     tuned = (study.study.get('tuning') or {}).get(condition, {})
     added = ('rates_added_below', 'rates_added_above')
     size = budget.get('rates', 0) + sum(tuned.get(x, 0) for x in added)
     # The trials of the grid come first.
     grid = rows[rows['trial'] < size].groupby('arm', sort=False)
-    accuracy = accuracies.tuned_on(study, str(condition))
-    if not len(grid):
-      continue
-    yield Drawing(
-      (str(condition),),
-      f'{accuracy.capitalize()} of every arm against learning rate, '
-      f'{condition}.',
-      functools.partial(
-        lines.draw,
-        {str(arm): _rates(own) for arm, own in grid},
-        study.arms,
+    if len(grid):
+      yield of_lines(
+        study,
+        (condition,),
+        f'{accuracy.capitalize()} of every arm against learning rate, '
+        f'{condition}.',
+        {arm: _rates(own) for arm, own in grid},
         _RATES._replace(y=f'{accuracy} (%)'),
         f'Learning-rate sensitivity: {condition}',
-      ),
-    )
+      )
 
 
 @register(
@@ -69,34 +64,32 @@ def learning_rates(study: Published) -> Iterator[Drawing]:
 )
 def tuning(study: Published) -> Iterator[Drawing]:
   """A picture for every condition that arms were tuned on."""
-  for condition, rows in _trials(study).groupby('condition', sort=False):
-    accuracy = accuracies.tuned_on(study, str(condition))
-    arms = rows.groupby('arm', sort=False)
-    yield Drawing(
-      (str(condition),),
+  for condition, accuracy, rows in _trials(study):
+    yield of_lines(
+      study,
+      (condition,),
       f'Best {accuracy} of every arm against trials, {condition}.',
-      functools.partial(
-        lines.draw,
-        {str(arm): _best(own) for arm, own in arms},
-        study.arms,
-        _TRIALS._replace(y=f'best {accuracy} (%)'),
-        f'Best so far: {condition}',
-      ),
+      {arm: _best(own) for arm, own in rows.groupby('arm', sort=False)},
+      _TRIALS._replace(y=f'best {accuracy} (%)'),
+      f'Best so far: {condition}',
     )
 
 
-def _trials(study: Published) -> pd.DataFrame:
-  """The trials on the first tuning seed, with their `rate` and `score`.
+def _trials(study: Published) -> Iterator[tuple[str, str, pd.DataFrame]]:
+  """By condition, what was tuned by, and the trials on the first seed.
 
-  The score is the accuracy in percent; NaN where the trial diverged.
+  They have a `rate` and a `score`, the accuracy in percent, NaN if they
+  diverged.
   """
   trials = study.trials[study.trials['seed'] == study.trials['seed'].min()]
   chosen = trials['hyperparameters'].map(json.loads)
   diverged = trials['status'] == frames.DIVERGED
-  return trials.assign(
+  trials = trials.assign(
     rate=[float(x.get(LEARNING_RATE, 'nan')) for x in chosen],
     score=100 * trials['validation_accuracy'].where(~diverged),
   ).dropna(subset='rate')
+  for condition, rows in trials.groupby('condition', sort=False):
+    yield str(condition), accuracies.tuned_on(study, str(condition)), rows
 
 
 def _rates(rows: pd.DataFrame) -> lines.Line:

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
+from experiments.reporting.measures import MEASURES
 from experiments.reporting.plots import families
 from experiments.reporting.plots import lines as plots
 from experiments.reporting.plots import style
@@ -22,34 +23,27 @@ _COARSE = 20
 _FAR, _SHARE = 8.0, 0.25
 _MARGIN = 0.06
 
-# By measure, by arm.
-Measures = Mapping[str, Mapping[str, Line]]
-
 
 def draw(
-  measures: Measures,
+  found: Mapping[str, Mapping[str, Line]],
   order: Sequence[str],
   lost: Collection[str],
-  x: str,
   title: str,
-  *,
-  log: Collection[str] = (),
 ) -> Figure:
-  """Draws the lines of all arms, in rows by family.
+  """Draws what arms measured of a stream, task by task, in rows by family.
 
   Args:
-    measures: what an axis says of each, with the lines by arm.
+    found: by the name of a measure, the lines by arm.
     order: all arms of the study, so that each has the same place and colour in
       all of its pictures.
     lost: the arms that diverged, which have a name and no line.
-    x: what is along the horizontal axis.
     title: what stands above.
-    log: the measures whose axis is logarithmic; their values are above 0.
 
   Returns:
     The picture.
   """
-  there = {*lost}.union(*measures.values())
+  measures = [each for each in MEASURES if each.name in found]
+  there = {*lost}.union(*found.values())
   every = dict.fromkeys([*order, *sorted(there)])
   rows = families.panels(every, there)
   figure = Figure(
@@ -59,14 +53,15 @@ def draw(
   axes = figure.subplots(
     len(rows), len(measures), squeeze=False, sharex=True, sharey='col'
   )
-  for column, (label, lines) in zip(axes.T, measures.items(), strict=True):
-    for place in column if label in log else ():
+  for column, measure in zip(axes.T, measures, strict=True):
+    lines = found[measure.name]
+    for place in column if measure.log else ():
       style.log_y(place)
-    column[0].set_ylim(*_limits(lines, log=label in log))
+    column[0].set_ylim(*_limits(lines, log=measure.log))
     for place, (_, arms) in zip(column, rows, strict=True):
       _panel(place, lines, arms)
-      place.set_ylabel(label)
-    column[-1].set_xlabel(x)
+      place.set_ylabel(measure.label)
+    column[-1].set_xlabel('task')
   for row, (name, arms) in zip(axes, rows, strict=True):
     row[0].set_title(name)
     _legend(row[-1], [arm for arm in arms if arm in there], arms, lost)

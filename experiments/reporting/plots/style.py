@@ -1,6 +1,5 @@
 """How pictures look, whatever the user's matplotlibrc says."""
 
-from collections.abc import Iterator
 import contextlib
 from typing import Any
 
@@ -61,18 +60,14 @@ def plain() -> contextlib.AbstractContextManager[None]:
   return matplotlib.style.context('default')
 
 
-@contextlib.contextmanager
-def report(name: str) -> Iterator[None]:
+def report(name: str) -> contextlib.AbstractContextManager[None]:
   """Around what draws and saves a picture in the style of reports.
 
   Args:
     name: of the picture, of which the identifiers within its SVG are made.
-
-  Yields:
-    Nothing.
   """
-  with matplotlib.style.context(['default', _REPORT | {'svg.hashsalt': name}]):
-    yield
+  own = _REPORT | {'svg.hashsalt': name}
+  return matplotlib.style.context(['default', own])
 
 
 def of(index: int) -> dict[str, Any]:

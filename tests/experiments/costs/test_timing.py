@@ -37,7 +37,7 @@ def test_a_step_in_a_loop_is_compared_within_its_round():
   reason='needs tcmalloc: apt-get install libtcmalloc-minimal4',
 )
 @pytest.mark.parametrize('preloaded', ['tcmalloc', ''])
-def test_the_allocator_is_told(preloaded):
+def test_a_preloaded_allocator_is_recognised(preloaded):
   library = ctypes.util.find_library('tcmalloc_minimal') if preloaded else ''
   result = subprocess.run(
     [

@@ -58,7 +58,7 @@ def test_crops_and_flips_differ_between_examples_and_cover_their_range():
   assert max(counts.values()) < 4 * 600 / 50  # All are about equally likely.
 
 
-def test_keys_decide(images):
+def test_the_same_key_gives_the_same_crops(images):
   one, again, other = (
     augmentation.random_crop_flip(jax.random.key(seed), images)
     for seed in (0, 0, 1)

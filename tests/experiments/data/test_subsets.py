@@ -214,5 +214,5 @@ def test_the_digits_keep_their_last_ones_for_validation():
     *((name, 0.15) for name in ('digits', 'synthetic')),
   ],
 )
-def test_how_much_is_held_out(name, size):
+def test_held_out_parts_have_the_published_sizes(name, size):
   assert data.spec(name).validation == size

@@ -26,7 +26,10 @@ _FORMS = [
   (1, 2, 'SAME'),
 ]
 forms = pytest.mark.parametrize('form', _FORMS, ids=str)
-dtypes = pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+dtypes = pytest.mark.parametrize(
+  'dtype',
+  ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)],
+)
 shapes = pytest.mark.parametrize(
   'shape', [(3, 6, 8, 4), (1, 7, 5, 3), (1, 1, 2, 1)], ids=str
 )
@@ -129,7 +132,7 @@ def test_the_gradients_are_the_same_in_a_loop(form):
 @pytest.mark.slow
 @forms
 @pytest.mark.parametrize('axes', [0, (0, None), (None, 0)], ids=str)
-def test_the_gradients_are_the_same_side_by_side(form, axes):
+def test_gradients_are_the_same_under_vmap(form, axes):
   operands = _operands((2, 6, 5, 4), form, lanes=(3,))
   if axes:
     operands = [
@@ -157,7 +160,7 @@ def test_gradients_can_be_differentiated(form, mode):
   _assert_close(*_both(second, *operands))
 
 
-def test_without_jit_it_is_the_same():
+def test_gradients_are_the_same_without_jit():
   form = _FORMS[2]
   operands = _operands((2, 5, 6, 3), form)
   _assert_close(
@@ -180,7 +183,7 @@ def test_a_layer_starts_as_that_of_flax_does():
 @pytest.mark.parametrize(
   'options', [{'feature_group_count': 3}, {'kernel_dilation': 2}]
 )
-def test_what_it_does_not_know_it_refuses(options):
+def test_unsupported_options_of_a_convolution_are_refused(options):
   layer = convolution.Conv(3, 3, (3, 3), rngs=nnx.Rngs(0), **options)
   with pytest.raises(NotImplementedError, match='convolve knows no'):
     layer(jnp.ones((2, 5, 5, 3)))
@@ -218,7 +221,9 @@ def test_on_cpus_every_convolution_of_a_step_has_the_fast_form(name):
 @pytest.mark.parametrize(
   ('name', 'platform'), [('cnn', 'cuda'), ('resnet18', 'tpu')]
 )
-def test_elsewhere_all_stays_plain(name, platform, monkeypatch):
+def test_other_platforms_get_the_convolutions_of_flax(
+  name, platform, monkeypatch
+):
   """Other platforms get the same convolutions and pools as from flax."""
   operations = lambda: sorted(
     re.findall(

@@ -45,7 +45,9 @@ def _assert_equal(transform, *args):
 
 
 @shapes
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize(
+  'dtype', ['float32', pytest.param('bfloat16', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('special', [(), (np.nan, np.inf, -np.inf)])
 def test_result_and_gradient_are_the_same_to_the_last_bit(
   shape, dtype, special
@@ -55,7 +57,7 @@ def test_result_and_gradient_are_the_same_to_the_last_bit(
   _assert_equal(_gradient, images)
 
 
-def test_they_are_the_same_side_by_side():
+def test_gradients_of_pools_are_the_same_under_vmap():
   _assert_equal(lambda f: jax.vmap(_gradient(f)), _images((3, 2, 5, 6, 4)))
 
 

@@ -96,7 +96,7 @@ def test_a_scanned_model_trains_as_one_of_separate_layers():
   )
 
 
-def test_sizes():
+def test_parameter_trees_have_the_stated_sizes():
   millions = {
     name: models.count(tree.params()) / 1e6
     for name, tree in models.trees().items()

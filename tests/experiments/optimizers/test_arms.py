@@ -388,10 +388,8 @@ def test_arms_have_the_family_of_where_they_are_registered(name, family):
 
 # Of every module, and of every way in which it makes an arm.
 _FAST = {
-  *('full', 'gradient_only', 'neuroplastic', 'unit_rms_no_clip', 'shuffled'),
-  *('signal_memory', 'gain_adam_early', 'gain_adam_classifier'),
-  *('trust_ratio_sgdm_homeostasis', 'unit_rms_muon', 'controlled_layer'),
-  *('adamw', 'muon', 'm_svag', 'schedule_free', 'upgd', 'ewc', 'spsa'),
+  *('full', 'unit_rms_no_clip', 'shuffled', 'gain_adam_early', 'unit_rms_muon'),
+  *('controlled_layer', 'adamw', 'muon', 'schedule_free', 'upgd', 'ewc'),
 }
 
 
@@ -456,7 +454,7 @@ def test_the_bounds_of_alpha_are_those_of_the_optimizer():
   context = dataclasses.replace(CONTEXT, diagnostics='global')
   params = jnp.zeros(1000)
   gradient = jnp.zeros(1000).at[0].set(1.0)
-  for name in ('full', 'gradient_only'):
+  for name in ('gradient_only',):
     arm = optimizers.ARMS[name]
     optimizer = arm.build(arm.values({'plasticity_scale': 0.0}), context)
     state = optimizer.init(params)
@@ -515,7 +513,7 @@ def test_schedule_free_is_evaluated_at_its_average():
   }  # fmt: skip
 
 
-def test_the_schedules():
+def test_schedules_are_constant_or_a_cosine():
   assert schedules.scheduled('constant', 0.3, CONTEXT) == 0.3
   cosine = schedules.scheduled('cosine', 0.3, CONTEXT)
   steps = CONTEXT.epochs * CONTEXT.steps_per_epoch

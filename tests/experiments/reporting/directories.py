@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parents[3] / 'experiments' / 'results'
 STREAMS = {
   'source': 'streams',
   'conditions': ('permuted_labels', 'split'),
-  'arms': ('full', 'gradient_only', 'sgd', 'upgd', 'adamw'),
+  'arms': ('full', 'sgd', 'upgd', 'adamw'),
 }
 
 

@@ -89,18 +89,17 @@ def test_the_keyboard_sorts(page):
   assert page.run(NAMES) == sorted(before, reverse=True)
 
 
-@pytest.mark.parametrize('width', [390, 1280])
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_nothing_is_wider_than_the_screen(page, width, scheme):
-  page.open(width, prefers_color_scheme=scheme)
-  page.run("document.querySelectorAll('details').forEach(x => x.open = true)")
-  assert page.run(WIDER) == []
-  assert page.run('return document.documentElement.scrollWidth <= innerWidth')
-  # What is wide scrolls by itself, also with the keyboard.
-  assert page.run(
-    "return [...document.querySelectorAll('.scroll')]"
-    '.every(x => x.tabIndex === 0 && x.clientWidth <= innerWidth)'
-  )
+def test_nothing_is_wider_than_the_screen(page):
+  for width in (390, 1280):
+    page.open(width)
+    page.run("document.querySelectorAll('details').forEach(x => x.open = true)")
+    assert page.run(WIDER) == []
+    assert page.run('return document.documentElement.scrollWidth <= innerWidth')
+    # What is wide scrolls by itself, also with the keyboard.
+    assert page.run(
+      "return [...document.querySelectorAll('.scroll')]"
+      '.every(x => x.tabIndex === 0 && x.clientWidth <= innerWidth)'
+    )
 
 
 def test_light_and_dark_can_be_read(page):
@@ -132,16 +131,13 @@ def _luminance(colour):
   )
 
 
-def test_all_of_it_is_printed(page):
+def test_all_of_it_is_printed_and_fits_on_paper(page):
   page.open()
   folded = "return document.querySelectorAll('details:not([open])').length"
   assert page.run(folded) > 0
   found = page.driver.print_page()
   assert base64.b64decode(found).startswith(b'%PDF')
   assert page.run(folded) == 0
-
-
-def test_it_fits_on_paper(page):
   page.open(720, media='print')  # As wide as A4, about.
   assert page.run('return document.documentElement.scrollWidth') <= 720
   display = "return getComputedStyle(document.querySelector('nav')).display"

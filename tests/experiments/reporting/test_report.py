@@ -22,6 +22,7 @@ from tests.experiments.reporting import directories
 
 NASTY = '<script>alert(1)</script>"\'&|$x_{'
 IDENTITY = ['condition', 'ruleset', 'arm']
+MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
 SVG = '{http://www.w3.org/2000/svg}'
 
 
@@ -215,9 +216,8 @@ def test_without_tables_their_pictures_are_left_out_with_a_reason(tmp_path):
 
 
 def test_reports_are_the_same_whenever_they_are_made(tmp_path):
-  directories.write(
-    tmp_path / 'x', conditions=['fashion_mnist_10'], arms=('adamw', 'full')
-  )
+  tables = ['comparisons']
+  directories.write(tmp_path / 'x', arms=('adamw', 'full'), tables=tables)
   assert made(tmp_path / 'x') == made(tmp_path / 'x')
 
 
@@ -266,8 +266,9 @@ def test_names_are_text_and_neither_markup_nor_mathematics(tmp_path, streams):
   condition = 'split' if streams else 'fashion_mnist_10'
   source = 'streams' if streams else 'low_data'
   directories.write(
-    path, source=source, conditions=[condition], arms=('adamw', 'sgd'), seeds=2
-  )
+    path, source=source, conditions=[condition], arms=('adamw', 'sgd'), seeds=2,
+    tables=['comparisons', 'curves', 'streams', 'measures', 'evaluations'],
+  )  # fmt: skip
   for file in path.iterdir():
     text = file.read_text()
     if file.suffix == '.json':
@@ -301,7 +302,7 @@ def test_names_are_text_and_neither_markup_nor_mathematics(tmp_path, streams):
 def test_pictures_of_many_arms_are_small(tmp_path):
   many = dict(source='streams', conditions=['permuted_labels', 'split'])
   for name, given, limit in (
-    ('x', {'arms': catalogue.STUDIES['fashion_mnist'].arms[:26]}, 150_000),
+    ('x', {'arms': MANY, 'conditions': ['fashion_mnist_10']}, 150_000),
     ('y', {'arms': catalogue.STREAM_ARMS, **many}, 600_000),
   ):
     directories.write(tmp_path / name, **given)

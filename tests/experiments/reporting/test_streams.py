@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from experiments.reporting import figures
-from experiments.reporting import report
 from experiments.reporting.plots import style
 from experiments.reporting.tables import TABLES
 from experiments.studies import loading
@@ -26,16 +25,27 @@ SMALL = {
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A study in which much went wrong: its path, tables and report."""
+  """A study in which much went wrong: its path, its tables, and it loaded."""
   path = tmp_path_factory.mktemp('whole') / 'study'
+
+  def change(tables):
+    for name, rows in tables.items():
+      if name != 'trials':
+        tuned = (rows['condition'] == 'split') & (rows['ruleset'] == 'tuned')
+        tables[name] = rows[~tuned]
+
   tables = directories.write(
-    path, **directories.STREAMS, diverged=['sgd'], missing=['upgd']
+    path,
+    **directories.STREAMS,
+    diverged=['sgd'],
+    missing=['upgd'],
+    change=change,
   )
-  return path, tables, report.make(loading.load(path)).files
+  return path, tables, loading.load(path)
 
 
-def table(files, name):
-  return pd.read_csv(io.StringIO(files[f'tables/{name}.csv']))
+def table(study, name):
+  return pd.read_csv(io.StringIO(TABLES[name](study).csv()))
 
 
 def drawn(path, kind, *parts):
@@ -52,9 +62,9 @@ def some(rows, *identity, **wanted):
 
 
 def test_measures_are_means_over_the_seeds_that_stayed_finite(whole):
-  _, tables, files = whole
-  rows = table(files, 'streams')
-  assert len(rows) == 20
+  _, tables, study = whole
+  rows = table(study, 'streams')
+  assert len(rows) == 12
   for row in rows.itertuples():
     identity = [getattr(row, name) for name in IDENTITY]
     own = some(tables['streams'], *identity, status='finished')
@@ -80,15 +90,15 @@ def test_measures_are_means_over_the_seeds_that_stayed_finite(whole):
 
 
 def test_only_splits_forget(whole):
-  _, tables, files = whole
-  rows = table(files, 'forgetting')
+  _, tables, study = whole
+  rows = table(study, 'forgetting')
   assert {*rows['condition']} == {'split'}
   for _, group in rows.groupby('ruleset'):
     # The best is first, and what has no number last.
     assert group['arm'].iloc[-1] == 'sgd'
     there = group['average_accuracy'].dropna()
     assert there.is_monotonic_decreasing
-    assert len(there) == 4
+    assert len(there) == 3
   for row in rows[rows['arm'] != 'sgd'].itertuples():
     own = some(tables['results'], 'split', row.ruleset, row.arm)
     mean = own['test_accuracy'].mean()
@@ -98,28 +108,38 @@ def test_only_splits_forget(whole):
 
 
 def test_what_is_compared_has_its_name(whole):
-  _, _, files = whole
-  texts = [x for x in files.values() if isinstance(x, str)]
-  assert not any(re.search('(test|validation) accuracy', x) for x in texts)
-  summary = files['tables/summary.md']
+  path, _, study = whole
+  texts = {
+    name: made.markdown()
+    for name in TABLES
+    if (made := TABLES[name](study)) is not None
+  }
+  texts['notes'] = ' '.join(
+    figures.words(each.note, study)
+    for each in figures.KINDS.values()
+    if any(each.draw(study))
+  )
+  for name, text in texts.items():
+    assert not re.search('(test|validation) accuracy', text), name
+  summary = texts['summary']
   assert '# Accuracy\n' in summary
   assert '## permuted_labels, tuned, online accuracy' in summary
   assert '## split, default, average accuracy' in summary
   assert 'Online accuracy: that of all tasks of a stream' in summary
   assert 'to target' not in summary
-  measured = table(files, 'summary').groupby('condition')['measure'].unique()
+  measured = table(study, 'summary').groupby('condition')['measure'].unique()
   assert measured['permuted_labels'].tolist() == ['online accuracy']
   assert measured['split'].tolist() == ['average accuracy']
-  assert 'by the online accuracy' in files['tables/tuned.md']
-  conditions = files['tables/conditions.md']
+  assert 'by the online accuracy' in texts['tuned']
+  conditions = texts['conditions']
   assert '| stream | tasks |' in conditions
   assert 'held out' not in conditions
-  for name, text in (
-    ('learning_rates_permuted_labels', 'online accuracy (%)'),
-    ('learning_rates_split', 'average accuracy (%)'),
-    ('tuning_permuted_labels', 'best online accuracy (%)'),
+  for kind, condition, label in (
+    ('learning_rates', 'permuted_labels', 'online accuracy (%)'),
+    ('learning_rates', 'split', 'average accuracy (%)'),
+    ('tuning', 'permuted_labels', 'best online accuracy (%)'),
   ):
-    assert f'>{text}</text>' in files[f'figures/{name}.svg']
+    assert drawn(path, kind, condition).axes[0].get_ylabel() == label
 
 
 def test_streams_stand_beside_conditions_of_epochs(tmp_path):
@@ -144,25 +164,30 @@ def test_streams_stand_beside_conditions_of_epochs(tmp_path):
 
 
 def test_pictures_without_sense_are_left_out(whole):
-  _, _, files = whole
-  page = files['report.html']
-  # Nobody looks for curves over epochs.
-  assert 'Learning curves' not in page
-  assert '<dt>Less data, wrong labels</dt>' in page
-  kinds = {x.split('/')[1].split('_')[0] for x in files if x.endswith('.svg')}
-  assert kinds == {
-    *('tasks', 'matrices', 'first', 'forest', 'profile', 'learning', 'tuning'),
+  _, _, study = whole
+  parts = {
+    name: [each.parts for each in kind.draw(study)]
+    for name, kind in figures.KINDS.items()
   }
-  assert not any(x.startswith('figures/matrices_perm') for x in files)
+  assert {name for name, found in parts.items() if found} == {
+    *('tasks', 'matrices', 'first_task', 'forest', 'profile'),
+    *('learning_rates', 'tuning'),
+  }
+  assert parts['matrices'] == [('split', 'default')]
+  # Nobody looks for curves over epochs.
+  assert figures.words(figures.KINDS['curves'].absent, study) == ''
+  assert figures.words(figures.KINDS['conditions'].absent, study)
 
 
 def test_errors_are_compared_with_the_best(whole):
-  _, tables, files = whole
-  rows = table(files, 'errors')
+  path, tables, study = whole
+  rows = table(study, 'errors')
   chances = {'permuted_labels': 0.1, 'split': 0.1}
+  # Only the default ruleset has several streams.
   for ruleset, found in rows.groupby('ruleset'):
+    assert ruleset == 'default'
     ratios = {arm: [] for arm in found['arm']}
-    assert len(ratios) == 5
+    assert len(ratios) == 4
     for condition, chance in chances.items():
       error = {}
       for arm in ratios:
@@ -178,9 +203,11 @@ def test_errors_are_compared_with_the_best(whole):
       assert row.largest_ratio == pytest.approx(max(ratios[row.arm]))
       score = statistics.mean(max(0, 4 - x) / 3 for x in ratios[row.arm])
       assert row.score == pytest.approx(score)
-  assert '>by error, 2 conditions<' in files['figures/profile_default.svg']
-  assert 'the error of an arm' in files['report.html']
-  assert 'reaches the target' not in files['report.html']
+  (axes,) = drawn(path, 'profile', 'default').axes
+  assert axes.get_title('left') == 'by error, 2 conditions'
+  note = figures.words(figures.KINDS['profile'].note, study)
+  assert 'the error of an arm' in note
+  assert 'reaches the target' not in note
 
 
 def test_lines_go_through_the_means_with_their_intervals(whole):
@@ -201,9 +228,11 @@ def test_lines_go_through_the_means_with_their_intervals(whole):
 
 
 def test_diverged_arms_have_a_name_and_no_line(whole):
-  path, _, files = whole
-  for kind in ('tasks_permuted_labels', 'matrices_split', 'first_task_split'):
-    assert '>sgd ×<' in files[f'figures/{kind}_default.svg']
+  path, _, study = whole
+  for kind in ('tasks', 'matrices', 'first_task'):
+    figure = drawn(path, kind, 'split', 'default')
+    texts = figure.findobj(lambda each: hasattr(each, 'get_text'))
+    assert 'sgd ×' in {each.get_text() for each in texts}, kind
   figure = drawn(path, 'tasks', 'split', 'default')
   assert not [
     x for axes in figure.axes for x in axes.lines if x.get_label() == 'sgd'
@@ -212,8 +241,9 @@ def test_diverged_arms_have_a_name_and_no_line(whole):
   (axes,) = (x for x in figure.axes if x.get_title('left').startswith('mech'))
   assert any(x.get_label() == 'upgd' for x in axes.lines)
   assert not any(len(x.get_paths()) for x in axes.collections)
-  assert '0 of 4, 4 diverged |' in files['tables/streams.md']
-  assert '2 of 4 |' in files['tables/streams.md']
+  text = TABLES['streams'](study).markdown()
+  assert '0 of 4, 4 diverged |' in text
+  assert '2 of 4 |' in text
 
 
 def test_where_everything_diverged_nothing_is_drawn(tmp_path):

@@ -45,31 +45,29 @@ def _shown(history, *, done=0, is_terminal=False):
   return console.file.getvalue()
 
 
-def test_progress_in_a_file_is_a_line_an_epoch():
-  assert _shown(_history([0.5, 0.7], [1.0, 3.0])) == (
-    'sgd: epoch 1/4, train loss 2.0000, test accuracy 60.00 ± 14.14 %, 1.50 s\n'
-  )
+@pytest.mark.parametrize(
+  ('accuracies', 'losses', 'text'),
+  [
+    ([0.5, 0.7], [1.0, 3.0], 'test accuracy 60.00 ± 14.14 %, 1.50 s'),
+    ([0.5], [2.0], 'test accuracy 50.00 %, 1.50 s'),
+    # Diverged seeds are counted, and nothing else.
+    (
+      [0.5, 0.1, 0.7],
+      [1.0, NAN, 3.0],
+      'test accuracy 60.00 ± 14.14 %, 1.50 s, 1 diverged',
+    ),
+    ([0.1, 0.1], [NAN, NAN], 'all diverged, 1.50 s'),
+  ],
+)
+def test_progress_in_a_file_is_a_line_an_epoch(accuracies, losses, text):
+  if 'all' not in text:
+    text = f'train loss 2.0000, {text}'
+  assert _shown(_history(accuracies, losses)) == f'sgd: epoch 1/4, {text}\n'
 
 
 def test_progress_on_a_terminal_is_a_bar():
   text = _shown(_history([0.5, 0.7], [1.0, 3.0]), is_terminal=True)
-  assert '━' in text
-  assert '1/4' in text
-  assert 'train loss 2.0000' in text
-
-
-def test_progress_of_one_seed_has_no_sd():
-  text = _shown(_history([0.5], [1.0]))
-  assert 'test accuracy 50.00 %,' in text
-  assert '±' not in text
-
-
-def test_progress_leaves_out_diverged_seeds_and_counts_them():
-  text = _shown(_history([0.5, 0.1, 0.7], [1.0, NAN, 3.0]))
-  assert 'train loss 2.0000, test accuracy 60.00 ± 14.14 %' in text
-  assert '1 diverged' in text
-  text = _shown(_history([0.1, 0.1], [NAN, NAN]))
-  assert text == 'sgd: epoch 1/4, all diverged, 1.50 s\n'
+  assert all(part in text for part in ('━', '1/4', 'train loss 2.0000'))
 
 
 def _table(results, compile_seconds=(), title='digits, mlp', width=80):
@@ -107,24 +105,21 @@ def test_the_table_has_mean_and_sd_of_every_arm():
   ]
 
 
-def test_the_table_of_one_seed_has_no_sd():
-  text = _table({'sgd': _result([0.5], [1.0])})
+def test_the_table_names_diverged_seeds_and_what_is_not_done():
+  results = {
+    'sgd': _result([0.5], [1.0]),
+    'adam': _result([0.5, 0.1, 0.7], [1.0, NAN, 3.0], [4, 5, 6]),
+    'lion': _result([0.1], [NAN]),
+    'muon': records.summarize(records.History(2), [0, 1], 1e-3, 5),
+  }
+  text = _table(results, width=120)
   assert _row(text, 'sgd')[3] == '50.00 %'
-
-
-def test_the_table_names_diverged_seeds():
-  result = _result([0.5, 0.1, 0.7], [1.0, NAN, 3.0], [4, 5, 6])
-  row = _row(_table({'sgd': result}, width=120), 'sgd')
-  assert row[3] == '60.00 ± 14.14 %'
-  assert row[-1] == 'diverged (seeds 5)'
-  result = _result([0.1], [NAN])
-  assert _row(_table({'sgd': result}, width=120), 'sgd')[3] == '–'
-
-
-def test_the_table_of_nothing_done_yet():
-  empty = records.summarize(records.History(2), [0, 1], 1e-3, 5)
-  row = _row(_table({'adam': empty}), 'adam')
-  assert row == ['adam', '0.001', '2', '–', '–', '–', 'running']
+  assert _row(text, 'adam')[3] == '60.00 ± 14.14 %'
+  assert _row(text, 'adam')[-1] == 'diverged (seeds 5)'
+  assert _row(text, 'lion')[3] == '–'
+  assert _row(text, 'muon') == [
+    *('muon', '0.001', '2', '–', '–', '–', 'running')
+  ]
 
 
 def test_nothing_is_cut_off_in_80_columns():

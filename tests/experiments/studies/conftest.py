@@ -69,7 +69,6 @@ def computed(monkeypatch):
       test_accuracy=(last - 0.01).tolist() if cell.tests else None,
       diverged=[cell.arm == 'far'] * cell.size,
       steps_per_epoch=2,
-      epoch_seconds=[0.1] * cell.task.length,
       seconds=1.0,
       alpha=_alpha(cell.task.length) if has_alpha else None,
     )

@@ -22,7 +22,6 @@ OUTCOME = Outcome(
   test_accuracy=[0.5, 0.1],
   diverged=[False, True],
   steps_per_epoch=3,
-  epoch_seconds=[0.1, 0.2],
   seconds=1.5,
 )
 
@@ -36,7 +35,7 @@ def folder(tmp_path):
   return tmp_path / 'cells'
 
 
-def test_what_is_stored_is_read_back(folder):
+def test_stored_outcome_is_read_back(folder):
   assert Store(folder).get(CELL) == OUTCOME
   assert [path.name for path in folder.iterdir()] == [CELL.digest]
 
@@ -98,7 +97,7 @@ def test_a_damaged_cell_is_missing_and_can_be_replaced(folder, damage):
   assert Store(folder).get(CELL) == OUTCOME
 
 
-def test_what_a_killed_process_left_does_not_matter(tmp_path):
+def test_leftovers_of_a_killed_process_are_replaced(tmp_path):
   left = tmp_path / f'.{CELL.digest}.tmp'
   left.mkdir()
   (left / 'outcome.json').write_text('{"curves":')
@@ -123,7 +122,7 @@ def test_a_cell_is_claimed_once(tmp_path):
     assert theirs
 
 
-def test_of_two_processes_the_first_stays(folder):
+def test_first_of_two_outcomes_stays(folder):
   later = dataclasses.replace(OUTCOME, seconds=9.0)
   Store(folder).put(CELL, later)
   assert Store(folder).get(CELL) == OUTCOME

@@ -109,7 +109,7 @@ def test_pairs_are_the_seeds_that_both_arms_have():
   assert found.mean_difference == pytest.approx(0.25)
 
 
-def test_what_too_few_pairs_lack_is_nan():
+def test_too_few_pairs_give_nan():
   results = [
     *rows(adamw=[0.5, 0.5, 0.5], one=[0.75], full=[0.7, 0.8, 0.75]),
     row('none', 0, NAN, status='missing'),

@@ -79,6 +79,7 @@ def test_a_column_may_be_missing_or_new(tmp_path, text):
     (lambda x: x.replace(',1,', ',one,'), 'one'),
     (lambda x: x.replace(',1,', ',,'), ''),
     (lambda x: x.replace('46', 'soon'), 'soon'),
+    (lambda x: x.replace('{}', '{'), 'Expecting'),
     (lambda x: x.replace(',0,', ',99999999999999999999999,'), ''),
     (lambda x: x.replace('finished', 'finished,7', 1), 'more values than'),
     (lambda x: x.replace('diverged', 'diverged,7', 1), 'Expected 10 fields'),

@@ -24,7 +24,7 @@ ANY = arrays.arrays(
 )
 
 
-def test_a_small_profile():
+def test_profile_and_score_of_three_arms():
   np.testing.assert_array_equal(
     profiles.ratios(TIMES),
     [[1, 3, 1, INF], [2, 1, 1, INF], [4, INF, 4, INF]],

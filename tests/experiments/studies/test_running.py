@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from experiments.studies import stable
 from experiments.studies import tables
 from experiments.studies import workers
 from experiments.studies.cells import Store
+from experiments.studies.declarations import Condition
+from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import STABLE
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
@@ -30,13 +33,12 @@ def make_plan(study, folder):
   return Plan(study, study.all_arms, Store(folder))
 
 
-def run(study, folder, share=None):
+def run(study, folder, share=None, say=lambda text: None):
   """Computes a share of a study; gives the plan."""
   plan = make_plan(study, folder)
   load = lambda name: workers.load(name, None)
-  running.Runner(
-    plan, share or Share(plan.arms), Estimate(load, 1), running.Observer()
-  ).run(1)
+  share, estimate = share or Share(plan.arms), Estimate(load, 1)
+  running.Runner(plan, share, estimate, say).run(1)
   return plan
 
 
@@ -76,6 +78,18 @@ def test_comparisons_and_targets_are_those_of_the_results(make_study, tmp_path):
   assert known['target'] == tuned['validation_accuracy'].median()
 
 
+def test_on_streams_arms_are_compared_with_sgd_too(make_study, tmp_path):
+  study = make_study()
+  stream = on_stream('permuted_labels', study.conditions[0].task.dataset)
+  here = Condition('here', dataclasses.replace(stream, tasks=2), ('default',))
+  study = dataclasses.replace(study, conditions=(here,), tuning=None)
+  made = tables.make(run(study, tmp_path)).frames
+  found = made['comparisons'][['arm', 'reference']]
+  assert found.to_numpy().tolist() == [['sgd', 'adamw'], ['adamw', 'sgd']]
+  # Made-up outcomes measure nothing else of a stream.
+  assert made['streams'].empty
+
+
 def test_times_are_steps_and_the_seconds_of_updates(make_study, tmp_path):
   study = make_study()
   plan = run(study, tmp_path)
@@ -112,13 +126,17 @@ def test_curves_and_alpha_have_a_row_for_every_epoch(make_study, tmp_path):
 
 
 def test_nothing_is_computed_twice(make_study, tmp_path, computed):
-  run(make_study(), tmp_path)
+  lines = []
+  run(make_study(), tmp_path, say=lines.append)
   digests = [cell.digest for cell in computed]
   assert len(digests) == len(set(digests))
   # Only what is reported reads the test set.
   assert all(cell.tests == (cell.seeds[0] < 1_000_000) for cell in computed)
-  run(make_study(), tmp_path)
-  assert len(computed) == len(digests)
+  total = len(digests)
+  assert re.fullmatch(r'1/\d+ tuning, rates, sgd, about .* left', lines[0])
+  assert lines[-1] == f'{total}/{total} here, tuned, adamw'
+  run(make_study(), tmp_path, say=pytest.fail)
+  assert len(computed) == total
 
 
 def test_shards_together_make_the_whole(make_study, tmp_path, computed):

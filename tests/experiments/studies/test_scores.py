@@ -87,7 +87,9 @@ def test_time_to_target():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
-def test_the_first_evaluation_that_is_good_enough(accuracies, target):
+def test_time_to_target_is_that_of_the_first_good_evaluation(
+  accuracies, target
+):
   times = np.cumsum(np.arange(1, len(accuracies) + 1))
   (found,) = scores.time_to_target([accuracies], times, target)
   reached = [t for t, x in zip(times, accuracies, strict=True) if x >= target]

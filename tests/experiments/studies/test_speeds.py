@@ -31,7 +31,7 @@ def test_every_arm_has_a_time(make_study, tmp_path, monkeypatch):
   assert all(seconds > 0 for seconds in arms.values())
 
 
-def test_what_another_study_measured_is_taken_over(make_study, tmp_path):
+def test_times_of_another_study_are_taken_over(make_study, tmp_path):
   study = make_study()
   plan = Plan(study, study.all_arms, Store(tmp_path))
   kind = speeds.key(study.conditions[0].task)
@@ -47,7 +47,9 @@ def test_what_another_study_measured_is_taken_over(make_study, tmp_path):
 
 
 @pytest.mark.parametrize('change', ['nothing', 'code', 'hardware'])
-def test_only_times_of_this_code_and_machine_are(make_study, tmp_path, change):
+def test_only_times_of_this_code_and_machine_are_taken_over(
+  make_study, tmp_path, change
+):
   study = make_study()
   directory = StudyDirectory(tmp_path, study, study.all_arms, smoke=False)
   directory.claim()

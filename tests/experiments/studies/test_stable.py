@@ -33,7 +33,7 @@ def keep(*tables, **options):
   }
 
 
-def test_what_is_near_the_best_everywhere_is_kept():
+def test_value_near_the_best_everywhere_is_kept():
   small = trials('small', 'adam', {0.1: 0.850, 0.2: 0.853, 0.4: 0.854})
   large = trials('large', 'adam', {0.1: 0.890, 0.2: 0.889, 0.4: 0.880})
   # 0.4 is best on little data, 0.1 on much; 0.2 misses neither by more.
@@ -46,7 +46,7 @@ def test_what_is_near_the_best_everywhere_is_kept():
   assert not found.stable
 
 
-def test_only_what_was_tried_everywhere_can_be_kept():
+def test_only_trials_of_all_conditions_can_be_kept():
   small = trials('small', 'adam', {0.1: 0.85, 0.15: 0.86})
   large = trials('large', 'adam', {0.1: 0.89, 0.25: 0.9})
   alone = trials('small', 'sgd', {0.1: 0.85})
@@ -65,7 +65,7 @@ def test_other_seeds_do_not_count():
   assert rate == 0.1
 
 
-def test_what_diverges_somewhere_is_never_kept():
+def test_trial_that_diverges_somewhere_is_never_kept():
   found = keep(
     trials('small', 'adam', {0.1: 0.80, 0.2: 0.90}),
     trials('large', 'adam', {0.1: 0.80, 0.2: None}),

@@ -14,10 +14,6 @@ from experiments.studies import statistics
 NAN, INF = math.nan, math.inf
 STUDIES = 2000
 
-# Of accuracies on a test set of a thousand images.
-DIFFERENCES = st.lists(
-  st.integers(-1000, 1000).map(lambda more: more / 1000), max_size=10
-)
 P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.just(NAN)), max_size=7)
 
 
@@ -111,13 +107,6 @@ def test_an_interval_needs_no_more_than_mean_deviation_and_count():
   ).all()
 
 
-@given(DIFFERENCES)
-def test_interval_and_test_agree(differences):
-  found = statistics.compare(differences)
-  if found.n > 1 and abs(found.p - 0.05) > 1e-9:
-    assert (found.p < 0.05) == (not found.ci_low <= 0 <= found.ci_high)
-
-
 @pytest.mark.parametrize(
   ('difference', 'deviation', 'expected'),
   [
@@ -194,17 +183,10 @@ def test_holm_raises_a_false_alarm_in_at_most_5_of_100_studies(better):
   p = _family(12, effects)
   false = p[better:]
   assert np.mean((false < 0.05).any(axis=0)) > 0.2  # Without Holm.
-  alarms = (statistics.holm(p)[better:] < 0.05).any(axis=0)
+  adjusted = np.apply_along_axis(statistics.holm, 0, p)
+  alarms = (adjusted[better:] < 0.05).any(axis=0)
   noise = 3 * math.sqrt(0.05 * 0.95 / STUDIES)
   assert np.mean(alarms) <= 0.05 + noise
   # What is there is still found.
   if better:
-    assert np.mean(statistics.holm(p)[:better] < 0.05) > 0.95
-
-
-def test_families_are_adjusted_at_once():
-  p = _family(5, [0.001] * 5)[:, :20]
-  p[2, :7] = NAN
-  found = statistics.holm(p)
-  each = np.stack([statistics.holm(x) for x in p.T], axis=1)
-  np.testing.assert_array_equal(found, each)
+    assert np.mean(adjusted[:better] < 0.05) > 0.95

@@ -121,7 +121,7 @@ def test_finalists_have_fresh_seeds_whose_mean_decides():
   assert found.best('sgd')[RATE] == min(rates, key=lambda x: abs(x - 0.3))
 
 
-def test_at_most_three_knobs_are_tuned_within_their_ranges():
+def test_at_most_three_hyperparameters_are_tuned_within_their_ranges():
   for arm in optimizers.ARMS.values():
     names = tuner.searched(arm)
     assert names[0] == RATE
@@ -141,7 +141,7 @@ def test_points_are_the_same_every_time_and_spread_out():
   assert np.all(np.histogram(logs, 4, (0, 1))[0] >= 3)
 
 
-def test_a_linear_knob_is_drawn_linearly():
+def test_linear_range_is_sampled_linearly():
   ranges = {'x': optimizers.Range(1, 0, 1, log=False)}
   points = [each['x'] for each in tuner.quasi_random(ranges, 64)]
   assert np.mean(points) == pytest.approx(0.5, abs=0.05)

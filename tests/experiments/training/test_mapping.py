@@ -36,7 +36,7 @@ def test_lanes_change_nothing_but_the_rounding(arm, lanes):
   assert_close(_outcome(dataclasses.replace(arm, lanes=lanes)), _outcome(arm))
 
 
-def test_a_replica_is_what_it_is_alone():
+def test_a_trial_is_the_same_beside_others_as_alone():
   """To the last bit, whatever the seeds and learning rates beside it."""
   together = dataclasses.replace(NORMED, learning_rate=(0.1, 1e30, 0.01))
   state, metrics, test = _outcome(together)
@@ -76,8 +76,9 @@ def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
 
 
 @pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
-@pytest.mark.parametrize('count', [pytest.param(4, marks=pytest.mark.slow), 5])
-def test_what_is_placed_is_not_sent_again(count, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [4, 5])
+def test_placed_data_are_not_sent_again(count, monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
   programs.cache_clear()  # They were made for one device.
   try:

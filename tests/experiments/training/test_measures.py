@@ -23,7 +23,9 @@ MATRIX = np.array([[0.9, 0.2, 0.1], [0.5, 0.8, 0.3], [0.6, 0.7, 1.0]])
     (1e-8, 5e-9, 0.5),
   ],
 )
-def test_plasticity(before, after, expected):
+def test_plasticity_is_the_share_of_the_loss_that_is_gone(
+  before, after, expected
+):
   found = measures.plasticity(jnp.float32(before), jnp.float32(after))
   assert float(found) == pytest.approx(expected, abs=1e-6)
 

@@ -40,7 +40,7 @@ class _Cut(runs.Observer):
   def __init__(self, at=-1, what=lambda: None):
     self.at, self.what, self.pauses, self.said = at, what, 0, []
 
-  def told(self, text):
+  def log(self, text):
     self.said.append(text)
 
   def advanced(self, session):

@@ -286,6 +286,7 @@ def test_a_split_is_evaluated_on_all_tasks_every_ten_updates(name):
         np.testing.assert_allclose(found[row], expected)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_task_is_measured_on_its_images():
   run = Run('split', count=2, updates=9, batch_size=6)
   _, measured = run.train()
@@ -319,6 +320,7 @@ def test_trials_side_by_side_come_out_as_one_after_another(lanes):
         np.testing.assert_allclose(one[key], other[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_trial_does_not_depend_on_the_others():
   _, measured = _trained('split')
   _, alone = dataclasses.replace(STREAMS['split'], seeds=(4,)).train()

@@ -295,7 +295,7 @@ def test_the_first_update_of_a_task_says_so_but_for_the_first_task(name):
   np.testing.assert_array_equal(fed.batches.new_task, new)
 
 
-def test_seeds_differ():
+def test_seeds_have_other_tasks_and_orders():
   one, other = (_fed('permuted_labels', seed) for seed in (7, 8))
   assert (one.numbers != other.numbers).any()
   assert (one.batches.labels != other.batches.labels).any()
