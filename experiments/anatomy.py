@@ -109,7 +109,7 @@ def main(_: Sequence[str]) -> None:
   looked_at = _windows(config, run.context.steps_per_epoch)
   program.output_folder(given.workdir)
   console = program.console()
-  pixels = mapping.share(engine.to_device(dataset), config.seeds)
+  pixels = mapping.replicate(engine.to_device(dataset), config.seeds)
   steps: list[dict[str, Any]] = []
   rates: list[dict[str, Any]] = []
   for arm in config.arms:

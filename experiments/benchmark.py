@@ -31,8 +31,7 @@ keeps its memory avoids this:
 (Debian's package libtcmalloc-minimal4). The first line says which was measured.
 """
 
-from collections.abc import Iterable, Sequence
-import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import math
 from typing import Any
 
@@ -59,9 +58,6 @@ _OPTIMIZERS = (
   *('kept_signs', 'weight_clipping', 'sleep', 'hare_and_tortoise'),
   *('normalize_and_project', 'neural_variability', 'synergy', 'adam_reset'),
 )
-
-# Each is left out where its flag is empty.
-_PARTS = ('steps', 'workloads', 'training', 'leaves', 'loops', 'streams')
 
 
 def define_flags() -> None:
@@ -174,82 +170,95 @@ def _counts(given: Sequence[str]) -> list[int]:
 def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
-  trees, arms = models.trees(), optimizers.ARMS
+  counts = _check_flags(given)
+  workdir = program.output_folder(given.workdir)
+  console = program.wide_console()
+  console.print(timing.machine())
+  drawn: dict[str, list[measuring.Row]] = {}
+  tables: dict[str, list[measuring.Row]] = {}
+  for title, show, rows in _parts(given, counts):
+    tables[title] = rows
+    console.print(show(title, rows))
+    if show is costs.measured:
+      drawn[title] = rows
+  written = ['benchmark.json']
+  if drawn:
+    costs.draw(drawn, workdir / 'benchmark.png')
+    written.append('benchmark.png')
+  files.write_json(
+    workdir / 'benchmark.json',
+    {'machine': timing.machine(), 'tables': tables},
+  )
+  console.print(f'written to {workdir}: {", ".join(written)}')
+
+
+def _check_flags(given: Any) -> list[int]:
+  """Refuses what cannot be measured; gives the numbers of leaves."""
+  arms = optimizers.ARMS
   _check('steps', given.steps, models.MODELS)
-  _check('workloads', given.workloads, trees)
+  _check('workloads', given.workloads, models.trees())
   _check('optimizers', given.optimizers, arms, measuring.UPDATE_SUFFIXES)
   _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
   _check('loops', given.loops, models.MODELS)
   _check('streams', given.streams, streams.STREAMS)
-  counts = _counts(given.leaves)
   if math.isnan(given.seconds):
     raise errors.InvalidValueError('--seconds must be a number ≥ 0, got nan.')
-  if not any(given[name].value for name in _PARTS):
+  parts = 'steps', 'workloads', 'training', 'leaves', 'loops', 'streams'
+  if not any(given[name].value for name in parts):
     raise errors.UserError(
-      f'--{", --".join(_PARTS[:-1])} and --{_PARTS[-1]} leave nothing to '
-      'measure.'
+      f'--{", --".join(parts[:-1])} and --{parts[-1]} leave nothing to measure.'
     )
-  workdir = program.output_folder(given.workdir)
-  console = program.wide_console()
-  console.print(timing.machine())
+  return _counts(given.leaves)
+
+
+def _parts(
+  given: Any, counts: Sequence[int]
+) -> Iterator[tuple[str, Callable[..., Any], list[measuring.Row]]]:
+  """Measures each part; gives its title, its kind of table and its rows."""
   limits = given.seconds, given.rounds
   plain = [name for name in given.training if '+' not in name]
-  tables: dict[str, list[timing.Row]] = {}
-  more: dict[str, list[Any]] = {}
-
-  def show(title: str, rows: list[timing.Row]) -> None:
-    tables[title] = rows
-    console.print(costs.measured(title, rows))
-
+  batch = given.loop_batch_size
   for name in given.steps:
-    show(
-      f'{name}: a training step at batch {given.loop_batch_size}',
-      measuring.steps(name, plain, given.loop_batch_size, *limits),
+    yield (
+      f'{name}: a training step at batch {batch}',
+      costs.measured,
+      measuring.steps(name, plain, batch, *limits),
     )
   if given.training:
-    show(
+    yield (
       f'mlp: a training epoch of {given.examples} images',
+      costs.measured,
       measuring.epochs(given.training, given.examples, *limits),
     )
   for name in given.workloads:
-    millions = models.count(trees[name].params()) / 1e6
-    show(
-      f'{name}: an update of {millions:.2f} M parameters',
-      measuring.updates(trees[name], given.optimizers, *limits),
+    tree = models.trees()[name]
+    yield (
+      f'{name}: an update of {models.count(tree.params()) / 1e6:.2f} M '
+      'parameters',
+      costs.measured,
+      measuring.updates(tree, given.optimizers, *limits),
     )
   if counts:
-    title = 'compiling an update, by leaves'
-    more[title] = measuring.compile_times(counts, plain)
-    console.print(costs.compile_times(title, more[title]))
+    yield (
+      'compiling an update, by leaves',
+      costs.compile_times,
+      measuring.compile_times(counts, plain),
+    )
   if given.loops:
-    title = f'a training step at batch {given.loop_batch_size}, in a loop'
-    more[title] = [
-      measuring.loop(name, given.loop_batch_size, *limits)
-      for name in given.loops
-    ]
-    console.print(costs.looped(title, more[title]))
+    yield (
+      f'a training step at batch {batch}, in a loop',
+      costs.looped,
+      [measuring.loop(name, batch, *limits) for name in given.loops],
+    )
   if given.streams:
-    title = 'a task of a stream, beside ordinary training'
-    more[title] = [
-      measuring.stream(name, given.stream_updates, *limits)
-      for name in given.streams
-    ]
-    console.print(costs.streamed(title, more[title]))
-  written = ['benchmark.json']
-  if tables:
-    costs.draw(tables, workdir / 'benchmark.png')
-    written.append('benchmark.png')
-  files.write_json(
-    workdir / 'benchmark.json',
-    {
-      'machine': timing.machine(),
-      'tables': {
-        title: [dataclasses.asdict(row) for row in rows]
-        for title, rows in [*tables.items(), *more.items()]
-      },
-    },
-  )
-  console.print(f'written to {workdir}: {", ".join(written)}')
+    yield (
+      'a task of a stream, beside ordinary training',
+      costs.streamed,
+      [
+        measuring.stream(name, given.stream_updates, *limits)
+        for name in given.streams
+      ],
+    )
 
 
 if __name__ == '__main__':

@@ -144,7 +144,7 @@ def fsdp(tree: Any, mesh: Mesh, min_size: int, stacked_axes: Any = None) -> Any:
   return jax.tree.map_with_path(place, tree)
 
 
-def _spread(tree: Any, mesh: Mesh, *names: str) -> Any:
+def _placed(tree: Any, mesh: Mesh, *names: str) -> Any:
   """Shapes, all placed alike."""
   sharding = NamedSharding(mesh, PartitionSpec(*names))
   return jax.tree.map(
@@ -190,9 +190,9 @@ def _image_problem(
     step,
     jax.eval_shape(trainer.init_one, trial),
     (
-      _spread(batch, mesh, AXIS),
-      _spread(trial, mesh),
-      _spread(pixels, mesh),
+      _placed(batch, mesh, AXIS),
+      _placed(trial, mesh),
+      _placed(pixels, mesh),
     ),
     optimizers.ARMS[arm].build(
       optimizers.ARMS[arm].values({}), optimizers.PUBLISHED
@@ -253,7 +253,7 @@ def _stack_problem(
   return _Problem(
     step,
     state,
-    (_spread(tokens, mesh, AXIS),),
+    (_placed(tokens, mesh, AXIS),),
     optimizer,
     tree.stacked_axes,
   )

@@ -1,8 +1,9 @@
-"""What updates and training cost: alone, in a loop, and in a stream."""
+"""Measures updates and training: alone, in a loop, and in a stream."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
+import statistics
 from typing import Any
 
 import jax
@@ -21,7 +22,9 @@ from experiments.training import lapack
 from experiments.training import wiring
 from experiments.training.feeds import Epochs
 
-# What may follow the name of an optimizer after a +.
+# One measured optimizer, model or stream, by the columns of its table.
+Row = dict[str, Any]
+# Allowed suffixes NAME+SUFFIX of an optimizer.
 UPDATE_SUFFIXES = ('global', 'per_leaf')
 TRAINING_SUFFIXES = ('diagnostics',)
 # Of the epochs whose steps are compared with a step alone.
@@ -97,13 +100,48 @@ def _set_up(
   return wiring.set_up(training, dataset, [0]), engine.to_device(dataset)
 
 
+def _compared(
+  programs: Mapping[str, tuple[timing.Step, int]], seconds: float, rounds: int
+) -> list[Row]:
+  """Measures programs, the reference's among them, in turn.
+
+  Args:
+    programs: by optimizer, its program and the bytes of its state.
+    seconds: after which no further round begins.
+    rounds: at most.
+
+  Returns:
+    A row for each optimizer: its `name`; `seconds`, the median wall time of a
+    step; `ratio`, the median over rounds of its time to the reference's;
+    `state_bytes`; `bytes_accessed` by the compiled step, as XLA counts them,
+    None if unknown; `compile_seconds`, of tracing and compilation.
+  """
+  steps = {name: step for name, (step, _) in programs.items()}
+  times = timing.interleaved(steps, seconds, rounds)
+  return [
+    {
+      'name': name,
+      'seconds': statistics.median(times[name]),
+      'ratio': timing.ratio(times[name], times[REFERENCE]),
+      'state_bytes': state_bytes,
+      'bytes_accessed': step.bytes_accessed,
+      'compile_seconds': step.compile_seconds,
+    }
+    for name, (step, state_bytes) in programs.items()
+  ]
+
+
+def _with_reference(names: Iterable[str]) -> list[str]:
+  return list(dict.fromkeys((REFERENCE, *names)))
+
+
 def steps(
   model: str,
   names: Iterable[str],
   batch_size: int,
   seconds: float,
   rounds: int,
-) -> list[timing.Row]:
+) -> list[Row]:
   """Measures whole training steps: batch, gradient, update.
 
   Args:
@@ -114,15 +152,12 @@ def steps(
     rounds: at most.
 
   Returns:
-    A row for each optimizer, the reference first.
+    A row for each optimizer, the reference first; see `_compared`.
   """
-  found = _set_up(model, batch_size, _LOOP_STEPS * batch_size)
-  programs = {
-    name: Program(*found, name) for name in dict.fromkeys((REFERENCE, *names))
-  }
-  return timing.rows(
-    {name: each.step(batch_size) for name, each in programs.items()},
-    {name: each.state_bytes for name, each in programs.items()},
+  setup = _set_up(model, batch_size, _LOOP_STEPS * batch_size)
+  programs = {name: Program(*setup, name) for name in _with_reference(names)}
+  return _compared(
+    {k: (x.step(batch_size), x.state_bytes) for k, x in programs.items()},
     seconds,
     rounds,
   )
@@ -130,7 +165,7 @@ def steps(
 
 def epochs(
   names: Iterable[str], examples: int, seconds: float, rounds: int
-) -> list[timing.Row]:
+) -> list[Row]:
   """Measures whole epochs of the MLP at its published batch size.
 
   Args:
@@ -140,23 +175,18 @@ def epochs(
     rounds: at most.
 
   Returns:
-    A row for each optimizer, the reference first.
+    A row for each optimizer, the reference first; see `_compared`.
   """
-  found = _set_up('mlp', 128, examples)
-  programs = {
-    name: Program(*found, name) for name in dict.fromkeys((REFERENCE, *names))
-  }
-  return timing.rows(
-    {name: each.epoch() for name, each in programs.items()},
-    {name: each.state_bytes for name, each in programs.items()},
+  setup = _set_up('mlp', 128, examples)
+  programs = {name: Program(*setup, name) for name in _with_reference(names)}
+  return _compared(
+    {name: (each.epoch(), each.state_bytes) for name, each in programs.items()},
     seconds,
     rounds,
   )
 
 
-def loop(
-  model: str, batch_size: int, seconds: float, rounds: int
-) -> timing.LoopRow:
+def loop(model: str, batch_size: int, seconds: float, rounds: int) -> Row:
   """Measures a training step as a program of its own, and within an epoch.
 
   Args:
@@ -166,7 +196,8 @@ def loop(
     rounds: at most.
 
   Returns:
-    The row.
+    The `name` of the model, the median `alone_seconds` and `loop_seconds` of a
+    step, and the `ratio` of the second to the first, the median over rounds.
   """
   program = Program(*_set_up(model, batch_size, _LOOP_STEPS * batch_size))
   programs = {
@@ -174,12 +205,16 @@ def loop(
     'epoch': program.looped(_LOOP_STEPS),
   }
   times = timing.interleaved(programs, seconds, rounds)
-  return timing.loop_row(model, times['alone'], times['epoch'], _LOOP_STEPS)
+  in_loop = [epoch / _LOOP_STEPS for epoch in times['epoch']]
+  return {
+    'name': model,
+    'alone_seconds': statistics.median(times['alone']),
+    'loop_seconds': statistics.median(in_loop),
+    'ratio': timing.ratio(in_loop, times['alone']),
+  }
 
 
-def stream(
-  name: str, updates: int | None, seconds: float, rounds: int
-) -> timing.StreamRow:
+def stream(name: str, updates: int | None, seconds: float, rounds: int) -> Row:
   """Measures a task of a stream, with and without its measures.
 
   Args:
@@ -189,7 +224,11 @@ def stream(
     rounds: at most.
 
   Returns:
-    The row, beside as many updates of ordinary training.
+    The `name`; the `updates` of a task; the median `plain_seconds` of as many
+    updates of ordinary training, `stream_seconds` of a task without its
+    measures and `measured_seconds` with them; `ratio`, of the second to the
+    first, and `measures_ratio`, of the third to the second, medians over
+    rounds.
   """
   chosen = streams.STREAMS[name]
   size = chosen.batch_size
@@ -208,7 +247,13 @@ def stream(
   }
   with lapack.one_thread():
     times = timing.interleaved(programs, seconds, rounds)
-  return timing.stream_row(name, count, **times)
+  return {
+    'name': name,
+    'updates': count,
+    **{f'{k}_seconds': statistics.median(x) for k, x in times.items()},
+    'ratio': timing.ratio(times['stream'], times['plain']),
+    'measures_ratio': timing.ratio(times['measured'], times['stream']),
+  }
 
 
 def updates(
@@ -216,7 +261,7 @@ def updates(
   names: Iterable[str],
   seconds: float,
   rounds: int,
-) -> list[timing.Row]:
+) -> list[Row]:
   """Measures the update of a parameter tree alone, with random gradients.
 
   Args:
@@ -227,17 +272,13 @@ def updates(
     rounds: at most.
 
   Returns:
-    A row for each optimizer, the reference first.
+    A row for each optimizer, the reference first; see `_compared`.
   """
-  programs, state_bytes = {}, {}
-  for name in dict.fromkeys((REFERENCE, *names)):
-    programs[name], state_bytes[name] = _update(tree, name)
-  return timing.rows(programs, state_bytes, seconds, rounds)
+  programs = {name: _update(tree, name) for name in _with_reference(names)}
+  return _compared(programs, seconds, rounds)
 
 
-def compile_times(
-  counts: Sequence[int], names: Iterable[str]
-) -> list[timing.CompileRow]:
+def compile_times(counts: Sequence[int], names: Iterable[str]) -> list[Row]:
   """Measures how long updates of so many leaves take to compile.
 
   Args:
@@ -245,17 +286,18 @@ def compile_times(
     names: the optimizers besides the reference.
 
   Returns:
-    A row for each optimizer, the reference first.
+    A row for each optimizer, the reference first: its `name`, and by the number
+    of leaves the `seconds` of tracing and compilation.
   """
   return [
-    timing.CompileRow(
-      name,
-      {
+    {
+      'name': name,
+      'seconds': {
         count: _update(models.leaves.tree(count, 64), name)[0].compile_seconds
         for count in counts
       },
-    )
-    for name in dict.fromkeys((REFERENCE, *names))
+    }
+    for name in _with_reference(names)
   ]
 
 

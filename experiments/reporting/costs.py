@@ -1,6 +1,6 @@
 """Tables and pictures of what optimizers cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -9,106 +9,114 @@ from rich.table import Table
 
 from experiments import optimizers
 from experiments.costs import compiling
-from experiments.costs import timing
+from experiments.costs.measuring import Row
 from experiments.optimizers.rivals import REFERENCE
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
 
-_HEADINGS = (
-  *('step', '÷ AdamW', 'state', 'accessed', '÷ AdamW', 'compile', '÷ AdamW'),
-)
 
-
-def measured(title: str, rows: Sequence[timing.Row]) -> Table:
-  """The table of what was measured side by side."""
+def _table(
+  title: str,
+  name: str,
+  rows: Sequence[Row],
+  columns: Sequence[tuple[str, Callable[[Row], str]]],
+) -> Table:
+  """A table of rows, whose columns are a heading and the cell of a row."""
   table = Table(title=title)
-  table.add_column('optimizer', no_wrap=True)
-  for heading in _HEADINGS:
+  table.add_column(name, no_wrap=True)
+  for heading, _ in columns:
     table.add_column(heading, justify='right', no_wrap=True)
-  reference = next(row for row in rows if row.name == REFERENCE)
   for row in rows:
-    accessed = ['–', '–']
-    if row.bytes_accessed and reference.bytes_accessed:
-      accessed = [
-        _megabytes(row.bytes_accessed),
-        f'{row.bytes_accessed / reference.bytes_accessed:.2f}',
-      ]
-    table.add_row(
-      row.name,
-      _time(row.seconds),
-      f'{row.ratio:.2f}',
-      _megabytes(row.state_bytes),
-      *accessed,
-      f'{row.compile_seconds:.1f} s',
-      f'{row.compile_seconds / reference.compile_seconds:.1f}',
-    )
+    table.add_row(row['name'], *(cell(row) for _, cell in columns))
   return table
 
 
-def compile_times(title: str, rows: Sequence[timing.CompileRow]) -> Table:
+def _reference(rows: Sequence[Row]) -> Row:
+  return next(row for row in rows if row['name'] == REFERENCE)
+
+
+def measured(title: str, rows: Sequence[Row]) -> Table:
+  """The table of programs that were measured side by side."""
+  reference = _reference(rows)
+
+  def relative(key: str, digits: int) -> Callable[[Row], str]:
+    if not reference[key]:
+      return lambda row: '–'
+    return lambda row: f'{row[key] / reference[key]:.{digits}f}'
+
+  return _table(
+    title,
+    'optimizer',
+    rows,
+    [
+      ('step', lambda row: _time(row['seconds'])),
+      ('÷ AdamW', lambda row: f'{row["ratio"]:.2f}'),
+      ('state', lambda row: _megabytes(row['state_bytes'])),
+      ('accessed', lambda row: _megabytes(row['bytes_accessed'])),
+      ('÷ AdamW', relative('bytes_accessed', 2)),
+      ('compile', lambda row: f'{row["compile_seconds"]:.1f} s'),
+      ('÷ AdamW', relative('compile_seconds', 1)),
+    ],
+  )
+
+
+def compile_times(title: str, rows: Sequence[Row]) -> Table:
   """The table of compile times by the number of leaves."""
-  table = Table(title=title)
-  table.add_column('optimizer', no_wrap=True)
-  for count in rows[0].seconds:
-    for heading in (f'{count} leaves', '÷ AdamW'):
-      table.add_column(heading, justify='right', no_wrap=True)
-  reference = next(row for row in rows if row.name == REFERENCE)
-  for row in rows:
-    cells = []
-    for count, seconds in row.seconds.items():
-      cells.append(f'{seconds:.2f} s')
-      cells.append(f'{seconds / reference.seconds[count]:.1f}')
-    table.add_row(row.name, *cells)
-  return table
+  reference = _reference(rows)['seconds']
+
+  def seconds(count: int) -> Callable[[Row], str]:
+    return lambda row: f'{row["seconds"][count]:.2f} s'
+
+  def relative(count: int) -> Callable[[Row], str]:
+    return lambda row: f'{row["seconds"][count] / reference[count]:.1f}'
+
+  columns: list[tuple[str, Callable[[Row], str]]] = []
+  for count in reference:
+    columns.append((f'{count} leaves', seconds(count)))
+    columns.append(('÷ AdamW', relative(count)))
+  return _table(title, 'optimizer', rows, columns)
 
 
-def looped(title: str, rows: Sequence[timing.LoopRow]) -> Table:
+def looped(title: str, rows: Sequence[Row]) -> Table:
   """The table of steps alone and in a loop."""
-  table = Table(title=title)
-  table.add_column('model', no_wrap=True)
-  for heading in ('alone', 'in the loop', '÷ alone'):
-    table.add_column(heading, justify='right', no_wrap=True)
-  for row in rows:
-    table.add_row(
-      row.name,
-      _time(row.alone_seconds),
-      _time(row.loop_seconds),
-      f'{row.ratio:.2f}',
-    )
-  return table
+  return _table(
+    title,
+    'model',
+    rows,
+    [
+      ('alone', lambda row: _time(row['alone_seconds'])),
+      ('in the loop', lambda row: _time(row['loop_seconds'])),
+      ('÷ alone', lambda row: f'{row["ratio"]:.2f}'),
+    ],
+  )
 
 
-def streamed(title: str, rows: Sequence[timing.StreamRow]) -> Table:
+def streamed(title: str, rows: Sequence[Row]) -> Table:
   """The table of tasks of streams, beside ordinary training."""
-  table = Table(title=title)
-  table.add_column('stream', no_wrap=True)
-  for heading in (
-    *('updates', 'ordinary', 'stream', '÷ ordinary'),
-    *('measured', '÷ stream'),
-  ):
-    table.add_column(heading, justify='right', no_wrap=True)
-  for row in rows:
-    table.add_row(
-      row.name,
-      str(row.updates),
-      _time(row.plain_seconds),
-      _time(row.stream_seconds),
-      f'{row.ratio:.2f}',
-      _time(row.measured_seconds),
-      f'{row.measures_ratio:.2f}',
-    )
-  return table
+  return _table(
+    title,
+    'stream',
+    rows,
+    [
+      ('updates', lambda row: str(row['updates'])),
+      ('ordinary', lambda row: _time(row['plain_seconds'])),
+      ('stream', lambda row: _time(row['stream_seconds'])),
+      ('÷ ordinary', lambda row: f'{row["ratio"]:.2f}'),
+      ('measured', lambda row: _time(row['measured_seconds'])),
+      ('÷ stream', lambda row: f'{row["measures_ratio"]:.2f}'),
+    ],
+  )
 
 
 def _time(seconds: float) -> str:
   return f'{seconds:.2f} s' if seconds >= 1 else f'{1e3 * seconds:.2f} ms'
 
 
-def _megabytes(count: float) -> str:
-  return f'{count / 1e6:.1f} MB'
+def _megabytes(count: float | None) -> str:
+  return f'{count / 1e6:.1f} MB' if count else '–'
 
 
-def draw(tables: Mapping[str, Sequence[timing.Row]], path: Path) -> None:
+def draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
   """Draws the ratios to AdamW into a PNG file, a panel for each table."""
   with style.plain():
     figure = Figure(figsize=(4.6 * len(tables), 5.2), layout='constrained')
@@ -120,12 +128,14 @@ def draw(tables: Mapping[str, Sequence[timing.Row]], path: Path) -> None:
     saving.save(figure, path, dpi=100)
 
 
-def _panel(axes: Axes, rows: Sequence[timing.Row]) -> None:
-  ratios = [row.ratio for row in rows]
+def _panel(axes: Axes, rows: Sequence[Row]) -> None:
+  ratios = [row['ratio'] for row in rows]
   bars = axes.barh(
-    [row.name for row in rows],
+    [row['name'] for row in rows],
     ratios,
-    color=[style.COLOURS[0] if _is_ours(x.name) else '#999999' for x in rows],
+    color=[
+      style.COLOURS[0] if _is_ours(x['name']) else '#999999' for x in rows
+    ],
   )
   axes.bar_label(bars, [f'{ratio:.2f}' for ratio in ratios], padding=3)
   axes.axvline(1, color='black', linewidth=0.8)
@@ -142,7 +152,7 @@ def _is_ours(name: str) -> bool:
 
 
 def compiled(title: str, rows: Sequence[compiling.Report]) -> Table:
-  """The table of what was compiled."""
+  """The table of compiled programs."""
   table = Table(
     title=title,
     caption='collectives: '

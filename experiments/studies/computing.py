@@ -91,7 +91,7 @@ def _of_epochs(
         part, test_images=dataset.test_images, test_labels=dataset.test_labels
       )
     )
-    shared = mapping.share(pixels, cell.size)
+    shared = mapping.replicate(pixels, cell.size)
     tested = session.evaluate_on(shared).accuracy.tolist()
   history = session.history
   curves = {name: _finite(history[of]) for name, of in names.items()}
@@ -139,7 +139,7 @@ def make_session(cell: Cell, part: data.Dataset) -> Session:
   """The training of a cell, compiled, before its first update."""
   found = wiring.set_up(cell.task, part, cell.seeds)
   trainer = found.trainer(cell.arm, diagnosed=cell.tests)
-  pixels = mapping.share(engine.to_device(part), cell.size)
+  pixels = mapping.replicate(engine.to_device(part), cell.size)
   session = Session(trainer, found.trials.combined(cell.trials), pixels)
   session.compile(quick() if cell.task.quick else None)
   return session

@@ -1,4 +1,4 @@
-"""What single steps are made of, where one task of a stream follows another.
+"""Single steps taken apart, where one task of a stream follows another.
 
 A step is what an update adds to the parameters, Δw; the rate of an element is
 -Δw / g, what its gradient is multiplied by before it is subtracted. It is below
@@ -6,7 +6,6 @@ A step is what an update adds to the parameters, Δw; the rate of an element is
 """
 
 from collections.abc import Iterable, Iterator
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -118,14 +117,13 @@ class Observed(NamedTuple):
   leaves: dict[str, Step]
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
+class Windows(NamedTuple):
   """The updates that are looked at: around the start of some tasks.
 
   Attributes:
-    tasks: which, from 0.
+    tasks: which, from 0, in order.
     before: how many updates before the first of the task.
-    after: how many from it on.
+    after: how many from it on; with `before` at most a task's.
     updates: of a task.
   """
 
@@ -133,24 +131,6 @@ class Windows:
   before: int
   after: int
   updates: int
-
-  def find(self, at: int) -> tuple[int, int] | None:
-    """The task whose window an update is in, and its place; None for none."""
-    for task in self.tasks:
-      place = at - task * self.updates
-      if -self.before <= place < self.after:
-        return task, place
-    return None
-
-  def last(self) -> int:
-    """How many updates there are up to the end of the last window."""
-    return max(self.tasks) * self.updates + self.after
-
-  def until(self, at: int) -> int:
-    """How many updates may be made at once: within a task, to a window."""
-    starts = [task * self.updates - self.before for task in self.tasks]
-    ahead = [start - at for start in starts if start > at]
-    return min([self.updates - at % self.updates, *ahead])
 
 
 def observe(
@@ -168,7 +148,7 @@ def observe(
     Each of these steps, in order.
   """
   count = len(trials.seed)
-  trials = mapping.spread(trials, count)
+  trials = mapping.shard(trials, count)
   state = jax.jit(trainer.init)(trials)
   train = jax.jit(trainer.update, donate_argnums=0)
   look = jax.jit(
@@ -178,16 +158,17 @@ def observe(
     donate_argnums=0,
   )
   at = 0
-  while at < windows.last():
-    found = windows.find(at)
-    if found is None:
-      n = windows.until(at)
+  for task in windows.tasks:
+    start = task * windows.updates
+    while (left := start - windows.before - at) > 0:
+      # A call stays within a task.
+      n = min(left, windows.updates - at % windows.updates)
       state = train(state, trials, pixels, jnp.int32(n))
       at += n
-      continue
-    state, leaves = look(state, trials, pixels)
-    at += 1
-    yield Observed(*found, distributed.fetch(leaves))
+    for update in range(-windows.before, windows.after):
+      state, leaves = look(state, trials, pixels)
+      at += 1
+      yield Observed(task, update, distributed.fetch(leaves))
 
 
 def _looked_at(

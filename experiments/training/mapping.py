@@ -83,8 +83,8 @@ def _mesh(count: int) -> Mesh | None:
   )
 
 
-def share(tree: Any, count: int) -> Any:
-  """Puts what all trials share where they run, once and for all calls.
+def replicate(tree: Any, count: int) -> Any:
+  """Replicates arrays that all trials share, once for all calls.
 
   Args:
     tree: arrays, which all processes have alike.
@@ -96,8 +96,8 @@ def share(tree: Any, count: int) -> Any:
   return _place(tree, _mesh(count), PartitionSpec())
 
 
-def spread(tree: Any, count: int) -> Any:
-  """Puts what each trial has of its own where the trial runs.
+def shard(tree: Any, count: int) -> Any:
+  """Splits arrays of trials over the devices that train them.
 
   Args:
     tree: arrays with a leading axis of trials, which all processes have alike.

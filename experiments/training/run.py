@@ -312,7 +312,7 @@ def train(
       provenance.begin(workdir)
     observer.started(run)
     count = config.seeds * len(config.combinations)
-    pixels = mapping.share(engine.to_device(run.dataset), count)
+    pixels = mapping.replicate(engine.to_device(run.dataset), count)
     saved = {
       arm: checkpoints.Checkpoints(workdir / _SAVED / arm, observer.log)
       for arm in config.arms

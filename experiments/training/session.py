@@ -44,7 +44,7 @@ class Session:
   ) -> None:
     self._trainer = trainer
     self._count = len(trials.seed)
-    self._trials = mapping.spread(trials, self._count)
+    self._trials = mapping.shard(trials, self._count)
     self._pixels = pixels
     self._saved = saved
     self.steps = trainer.steps(trials)
@@ -91,10 +91,10 @@ class Session:
     else:
       abstract = jax.eval_shape(trainer.init, self._trials)
       found = checkpoints.as_tree(self._restored, abstract)
-      self._state = mapping.spread(found, self._count)
+      self._state = mapping.shard(found, self._count)
       self._restored = None
     start = time.perf_counter()
-    zeros = mapping.spread(trainer.no_sums(self._trials), self._count)
+    zeros = mapping.shard(trainer.no_sums(self._trials), self._count)
     n = jnp.int32(1)
     self._update = (
       jit(trainer.update, donate_argnums=0)

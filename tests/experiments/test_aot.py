@@ -1,4 +1,4 @@
-"""The training step compiles for TPU slices, and little travels in it."""
+"""The training step compiles for TPU slices with few collectives."""
 
 import importlib.util
 import json
@@ -35,38 +35,14 @@ def test_collectives_are_counted():
   assert sum(found.values()) == 3
 
 
-@pytest.mark.parametrize(
-  ('flags', 'message'),
-  [
-    (['--config.model=vgg'], 'config.model must be one of cnn, .*vgg'),
-    (['--config.arms=sgd,best'], "config.arms must be one of .*'best'"),
-    (['--config.batch_size=0'], 'config.batch_size must be an integer ≥ 1'),
-    (['--config.sequence=8'], 'config.sequence is not a setting; there are'),
-    (['--topology='], '--topology must name a TPU slice'),
-  ],
-)
-def test_wrong_flags_are_refused(flags, message):
-  result = program.inside('aot', *flags)
-  assert result.code == 1
-  assert re.search(f'^error: {message}', result.stderr, re.M)
-
-
-def test_without_libtpu_one_sentence_says_what_to_install(monkeypatch):
+def test_without_libtpu_the_error_names_the_extra(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda _: None)
   with pytest.raises(compiling.AotError, match=r"pip install -e '\.\[.*tpu\]'"):
     compiling.mesh_of(SLICE)
 
 
 @needs_libtpu
-def test_an_unknown_slice_is_refused():
-  with pytest.raises(
-    compiling.AotError, match=r'topology=v5e:3x7 .*such as v5e:2x2'
-  ):
-    compiling.mesh_of('v5e:3x7')
-
-
-@needs_libtpu
-def test_a_program_that_does_not_fit_is_refused():
+def test_program_larger_than_the_memory_is_refused():
   flags = ('--config.model=mlp', '--config.arms=sgd', f'--topology={SLICE}')
   result = program.module('aot', *flags, f'--config.batch_size={2**25}')
   assert result.returncode == 1
@@ -75,7 +51,7 @@ def test_a_program_that_does_not_fit_is_refused():
 
 
 @needs_libtpu
-def test_a_report_of_the_mlp(tmp_path):
+def test_report_of_the_mlp(tmp_path):
   flags = (
     *('--config.model=mlp', '--config.arms=full,adamw'),
     '--config.min_size_to_shard=1',

@@ -1,8 +1,7 @@
-"""The launch scripts, as far as a machine without a cluster can tell.
+"""The launch scripts, with stand-ins for `srun` and `gcloud`.
 
-What stands in for `srun` starts the processes with the variables that Slurm
-sets, so that JAX finds them as it does there; what stands in for `gcloud` only
-writes down what it is to run on the hosts.
+That for `srun` starts the processes with the variables that Slurm sets; that
+for `gcloud` writes the command lines of the hosts to a file.
 """
 
 import json
@@ -55,13 +54,16 @@ def _launch(folder, script, *flags, **variables):
   )
 
 
+def _python(folder, text):
+  """Writes the script that stands in for the virtual environment's Python."""
+  _tool(folder, 'python', f'#!/bin/bash\n{text}\n')
+  (folder / '.venv').symlink_to(folder)
+
+
 @pytest.mark.slow
 def test_slurm_starts_processes_that_find_each_other(tmp_path):
   _tool(tmp_path, 'srun', SRUN)
-  python = tmp_path / '.venv' / 'bin' / 'python'
-  python.parent.mkdir(parents=True)
-  python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
-  python.chmod(0o755)
+  _python(tmp_path, f'exec {sys.executable} "$@"')
   result = _launch(
     tmp_path,
     'slurm_gpu.sh',
@@ -85,25 +87,26 @@ def test_slurm_starts_processes_that_find_each_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('bucket', 'mounted'),
+  ('bucket', 'mounted', 'arguments'),
   [
-    ('gs://my-bucket', "'my-bucket'"),
-    ('gs://my-bucket/', "'my-bucket'"),
-    ('gs://my-bucket/some/runs/', "--only-dir=some/runs 'my-bucket'"),
+    ('gs://my-bucket', "'my-bucket'", ()),
+    ('gs://my-bucket/', "'my-bucket'", ('--config.dataset=fashion_mnist',)),
+    (
+      'gs://my-bucket/some/runs/',
+      "--only-dir=some/runs 'my-bucket'",
+      ("--config.arms=('full', 'adam')",),
+    ),
   ],
 )
-@pytest.mark.parametrize(
-  'arguments',
-  [
-    (),
-    ('--config.dataset=fashion_mnist', "--config.arms=('full', 'adam')"),
-  ],
-)
-def test_tpu_pod_runs_the_same_on_all_hosts(
+def test_tpu_pod_runs_the_same_command_on_all_hosts(
   tmp_path, bucket, mounted, arguments
 ):
   _tool(tmp_path, 'gcloud', GCLOUD)
-  # The script goes to the checkout, whatever the folder it is called from.
+  # The script changes to the checkout; its gcloud is to write here.
+  environment = tmp_path / 'environment'
+  environment.write_text(
+    f'gcloud() {{ (cd {tmp_path} && command gcloud "$@"); }}\n'
+  )
   result = _launch(
     tmp_path,
     'tpu_pod.sh',
@@ -111,21 +114,21 @@ def test_tpu_pod_runs_the_same_on_all_hosts(
     TPU_NAME='slice',
     ZONE='us-west4-a',
     BUCKET=bucket,
-    BASH_ENV=str(_into(tmp_path)),
+    BASH_ENV=str(environment),
   )
   assert result.returncode == 0, result.stderr
   calls = (tmp_path / 'calls').read_text().splitlines()
   assert len(calls) == 3
-  assert all('slice' in call for call in calls)
-  assert all('--zone=us-west4-a' in call for call in calls)
-  assert all('--worker=all' in call for call in calls)
+  for call in calls:
+    for argument in ('slice', '--zone=us-west4-a', '--worker=all'):
+      assert argument in call
   commands = (tmp_path / 'hosts').read_text()
   checked = subprocess.run(
     ['bash', '-n'], input=commands, text=True, capture_output=True, check=False
   )
   assert (checked.returncode, checked.stderr) == (0, '')
   assert f'gcsfuse --implicit-dirs {mounted} runs' in commands
-  # What is started, with its arguments as they were given.
+  # The command that is started, with its arguments as they were given.
   line = commands[commands.index('exec ') :].replace('exec ', 'printf "%s\\n" ')
   words = subprocess.run(
     ['bash', '-c', line], text=True, capture_output=True, check=True
@@ -135,13 +138,6 @@ def test_tpu_pod_runs_the_same_on_all_hosts(
   ]
   assert words[4].endswith('/runs/slice')
   assert words[5:] == list(arguments)
-
-
-def _into(folder):
-  """A file for BASH_ENV that has what stands in for gcloud write here."""
-  path = folder / 'environment'
-  path.write_text(f'gcloud() {{ (cd {folder} && command gcloud "$@"); }}\n')
-  return path
 
 
 def test_slurm_refuses_gpus_that_jax_would_not_find(tmp_path):
@@ -165,11 +161,7 @@ def test_slurm_refuses_gpus_that_jax_would_not_find(tmp_path):
   ],
 )
 def test_a_job_array_runs_each_shard_of_a_study_once(tmp_path, array, shards):
-  # What stands in for Python writes down what it is to run.
-  python = tmp_path / '.venv' / 'bin' / 'python'
-  python.parent.mkdir(parents=True)
-  python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
-  python.chmod(0o755)
+  _python(tmp_path, 'printf "%s\\n" "$@"')
   calls = []
   for index in array:
     result = _launch(

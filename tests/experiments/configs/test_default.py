@@ -1,6 +1,4 @@
-"""What a configuration means; every wrong value is named in one sentence."""
-
-import dataclasses
+"""A configuration resolves its defaults and names wrong values."""
 
 import jax
 import ml_collections
@@ -21,7 +19,7 @@ def _resolve(**fields):
   return default.Config.resolve(config)
 
 
-def test_the_default_run():
+def test_default_values():
   found = _resolve()
   assert found.dataset == 'digits'
   assert found.model == 'mlp'
@@ -41,7 +39,9 @@ def test_the_default_run():
     ('synthetic', 'mlp', 10, 128),
   ],
 )
-def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
+def test_data_set_sets_model_epochs_and_batch_size(
+  dataset, model, epochs, batch_size
+):
   found = _resolve(dataset=dataset)
   assert found.model == model
   assert (found.epochs, found.batch_size) == (epochs, batch_size)
@@ -50,14 +50,7 @@ def test_a_data_set_has_defaults_of_its_own(dataset, model, epochs, batch_size):
 
 
 @pytest.mark.parametrize(
-  'arms',
-  [
-    'sgd,adam',
-    "('sgd', 'adam')",
-    '["sgd", "adam"]',
-    ('sgd', 'adam'),
-    ['sgd', 'adam'],
-  ],
+  'arms', ['sgd,adam', "('sgd', 'adam')", ['sgd', 'adam']]
 )
 def test_arms_in_every_form(arms):
   assert _resolve(arms=arms).arms == ('sgd', 'adam')
@@ -67,15 +60,9 @@ def test_arms_in_every_form(arms):
 @pytest.mark.parametrize(
   ('learning_rate', 'rates'),
   [
-    ('', (0.1, 1e-3)),
-    (None, (0.1, 1e-3)),
-    ('0.5', (0.5, 0.5)),
-    (0.5, (0.5, 0.5)),
-    ('0.5,2e-3', (0.5, 2e-3)),
-    ('(0.5, 0.002)', (0.5, 2e-3)),
-    ('[0.5, 0.002]', (0.5, 2e-3)),
-    ((0.5, 2e-3), (0.5, 2e-3)),
-    ([0.5, 2e-3], (0.5, 2e-3)),
+    *(('', (0.1, 1e-3)), (None, (0.1, 1e-3)), ('0.5', (0.5, 0.5))),
+    *((0.5, (0.5, 0.5)), ('0.5,2e-3', (0.5, 2e-3))),
+    *(('(0.5, 0.002)', (0.5, 2e-3)), ([0.5, 2e-3], (0.5, 2e-3))),
   ],
 )
 def test_learning_rates_in_every_form(learning_rate, rates):
@@ -85,7 +72,7 @@ def test_learning_rates_in_every_form(learning_rate, rates):
   assert all(type(rate) is float for rate in found.learning_rate)
 
 
-def test_without_a_rate_every_arm_has_its_own():
+def test_learning_rate_defaults_to_that_of_each_arm():
   found = _resolve(arms=tuple(optimizers.ARMS))
   assert found.rates == {
     name: arm.learning_rate for name, arm in optimizers.ARMS.items()
@@ -100,66 +87,42 @@ def test_without_a_rate_every_arm_has_its_own():
     *(('gpu', 'cnn', 0, 1), ('gpu', 'cnn', 3, 3)),
   ],
 )
-def test_lanes_are_those_of_the_backend_and_the_model(
+def test_lanes_default_to_backend_and_model(
   backend, model, lanes, expected, monkeypatch
 ):
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
   assert _resolve(model=model, lanes=lanes).lanes == expected
 
 
-NAN, INF = float('nan'), float('inf')
-ARMS = ', '.join(optimizers.ARMS)
+NAN = float('nan')
 
 
 @pytest.mark.parametrize(
   ('field', 'value', 'allowed'),
   [
-    ('dataset', 'imagenet', 'digits, mnist, fashion_mnist, cifar10, synth'),
-    ('model', 'vgg', ', '.join(models.MODELS)),
-    ('arms', 'nonsense', ARMS),
-    ('arms', '', 'names, comma-separated, each once'),
+    ('model', 'vgg', 'one of ' + ', '.join(models.MODELS)),
+    ('arms', 'nonsense', 'one of ' + ', '.join(optimizers.ARMS)),
     ('arms', 'sgd,sgd', 'names, comma-separated, each once'),
-    ('arms', '(sgd', 'names, comma-separated'),
-    ('learning_rate', 'fast', 'number > 0, or one for each of the 2 arms'),
     ('learning_rate', '0.1,0.2,0.3', 'number > 0, or one for each of the 2'),
-    ('learning_rate', 0.0, 'number > 0'),
-    ('learning_rate', NAN, 'number > 0'),
-    ('learning_rate', object, 'number > 0'),
+    ('learning_rate', 1e-50, 'number > 0'),
     ('plasticity_scale', 1e39, 'a number ≤ 3.40282e+38, of float32'),
     ('epochs', 2**31, 'an integer ≤ 2147483647'),
-    ('seed', 2**32, 'an integer ≤ 4294967295'),
-    ('schedule', 'step', 'constant, cosine'),
-    ('split', 'train', 'test, validation'),
-    ('fraction', 0.0, r'a number in (0, 1]'),
-    ('fraction', NAN, r'a number in (0, 1]'),
+    ('fraction', NAN, 'a number in (0, 1]'),
     ('label_noise', 1.0, 'a number in [0, 1)'),
-    ('plasticity_scale', -1.0, 'a number in [0, inf)'),
     ('weight_decay', -1.0, 'a number in [0, inf)'),
-    ('warmup_epochs', -1, 'an integer ≥ 0'),
-    ('batch_size', 0, 'an integer ≥ 1'),
     ('seeds', True, 'an integer ≥ 1'),
-    ('checkpoint_every', 0, 'an integer ≥ 1'),
     ('tensorboard', 1, 'True or False'),
   ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(field, value, allowed):
+def test_wrong_value_is_named_with_what_is_allowed(field, value, allowed):
   with pytest.raises(ValueError, match=f'^config.{field} must be ') as info:
     _resolve(**{field: value})
   message = str(info.value)
   assert allowed in message
-  assert f'got {value!r}' in message or field in ('arms', 'dataset')
-  assert message.endswith('.')
-  assert '\n' not in message
+  assert repr(value).strip("'") in message
 
 
-@pytest.mark.parametrize('rate', [1e39, 1e-50])
-def test_a_learning_rate_is_one_of_float32(rate):
-  with pytest.raises(ValueError, match='> 0 of float32, got') as info:
-    _resolve(learning_rate=rate)
-  assert str(info.value).startswith('config.learning_rate must be')
-
-
-def test_what_may_change_on_resume():
+def test_fields_that_may_change_on_resume():
   constant = _resolve(epochs=4)
   assert constant.may_resume('epochs', 3)
   assert not constant.may_resume('epochs', 5)
@@ -168,18 +131,15 @@ def test_what_may_change_on_resume():
     name for name in default.get_config() if constant.may_resume(name, None)
   }
   assert free == {'lanes', 'checkpoint_every', 'tensorboard'}
-
-
-def test_a_stream_may_be_resumed_with_more_tasks():
-  found = _resolve(stream='permuted_labels', tasks=4)
-  assert found.may_resume('tasks', 3)
-  assert not found.may_resume('tasks', 5)
-  assert not found.may_resume('updates', None)
-  # The classes would be shared out otherwise.
+  stream = _resolve(stream='permuted_labels', tasks=4)
+  assert stream.may_resume('tasks', 3)
+  assert not stream.may_resume('tasks', 5)
+  assert not stream.may_resume('updates', None)
+  # More tasks would split the classes differently.
   assert not _resolve(stream='split', tasks=5).may_resume('tasks', 2)
 
 
-def test_a_stream_has_defaults_of_its_own():
+def test_stream_sets_model_tasks_and_batch_size():
   found = _resolve(stream='random_labels')
   assert (found.tasks, found.batch_size, found.updates) == (20, 16, None)
   assert (found.model, found.epochs, found.dataset) == (
@@ -244,23 +204,16 @@ def test_seeds_are_32_bits():
     _resolve(seed=2**32 - 2, seeds=3)
 
 
-def test_an_unknown_field_is_answered_with_the_known_ones():
-  config = {**default.get_config(), 'foo': 1}
-  fields = [field.name for field in dataclasses.fields(default.Config)]
-  with pytest.raises(ValueError, match=r'config.foo is not a setting') as info:
-    default.Config.resolve(config)
-  assert all(field in str(info.value) for field in fields)
-
-
-def test_a_missing_field_is_named():
+def test_unknown_and_missing_fields_are_named():
   config = dict(default.get_config())
-  for field in config:
-    rest = {name: value for name, value in config.items() if name != field}
-    with pytest.raises(ValueError, match=f'config.{field} is missing'):
-      default.Config.resolve(rest)
+  with pytest.raises(ValueError, match=r'config.foo is not a .* lanes, '):
+    default.Config.resolve({**config, 'foo': 1})
+  del config['lanes']
+  with pytest.raises(ValueError, match='config.lanes is missing'):
+    default.Config.resolve(config)
 
 
-def test_the_configuration_is_not_changed():
+def test_resolve_does_not_change_its_argument():
   config = default.get_config()
   before = ml_collections.ConfigDict(config)
   default.Config.resolve(config)
@@ -291,13 +244,10 @@ def test_trials_in_every_form(trials, expected):
 @pytest.mark.parametrize(
   ('trials', 'message'),
   [
-    ('x', 'must be a grid, .* or a list of combinations'),
-    (3, 'must be a grid'),
-    ({'learning_rate': 0.1}, 'must be a grid'),
+    (3, 'must be a grid, .* or a list of combinations'),
     ({'learning_rate': [0.1, 0.1]}, 'must be a grid'),
     ([{'learning_rate': 0.1}, {'weight_decay': 0.1}], 'all of the same names'),
     ({'learning_rate': ['a']}, "learning_rate must be a finite .* got 'a'"),
-    ({'learning_rate': [NAN]}, 'must be a finite number > 0 of float32'),
     ({'weight_decay': [-1]}, 'weight_decay must be a finite number ≥ 0'),
     ({'strength': [0.1]}, "of full one of learning_rate, .*, got 'strength'"),
   ],
@@ -307,7 +257,7 @@ def test_wrong_trials_are_refused(trials, message):
     _resolve(trials=trials)
 
 
-def test_hparams_come_before_the_fields_of_all_arms():
+def test_hparams_override_the_fields_of_all_arms():
   found = _resolve(
     arms='full,gain_adam',
     learning_rate=0.5,

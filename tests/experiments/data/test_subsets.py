@@ -40,27 +40,27 @@ def test_smaller_subsets_are_part_of_larger_ones(labels):
     assert smaller < larger
 
 
-def test_the_whole_fraction_is_everything(labels):
-  kept = subsets.stratified_subset(labels, 1.0, jax.random.key(0))
-  np.testing.assert_array_equal(kept, np.arange(len(labels)))
-
-
-def test_subsets_follow_the_key(labels):
-  one, again, other = (
-    subsets.stratified_subset(labels, 0.5, jax.random.key(seed))
-    for seed in (0, 0, 1)
-  )
+@pytest.mark.parametrize(
+  'draw',
+  [
+    lambda x, key: subsets.stratified_subset(x, 0.5, key),
+    lambda x, key: subsets.symmetric_label_noise(x, 0.4, 5, key),
+  ],
+  ids=['subset', 'noise'],
+)
+def test_subsets_and_noise_depend_on_the_key_alone(labels, draw):
+  one, again, other = (draw(labels, jax.random.key(x)) for x in (0, 0, 1))
   np.testing.assert_array_equal(one, again)
   assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize('fraction', [0.0, -0.1, 1.01, float('nan')])
-def test_subset_refuses_fractions_out_of_range(labels, fraction):
-  with pytest.raises(ValueError, match=rf'fraction .*\(0, 1\].* {fraction}'):
-    subsets.stratified_subset(labels, fraction, jax.random.key(0))
+def test_fraction_out_of_range_is_refused(labels):
+  for fraction in (0.0, 1.01, float('nan')):
+    with pytest.raises(ValueError, match=rf'fraction .*\(0, 1\].* {fraction}'):
+      subsets.stratified_subset(labels, fraction, jax.random.key(0))
 
 
-@pytest.mark.parametrize('noise', [0.0, 0.2, 0.333, 0.4, 0.99])
+@pytest.mark.parametrize('noise', [0.0, 0.333, 0.99])
 @pytest.mark.parametrize('num_classes', [5, 10])
 def test_noise_makes_exactly_its_share_wrong(labels, noise, num_classes):
   clean = labels.copy()
@@ -83,13 +83,6 @@ def test_wrong_labels_are_uniform_over_the_other_classes():
   assert (abs(np.delete(counts, 3) - 500) < 5 * np.sqrt(500)).all()
 
 
-def test_two_classes_are_swapped():
-  labels = np.array([0, 1] * 50)
-  noisy = subsets.symmetric_label_noise(labels, 0.5, 2, jax.random.key(0))
-  wrong = noisy != labels
-  np.testing.assert_array_equal(noisy[wrong], 1 - labels[wrong])
-
-
 def test_lower_noise_is_part_of_higher_noise(labels):
   key = jax.random.key(3)
   low, high = (
@@ -99,28 +92,16 @@ def test_lower_noise_is_part_of_higher_noise(labels):
   np.testing.assert_array_equal(low[wrong], high[wrong])
 
 
-def test_noise_follows_the_key(labels):
-  one, again, other = (
-    subsets.symmetric_label_noise(labels, 0.4, 5, jax.random.key(seed))
-    for seed in (0, 0, 1)
-  )
-  np.testing.assert_array_equal(one, again)
-  assert not np.array_equal(one, other)
-
-
 @pytest.mark.parametrize(
   ('noise', 'num_classes', 'message'),
   [
     (1.0, 5, r'noise must be in \[0, 1\), got 1.0'),
-    (-0.1, 5, r'noise must be in \[0, 1\), got -0.1'),
     (float('nan'), 5, r'noise must be in \[0, 1\), got nan'),
     (0.2, 1, r'num_classes must be at least 2, got 1'),
     (0.2, 4, r'labels must be in \[0, 4\), got \[0, 4\]'),
   ],
 )
-def test_noise_refuses_what_is_out_of_range(
-  labels, noise, num_classes, message
-):
+def test_noise_out_of_range_is_refused(labels, noise, num_classes, message):
   with pytest.raises(ValueError, match=message):
     subsets.symmetric_label_noise(labels, noise, num_classes, jax.random.key(0))
 
@@ -207,12 +188,8 @@ def test_the_digits_keep_their_last_ones_for_validation():
     )
 
 
-@pytest.mark.parametrize(
-  ('name', 'size'),
-  [
-    *((name, 5_000) for name in ('mnist', 'fashion_mnist', 'cifar10')),
-    *((name, 0.15) for name in ('digits', 'synthetic')),
-  ],
-)
-def test_held_out_parts_have_the_published_sizes(name, size):
-  assert data.spec(name).validation == size
+def test_held_out_parts_have_the_published_sizes():
+  for name in ('mnist', 'fashion_mnist', 'cifar10'):
+    assert data.spec(name).validation == 5_000
+  for name in ('digits', 'synthetic'):
+    assert data.spec(name).validation == 0.15

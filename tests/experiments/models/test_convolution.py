@@ -1,4 +1,4 @@
-"""The convolution of the models is that of XLA, put otherwise on CPUs.
+"""The convolution of the models equals XLA's, in another form on CPUs.
 
 Values are compared between programs, since XLA would merge what is the same
 within one.
@@ -169,7 +169,7 @@ def test_gradients_are_the_same_without_jit():
   )
 
 
-def test_a_layer_starts_as_that_of_flax_does():
+def test_layer_has_the_initial_values_of_flax():
   layer, other = (
     make(3, 4, (3, 3), rngs=nnx.Rngs(0))
     for make in (convolution.Conv, nnx.Conv)

@@ -42,7 +42,7 @@ def test_models_have_as_many_parameters_as_published(name, shape, count):
 
 @pytest.mark.parametrize('name', models.MODELS)
 @pytest.mark.parametrize('train', [True, False])
-def test_logits_are_one_for_each_class(name, train):
+def test_logits_have_one_entry_per_class(name, train):
   model, _ = _abstract(name, SHAPES[name], 7)
   graphdef, state = nnx.split(model)
 
@@ -57,7 +57,7 @@ def test_logits_are_one_for_each_class(name, train):
 
 
 @pytest.mark.parametrize('name', models.MODELS)
-def test_a_model_holds_parameters_and_batch_statistics_alone(name):
+def test_model_holds_only_parameters_and_batch_statistics(name):
   model, _ = _abstract(name, SHAPES[name])
   _, params, stats, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
   assert not jax.tree.leaves(rest)
@@ -76,7 +76,7 @@ def test_the_dense_layers_start_uniform_by_their_fan_in():
 
 
 @pytest.mark.parametrize(('name', 'shape'), [('mlp', 8), ('cnn', 4)])
-def test_dropout_follows_its_key_and_training_alone(name, shape):
+def test_dropout_depends_on_its_key_and_only_in_training(name, shape):
   graphdef, state = nnx.split(_abstract(name, (shape, shape, 1), 3)[0])
   random = np.random.default_rng(0)
   draw = lambda x: random.normal(0, 0.1, x.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The max-pool of the models is that of flax, computed otherwise on CPUs."""
+"""The max-pool of the models equals that of flax, in another form on CPUs."""
 
 from flax import nnx
 import jax

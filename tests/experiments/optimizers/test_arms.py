@@ -1,4 +1,4 @@
-"""Each arm is the optimizer it is named after, also inside `vmap`."""
+"""Each arm equals the optimizer it is named after, also inside `vmap`."""
 
 import dataclasses
 import functools
@@ -66,7 +66,7 @@ def _path(optimizer):
 
   def step(carry, count):
     params, state = carry
-    # Of a constant gradient all signals are the same.
+    # All signals of a constant gradient would be the same.
     gradient = jax.tree.map(
       lambda x: jnp.where(count % 2, jnp.flip(x, -1), x), GRADIENT
     )
@@ -81,26 +81,34 @@ def _l2(optimizer, decay=0.1):
   return optax.chain(optax.add_decayed_weights(decay), optimizer)
 
 
+def _pair(make, *decays):
+  """An arm at its default decay, and at another one."""
+  return tuple(make(decay) for decay in decays or (0.0, 0.1))
+
+
 def _warm(count):
   """κ of CONTEXT, an epoch being two steps: 0, then half, then all of it."""
   return jnp.minimum(count // 2, 2.0)
 
 
-def _plastic(**kwargs):
-  """An arm of the design space, without decay and with it."""
-  return tuple(
-    neuroplastic_optimizer(
-      0.01, plasticity_scale=_warm, weight_decay=decay, **kwargs
-    )
-    for decay in (0.0, 0.1)
+def _published(**kwargs):
+  """An arm of the library's optimizer, at its own κ."""
+  return _pair(
+    lambda decay: neuroplastic_optimizer(0.01, weight_decay=decay, **kwargs)
   )
 
 
-def _adamw(direction, decays=(0.01, 0.1)):
-  """A direction with a decoupled decay: the default, and another."""
-  return tuple(
-    optax.chain(direction, optax.add_decayed_weights(decay), optax.scale(-0.01))
-    for decay in decays
+def _plastic(**kwargs):
+  return _published(plasticity_scale=_warm, **kwargs)
+
+
+def _adamw(direction, *decays):
+  """A direction with a decoupled decay."""
+  return _pair(
+    lambda decay: optax.chain(
+      direction, optax.add_decayed_weights(decay), optax.scale(-0.01)
+    ),
+    *decays or (0.01, 0.1),
   )
 
 
@@ -156,21 +164,16 @@ def _signals(activity=0.0, gradient=0.0, memory=0.0, **kwargs):
   )
 
 
+def _gain_adam(*args, **kwargs):
+  return _plastic(
+    base=optax.scale_by_adam(),
+    modulation=modulations.Gain(*args, **kwargs),
+    decoupled_weight_decay=True,
+  )
+
+
 def _in_phase(phase):
-  strength = library_schedules.phase(0.15, phase, 2, 8)
-  return _plastic(
-    base=optax.scale_by_adam(),
-    modulation=modulations.Gain(strength),
-    decoupled_weight_decay=True,
-  )
-
-
-def _in_scope(scope):
-  return _plastic(
-    base=optax.scale_by_adam(),
-    modulation=modulations.Gain(scope=scope),
-    decoupled_weight_decay=True,
-  )
+  return _gain_adam(library_schedules.phase(0.15, phase, 2, 8))
 
 
 ABLATIONS = {
@@ -183,9 +186,9 @@ ABLATIONS = {
   'gain_adam_early': _in_phase('early'),
   'gain_adam_middle': _in_phase('middle'),
   'gain_adam_late': _in_phase('late'),
-  'gain_adam_classifier': _in_scope(LAST),
-  'gain_adam_early_blocks': _in_scope(FIRST),
-  'gain_adam_late_blocks': _in_scope(FIRST),
+  'gain_adam_classifier': _gain_adam(scope=LAST),
+  'gain_adam_early_blocks': _gain_adam(scope=FIRST),
+  'gain_adam_late_blocks': _gain_adam(scope=FIRST),
   'controlled_classifier': _plastic(
     controller=LearningRateController(scope=LAST)
   ),
@@ -237,119 +240,68 @@ MECHANISMS = {
     mechanisms.reset_moments(optax.scale_by_adam(), 2), _RATE
   ),
 }
+_NO_CLIP = Homeostasis(max_update_norm=None)
+_UNIT_RMS = modulations.Direct(normalize='norm')
+_UNIT_MEAN = modulations.Direct(normalize='mean')
+_ABLATION = dict(gradient_only=True, min_alpha=0.5, max_alpha=1.5)
 EXPECTED = {
   **ABLATIONS,
   # They have no decay.
   **{name: (tx, tx) for name, tx in MECHANISMS.items()},
+  **HYBRIDS,
+  'full': _plastic(),
+  'neuroplastic': _published(),
+  'gradient_only': _published(**_ABLATION),
+  'gradient_only_same_range': _published(gradient_only=True),
   'bfloat16_moments': _plastic(state_dtype='bfloat16'),
   'controlled': _plastic(controller=LearningRateController()),
   'bounded': _plastic(modulation=modulations.Gain(1.0, 0.5)),
   'orthogonal': _plastic(modulation=modulations.Orthogonal()),
-  'full_no_clip': _plastic(homeostasis=Homeostasis(max_update_norm=None)),
-  'gradient_only_no_clip': tuple(
-    neuroplastic_optimizer(
-      0.01,
-      gradient_only=True,
-      min_alpha=0.5,
-      max_alpha=1.5,
-      weight_decay=decay,
-      homeostasis=Homeostasis(max_update_norm=None),
-    )
-    for decay in (0.0, 0.1)
-  ),
-  'memory_only_no_clip': _plastic(
-    activity_weight=0.0,
-    gradient_weight=0.0,
-    memory_weight=1.0,
-    homeostasis=Homeostasis(max_update_norm=None),
-  ),
+  'unit_mean': _plastic(modulation=_UNIT_MEAN),
+  'unit_rms': _plastic(modulation=_UNIT_RMS),
+  'shuffled': _plastic(modulation=controls.Shuffled()),
+  'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
+  'full_no_clip': _plastic(homeostasis=_NO_CLIP),
+  'gradient_only_no_clip': _published(**_ABLATION, homeostasis=_NO_CLIP),
+  'memory_only_no_clip': _signals(memory=1.0, homeostasis=_NO_CLIP),
   **{
-    f'{name}_no_clip': _plastic(
-      modulation=rule, homeostasis=Homeostasis(max_update_norm=None)
-    )
+    f'{name}_no_clip': _plastic(modulation=rule, homeostasis=_NO_CLIP)
     for name, rule in (
-      ('unit_mean', modulations.Direct(normalize='mean')),
-      ('unit_rms', modulations.Direct(normalize='norm')),
+      *(('unit_mean', _UNIT_MEAN), ('unit_rms', _UNIT_RMS)),
       ('shuffled', controls.Shuffled()),
       ('unit_rms_shuffled', controls.ShuffledUnitRms()),
     )
   },
   **{
     f'unit_rms_{signal}_no_clip': _signals(
-      **{signal: 1.0},
-      modulation=modulations.Direct(normalize='norm'),
-      homeostasis=Homeostasis(max_update_norm=None),
+      **{signal: 1.0}, modulation=_UNIT_RMS, homeostasis=_NO_CLIP
     )
     for signal in ('activity', 'gradient', 'memory')
   },
-  'unit_mean': _plastic(modulation=modulations.Direct(normalize='mean')),
-  'mean_of_gradient_only': _plastic(modulation=controls.MeanOfGradientOnly()),
-  'unit_rms': _plastic(modulation=modulations.Direct(normalize='norm')),
-  'shuffled': _plastic(modulation=controls.Shuffled()),
-  'gradient_only_same_range': (
-    neuroplastic_optimizer(0.01, gradient_only=True),
-    neuroplastic_optimizer(0.01, gradient_only=True, weight_decay=0.1),
-  ),
-  **HYBRIDS,
-  'full': (
-    neuroplastic_optimizer(0.01, plasticity_scale=_warm),
-    neuroplastic_optimizer(0.01, plasticity_scale=_warm, weight_decay=0.1),
-  ),
-  'gradient_only': (
-    neuroplastic_optimizer(
-      0.01, gradient_only=True, min_alpha=0.5, max_alpha=1.5
-    ),
-    neuroplastic_optimizer(
-      0.01, gradient_only=True, min_alpha=0.5, max_alpha=1.5, weight_decay=0.1
-    ),
-  ),
   'sgd': (optax.sgd(0.01), _l2(optax.sgd(0.01))),
   'sgdm': (optax.sgd(0.01, 0.9), _l2(optax.sgd(0.01, 0.9))),
   'adam': (optax.adam(0.01), _l2(optax.adam(0.01))),
-  'adamw': (
-    optax.adamw(0.01, weight_decay=0.01),
-    optax.adamw(0.01, weight_decay=0.1),
-  ),
-  'neuroplastic': (
-    neuroplastic_optimizer(0.01),
-    neuroplastic_optimizer(0.01, weight_decay=0.1),
-  ),
-  'lion': (optax.lion(0.01), optax.lion(0.01, weight_decay=0.1)),
-  'nadamw': (
-    optax.nadamw(0.01, weight_decay=0.01),
-    optax.nadamw(0.01, weight_decay=0.1),
-  ),
-  'adabelief': (
-    optax.adabelief(0.01),
-    optax.chain(
-      optax.scale_by_belief(),
-      optax.add_decayed_weights(0.1),
-      optax.scale(-0.01),
-    ),
-  ),
+  'adamw': _adamw(optax.scale_by_adam()),
+  'nadamw': _adamw(optax.scale_by_adam(nesterov=True)),
   'cautious_adamw': _adamw(cautious.cautious(optax.scale_by_adam())),
   'grams': _adamw(grams.grams(optax.scale_by_adam())),
-  'mgup': _adamw(mgup.scale_by_mgup_adam(), decays=(0.0, 0.1)),
-  'm_svag': tuple(
-    _l2(optax.chain(m_svag.scale_by_m_svag(0.9), optax.scale(-0.01)), decay)
-    for decay in (0.0, 0.1)
+  'mgup': _adamw(mgup.scale_by_mgup_adam(), 0.0, 0.1),
+  'adabelief': _adamw(optax.scale_by_belief(), 0.0, 0.1),
+  'lion': (optax.lion(0.01), optax.lion(0.01, weight_decay=0.1)),
+  'm_svag': _pair(
+    lambda decay: _l2(optax.chain(m_svag.scale_by_m_svag(0.9), _RATE), decay)
   ),
-  'muon': (
-    contrib.muon(0.01, adam_learning_rate=1.5e-4),
-    contrib.muon(
+  'muon': _pair(
+    lambda decay: contrib.muon(
       0.01,
       adam_learning_rate=1.5e-4,
-      weight_decay=0.1,
-      adam_weight_decay=0.1,
-    ),
+      weight_decay=decay,
+      adam_weight_decay=decay,
+    )
   ),
-  'prodigy': (
-    contrib.prodigy(0.01),
-    contrib.prodigy(0.01, weight_decay=0.1),
-  ),
-  'schedule_free': (
-    contrib.schedule_free_adamw(0.01),
-    contrib.schedule_free_adamw(0.01, weight_decay=0.1),
+  'prodigy': _pair(lambda decay: contrib.prodigy(0.01, weight_decay=decay)),
+  'schedule_free': _pair(
+    lambda decay: contrib.schedule_free_adamw(0.01, weight_decay=decay)
   ),
 }
 
@@ -364,29 +316,30 @@ def test_every_arm_is_tested():
   assert set(optimizers.ARMS) == set(EXPECTED)
 
 
-def test_every_arm_has_a_family_and_a_name_of_its_own():
-  for each in optimizers.ARMS.values():
-    assert each.family in optimizers.FAMILIES
-    with pytest.raises(ValueError, match=f"two arms are called '{each.name}'"):
-      arms.add(each)
+def test_every_arm_has_family_unique_name_description_and_ranges():
+  for arm in optimizers.ARMS.values():
+    assert arm.family in optimizers.FAMILIES
+    with pytest.raises(ValueError, match=f"two arms are called '{arm.name}'"):
+      arms.add(arm)
+    assert arm.description.endswith('.')
+    assert next(iter(arm.hyperparameters)) == 'learning_rate'
+    for each in arm.hyperparameters.values():
+      assert 0 <= each.low < each.high
+      # A decay of 0 is off, and lies outside of the tuned range.
+      assert each.low <= each.default <= each.high or each.default == 0
 
 
-@pytest.mark.parametrize(
-  ('name', 'family'),
-  [
+def test_family_is_that_of_the_registering_file():
+  for name, family in (
     ('memory_only_no_clip', 'NeuroPlastic'),
-    ('unit_rms_shuffled_no_clip', 'controls'),
     ('unit_rms_memory_no_clip', 'signals of α'),
     ('unit_rms_muon', 'α over another optimizer'),
-    ('weight_clipping', 'mechanisms of plasticity'),
     ('muon', 'other optimizers'),
-  ],
-)
-def test_arms_have_the_family_of_where_they_are_registered(name, family):
-  assert optimizers.ARMS[name].family == family
+  ):
+    assert optimizers.ARMS[name].family == family
 
 
-# Of every module, and of every way in which it makes an arm.
+# Some of every module, and of every way in which it makes an arm.
 _FAST = {
   *('full', 'unit_rms_no_clip', 'shuffled', 'gain_adam_early', 'unit_rms_muon'),
   *('controlled_layer', 'adamw', 'muon', 'schedule_free', 'upgd', 'ewc'),
@@ -403,7 +356,7 @@ _arms = pytest.mark.parametrize(
 
 
 @_arms
-def test_an_arm_is_its_optimizer_and_every_hyperparameter_acts(name):
+def test_arm_equals_its_optimizer_and_every_hyperparameter_acts(name):
   arm = optimizers.ARMS[name]
   expected = list(dict.fromkeys(EXPECTED[name]))
   # With the default decay, and with another one.
@@ -439,31 +392,19 @@ def test_an_arm_is_its_optimizer_and_every_hyperparameter_acts(name):
     ), each
 
 
-def test_every_arm_describes_itself_and_its_hyperparameters():
-  for arm in optimizers.ARMS.values():
-    assert arm.description.endswith('.')
-    assert next(iter(arm.hyperparameters)) == 'learning_rate'
-    for each in arm.hyperparameters.values():
-      assert 0 <= each.low < each.high
-      # A decay of 0 is off, and lies outside of the tuned range.
-      assert each.low <= each.default <= each.high or each.default == 0
-
-
-def test_the_bounds_of_alpha_are_those_of_the_optimizer():
-  """They are seen in what α is at its extremes."""
+def test_alpha_bounds_are_the_extremes_of_alpha():
   context = dataclasses.replace(CONTEXT, diagnostics='global')
   params = jnp.zeros(1000)
   gradient = jnp.zeros(1000).at[0].set(1.0)
-  for name in ('gradient_only',):
-    arm = optimizers.ARMS[name]
-    optimizer = arm.build(arm.values({'plasticity_scale': 0.0}), context)
-    state = optimizer.init(params)
-    _, state = optimizer.update(gradient, state, params)
-    found = get_diagnostics(state)
-    extremes = found['alpha_min'], found['alpha_max']
-    np.testing.assert_allclose(extremes, arm.alpha_bounds, rtol=1e-5)
-  bounds = {a.alpha_bounds for a in optimizers.ARMS.values()}
-  assert bounds == {None, (0.2, 2.0), (0.5, 1.5)}
+  optimizer = _build('gradient_only', context, plasticity_scale=0.0)
+  _, state = optimizer.update(gradient, optimizer.init(params), params)
+  found = get_diagnostics(state)
+  extremes = found['alpha_min'], found['alpha_max']
+  bounds = optimizers.ARMS['gradient_only'].alpha_bounds
+  np.testing.assert_allclose(extremes, bounds, rtol=1e-5)
+  assert {arm.alpha_bounds for arm in optimizers.ARMS.values()} == {
+    *(None, (0.2, 2.0), (0.5, 1.5))
+  }
 
 
 def _stack():
@@ -496,8 +437,7 @@ def test_every_arm_takes_stacked_leaves(name):
 
 
 def test_schedule_free_is_evaluated_at_its_average():
-  arm = optimizers.ARMS['schedule_free']
-  optimizer = arm.build(arm.values({}), CONTEXT)
+  arm, optimizer = optimizers.ARMS['schedule_free'], _build('schedule_free')
   params, state = PARAMS, optimizer.init(PARAMS)
   for _ in range(3):
     updates, state = optimizer.update(GRADIENT, state, params)
@@ -507,10 +447,9 @@ def test_schedule_free_is_evaluated_at_its_average():
     np.testing.assert_array_equal, arm.eval_params(state, params), expected
   )
   assert (expected['a'] != params['a']).any()
-  others = {a.name for a in optimizers.ARMS.values() if a.eval_params}
-  assert others == {
-    'schedule_free', 'hare_and_tortoise', 'neural_variability',
-  }  # fmt: skip
+  assert {a.name for a in optimizers.ARMS.values() if a.eval_params} == {
+    *('schedule_free', 'hare_and_tortoise', 'neural_variability')
+  }
 
 
 def test_schedules_are_constant_or_a_cosine():

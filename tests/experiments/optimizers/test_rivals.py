@@ -1,4 +1,4 @@
-"""The rivals of our own are the rules of their papers, restated in float64."""
+"""The rivals written here follow their papers, restated in float64."""
 
 import functools
 
@@ -137,7 +137,7 @@ def _path(make, params, gradients):
 
 
 @pytest.mark.parametrize('arm', RULES)
-def test_a_rival_is_the_rule_of_its_paper(arm):
+def test_rival_follows_the_rule_of_its_paper(arm):
   params, gradients = _problem()
   make = functools.partial(_build, arm, learning_rate=RATE, weight_decay=DECAY)
   found = jax.jit(lambda: _path(make, params, gradients))()
@@ -152,7 +152,7 @@ def test_a_rival_is_the_rule_of_its_paper(arm):
 
 
 @pytest.mark.parametrize('arm', RULES)
-def test_gradients_of_zero_give_no_nan(arm):
+def test_zero_gradients_give_no_nan(arm):
   params, gradients = _problem(3)
   zeros = jax.tree.map(np.zeros_like, gradients[0])
   make = functools.partial(_build, arm)
@@ -189,7 +189,7 @@ def test_the_beta_of_m_svag_may_be_traced():
     lambda axes: mgup.scale_by_mgup_adam(stacked_axes=axes),
   ],
 )
-def test_the_slices_of_a_stack_are_tensors_of_their_own(make):
+def test_slices_of_a_stack_are_updated_separately(make):
   _, gradients = _problem()
   stack = jnp.float32(np.stack([g['b'] for g in gradients[:3]]))
   tx = make(lambda path, leaf: 1)

@@ -8,7 +8,7 @@ import pytest
 from experiments.training import anatomy
 
 
-def test_a_step_by_hand():
+def test_step_worked_by_hand():
   gradient = jnp.array([[3.0, -4.0], [0.0, 0.0]])  # rms is 2.5.
   step = jnp.array([[-0.3, 0.8], [0.0, 0.5]])
   found = anatomy.take_apart(gradient, step)
@@ -27,7 +27,7 @@ def test_a_step_by_hand():
   np.testing.assert_allclose(found.rate_spread, spread, rtol=1e-6)
 
 
-def test_an_element_that_climbs_has_a_rate_below_zero():
+def test_climbing_element_has_a_negative_rate():
   found = anatomy.take_apart(jnp.array([1.0, -4.0]), jnp.array([0.1, 0.8]))
   np.testing.assert_allclose(
     found.descent[found.elements > 0], [-0.1, 0.8], rtol=1e-6
@@ -40,7 +40,7 @@ def test_an_element_that_climbs_has_a_rate_below_zero():
   ('step', 'share'),
   [([0.0] * 8, 0.0), ([2.0] * 8, 1.0), ([0.0] * 7 + [5.0], 1 / 8)],
 )
-def test_how_many_elements_carry_a_step(step, share):
+def test_carriers_of_a_step(step, share):
   found = anatomy.take_apart(jnp.zeros(8), jnp.array(step))
   np.testing.assert_allclose(found.carriers, share, rtol=1e-6)
   assert found.elements.sum() == 0
@@ -53,18 +53,3 @@ def test_gradients_of_extreme_size_are_counted():
   assert found.elements[0] == 1
   assert found.elements.sum() == 4
   np.testing.assert_allclose(found.rate_spread, 0.0, atol=1e-6)
-
-
-def test_windows_are_around_the_start_of_tasks():
-  windows = anatomy.Windows((2, 4), before=3, after=5, updates=10)
-  places = {at: found for at in range(60) if (found := windows.find(at))}
-  assert list(places) == [*range(17, 25), *range(37, 45)]
-  assert places[17] == (2, -3)
-  assert places[44] == (4, 4)
-  assert windows.last() == 45
-  # Calls stay within a task, and end where a window begins.
-  at, cuts = 0, []
-  while at < windows.last():
-    at += 1 if windows.find(at) else windows.until(at)
-    cuts.append(at)
-  assert [x for x in cuts if x not in places] == [10, 25, 30, 45]

@@ -1,4 +1,4 @@
-"""A run tells what α did, at no cost to the run itself."""
+"""A run logs the statistics of α without changing its results."""
 
 import csv
 import io
@@ -69,7 +69,7 @@ def test_diagnostics_change_no_result(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_of_a_run_that_had_finished_are_the_same(run):
+def test_pictures_of_a_finished_run_are_redrawn_the_same(run):
   path, _ = run
   pictures = {p: p.read_bytes() for p in path.rglob('*.png')}
   assert len(pictures) == 3
@@ -77,7 +77,7 @@ def test_pictures_of_a_run_that_had_finished_are_the_same(run):
   assert {p: p.read_bytes() for p in path.rglob('*.png')} == pictures
 
 
-def test_elements_are_counted_exactly():
+def test_summary_counts_elements_exactly():
   """Means of shares of a histogram are not whole."""
   found = diagnostics.Diagnostics()
   found.leaves = ['kernel']

@@ -57,7 +57,7 @@ def test_every_epoch_has_an_order_of_its_own():
       assert (one != other).sum() > 5
 
 
-def test_wrong_labels_are_met_in_training_and_not_in_the_test():
+def test_label_noise_is_in_training_only():
   state, metrics = PAIRED.train()
   indices, labels = PAIRED.trials.indices, PAIRED.trials.labels
   right = (np.asarray(labels) == np.asarray(indices) % 3).mean(1)
@@ -188,7 +188,7 @@ def _compiled():
 
 
 @pytest.mark.parametrize('name', ['update', 'close', 'evaluate'])
-def test_the_data_are_arguments_and_no_constants(compiled, name):
+def test_data_are_arguments_not_constants(compiled, name):
   lowered, given, used = compiled[name]
   size = 2048 * 16 * 16
   assert _bytes(given[2].test_images) == size
@@ -202,7 +202,7 @@ def test_the_data_are_arguments_and_no_constants(compiled, name):
     assert memory.alias_size_in_bytes >= _bytes(given[0])
 
 
-def test_one_program_does_for_all_epochs(compiled):
+def test_all_epochs_share_one_compiled_program(compiled):
   state = NORMED.start()
   for epoch in range(3):
     state = NORMED.programs.epoch(state, NORMED.trials, NORMED.pixels)

@@ -1,4 +1,4 @@
-"""Lanes and devices change nothing but how long it takes."""
+"""Results do not depend on lanes and devices."""
 
 import dataclasses
 
@@ -32,11 +32,11 @@ def _outcome(arm):
     ),
   ],
 )
-def test_lanes_change_nothing_but_the_rounding(arm, lanes):
+def test_lanes_change_only_rounding(arm, lanes):
   assert_close(_outcome(dataclasses.replace(arm, lanes=lanes)), _outcome(arm))
 
 
-def test_a_trial_is_the_same_beside_others_as_alone():
+def test_trial_is_bit_identical_alone_and_beside_others():
   """To the last bit, whatever the seeds and learning rates beside it."""
   together = dataclasses.replace(NORMED, learning_rate=(0.1, 1e30, 0.01))
   state, metrics, test = _outcome(together)
@@ -61,7 +61,7 @@ def test_a_trial_is_the_same_beside_others_as_alone():
     pytest.param(7, 3, 3, marks=pytest.mark.slow),
   ],
 )
-def test_devices_change_nothing_at_all(count, devices, used, monkeypatch):
+def test_results_do_not_depend_on_devices(count, devices, used, monkeypatch):
   arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
   expected = _outcome(arm)
   programs.cache_clear()  # They were made for one device.
@@ -83,10 +83,10 @@ def test_placed_data_are_not_sent_again(count, monkeypatch):
   programs.cache_clear()  # They were made for one device.
   try:
     arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
-    pixels = mapping.share(arm.pixels, count)
-    trials = mapping.spread(arm.trials, count)
+    pixels = mapping.replicate(arm.pixels, count)
+    trials = mapping.shard(arm.trials, count)
     state = arm.programs.init(trials)
-    n = mapping.share(jax.numpy.int32(1), count)
+    n = mapping.replicate(jax.numpy.int32(1), count)
     update = jax.jit(arm.programs.trainer.update)
     jax.block_until_ready(update(state, trials, pixels, n))
     with jax.transfer_guard_device_to_device('disallow'):

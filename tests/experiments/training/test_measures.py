@@ -23,9 +23,7 @@ MATRIX = np.array([[0.9, 0.2, 0.1], [0.5, 0.8, 0.3], [0.6, 0.7, 1.0]])
     (1e-8, 5e-9, 0.5),
   ],
 )
-def test_plasticity_is_the_share_of_the_loss_that_is_gone(
-  before, after, expected
-):
+def test_plasticity_is_the_removed_share_of_the_loss(before, after, expected):
   found = measures.plasticity(jnp.float32(before), jnp.float32(after))
   assert float(found) == pytest.approx(expected, abs=1e-6)
 
@@ -55,7 +53,7 @@ def test_the_effective_rank_is_that_of_the_singular_values():
   assert np.isnan(rank(broken))
 
 
-def test_a_small_singular_value_counts_as_it_is():
+def test_small_singular_values_count():
   """Squared, it would be lost in what float32 rounds."""
   random = np.random.default_rng(0)
   left, right = (
@@ -68,7 +66,7 @@ def test_a_small_singular_value_counts_as_it_is():
   assert float(found) == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_norm_is_of_all_parameters_together():
+def test_weight_norm_is_of_all_parameters_together():
   params = {'kernel': jnp.array([[3.0, 0.0]]), 'bias': jnp.array([4.0])}
   assert float(measures.weight_norm(params)) == 5
 
@@ -90,7 +88,7 @@ def test_forgetting():
   np.testing.assert_allclose(found, [np.nan, 0.4, (0.3 + 0.1) / 2])
 
 
-def test_the_worst_case_is_met_between_the_ends_of_tasks():
+def test_worst_case_includes_evaluations_within_tasks():
   evaluations = np.zeros((3, 2, 3))
   evaluations[:, -1] = MATRIX
   # In the middle of each task.
@@ -118,7 +116,7 @@ def test_measures_of_many_trials_are_those_of_each():
     np.testing.assert_array_equal(measure(random[:, :, -1]), alone)
 
 
-def test_the_gap_to_a_fresh_network_is_of_every_tenth_task():
+def test_gap_to_fresh_is_of_every_tenth_task():
   online = np.full((2, 25), 0.5)
   fresh = np.full((2, 25), 0.9)
   fresh[:, 9], fresh[:, 19] = 0.6, 0.7

@@ -1,4 +1,4 @@
-"""The engine on streams: what it learns, and what it measures meanwhile."""
+"""The engine on streams: the parameters it learns, and its measures."""
 
 import dataclasses
 import functools
@@ -58,8 +58,8 @@ class Dropped(Table):
     return self.dropout(logits, deterministic=not train, rngs=key)
 
 
-class Heard(NamedTuple):
-  """What an optimizer was told: at the start of a task, and of the loss."""
+class Received(NamedTuple):
+  """The extra arguments of the updates so far."""
 
   new_tasks: jax.Array
   updates: jax.Array
@@ -67,17 +67,17 @@ class Heard(NamedTuple):
   shifted: jax.Array
 
 
-def _listening(rate):
-  """SGD that writes down its extra arguments."""
+def _recording(rate):
+  """SGD that records its extra arguments."""
 
   def init(params):
     del params
     zero = jnp.zeros([], jnp.int32)
-    return Heard(zero, zero, jnp.float32(0), jnp.float32(0))
+    return Received(zero, zero, jnp.float32(0), jnp.float32(0))
 
   def update(grads, state, params, *, new_task, value_fn, value, **_):
-    state = Heard(
-      # The updates at which it was said, as digits to the base of 2.
+    state = Received(
+      # Bit i is set if update i began a task.
       state.new_tasks + new_task * 2**state.updates,
       state.updates + 1,
       value_fn(params) - value,
@@ -89,7 +89,7 @@ def _listening(rate):
 
 
 SGD = lambda numbers: optax.sgd(numbers['learning_rate'])
-LISTENING = lambda numbers: _listening(numbers['learning_rate'])
+RECORDING = lambda numbers: _recording(numbers['learning_rate'])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,22 +211,17 @@ def _replay(run, rows, batches, every):
   return (loss / count, correct / count, plasticity / readings), rows
 
 
+# Two show most of it.
 STREAMS = {
   'permuted_labels': Run(),
-  'random_labels': Run('random_labels', updates=60),
   'split': Run('split', count=2, updates=27),
+  'random_labels': Run('random_labels', updates=60),
   'split_heads': Run('split_heads', count=2, updates=27),
 }
-
-
-# Two show most of it.
+_SLOW = 'random_labels', 'split_heads'
 _streams = pytest.mark.parametrize(
   'name',
-  [
-    *('permuted_labels', 'split'),
-    pytest.param('random_labels', marks=pytest.mark.slow),
-    pytest.param('split_heads', marks=pytest.mark.slow),
-  ],
+  [pytest.param(x, marks=[pytest.mark.slow] * (x in _SLOW)) for x in STREAMS],
 )
 
 
@@ -302,7 +297,7 @@ def test_the_end_of_a_task_is_measured_on_its_images():
 
 @_streams
 @pytest.mark.parametrize('cut', [lambda left: 1, lambda left: left - left // 3])
-def test_how_a_task_is_cut_changes_nothing(name, cut):
+def test_number_of_updates_in_a_call_changes_nothing(name, cut):
   states, measured = _trained(name)
   again, found = STREAMS[name].train(cut)
   assert_same(again, states)
@@ -311,7 +306,7 @@ def test_how_a_task_is_cut_changes_nothing(name, cut):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('lanes', [2, None])
-def test_trials_side_by_side_come_out_as_one_after_another(lanes):
+def test_lanes_do_not_change_results(lanes):
   for name in ('random_labels', 'split_heads'):
     _, measured = _trained(name)
     _, found = dataclasses.replace(STREAMS[name], lanes=lanes).train()
@@ -329,7 +324,7 @@ def test_a_trial_does_not_depend_on_the_others():
       np.testing.assert_array_equal(one[key][0], both[key][1])
 
 
-def test_one_program_does_for_all_tasks(compiled):
+def test_all_tasks_share_one_compiled_program(compiled):
   run = STREAMS['split']
   _trained('split')
   compiled.clear()
@@ -339,20 +334,20 @@ def test_one_program_does_for_all_tasks(compiled):
 
 
 def test_optimizers_are_given_new_task_and_the_loss():
-  run = Run(optimizer=LISTENING)
+  run = Run(optimizer=RECORDING)
   states, measured = run.train()
-  heard = states[-1].opt_state
+  received = states[-1].opt_state
   updates = run.tasks.updates
-  assert heard.updates.tolist() == [3 * updates] * 2
+  assert received.updates.tolist() == [3 * updates] * 2
   # At the first update of the second and of the third task.
-  assert heard.new_tasks.tolist() == [2**updates + 2 ** (2 * updates)] * 2
-  np.testing.assert_array_equal(heard.value, [0, 0])
+  assert received.new_tasks.tolist() == [2**updates + 2 ** (2 * updates)] * 2
+  np.testing.assert_array_equal(received.value, [0, 0])
   # And all else is as with plain SGD, which takes none of it.
   assert_same(measured, _trained('permuted_labels')[1])
 
 
-def test_a_restart_begins_every_task_anew():
-  run = Run(restart=True, optimizer=LISTENING)
+def test_restart_initializes_every_task_anew():
+  run = Run(restart=True, optimizer=RECORDING)
   states, measured = run.train()
   # The optimizer, too.
   for task, state in enumerate(states):
@@ -369,7 +364,7 @@ def test_a_restart_begins_every_task_anew():
   assert_same(found, measured)
 
 
-def test_batches_are_scored_at_the_parameters_that_are_evaluated():
+def test_batches_are_scored_at_eval_params():
   """Where those are not the ones that are trained: here, all zero."""
   zero = lambda opt_state, params: jax.tree.map(jnp.zeros_like, params)
   run = Run(eval_params=zero)

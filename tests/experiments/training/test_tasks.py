@@ -1,4 +1,4 @@
-"""What the tasks of a stream are made of: the same for every arm of a seed."""
+"""The batches of each task of a stream, the same for every arm of a seed."""
 
 import dataclasses
 import functools
@@ -15,24 +15,11 @@ from experiments.data import streams
 from experiments.training import engine
 from experiments.training import tasks
 from experiments.training import trials
+from tests.experiments.training import diary
 
 # Images of one pixel, which is their number; 0, 1, 2, 3, 0, …
 COUNT = 42
-
-
-def _dataset(train=COUNT, test=20, classes=4, shape=(1, 1, 1)):
-  pixels = np.arange(train + test, dtype=np.uint8)[:, None, None, None]
-  pixels = np.broadcast_to(pixels, (train + test, *shape))
-  if shape != (1, 1, 1):
-    pixels = np.arange(pixels.size, dtype=np.uint8).reshape(pixels.shape)
-  labels = np.arange(train + test, dtype=np.int32) % classes
-  return data.Dataset(
-    data.Spec('numbers', shape=shape, num_classes=classes, pixel_max=1),
-    train_images=pixels[:train],
-    train_labels=labels[:train],
-    test_images=pixels[train:],
-    test_labels=labels[train:],
-  )
+NUMBERS = diary.numbers(train=COUNT, test=20, classes=4)
 
 
 def _sized(name, dataset, **sizes):
@@ -45,7 +32,7 @@ class Fed:
 
   name: str
   sizes: dict
-  dataset: data.Dataset = dataclasses.field(default_factory=_dataset)
+  dataset: data.Dataset = NUMBERS
   seed: int = 7
 
   @functools.cached_property
@@ -147,7 +134,7 @@ def test_streams_have_the_published_sizes_or_those_of_the_data(
 
 
 @pytest.mark.parametrize('name', ['permuted_labels', 'permuted_inputs'])
-def test_a_task_is_one_pass_in_an_order_of_its_own(name):
+def test_each_task_is_one_pass_in_its_own_order(name):
   orders = _fed(name).numbers.reshape(4, -1)
   for order in orders:
     assert len(set(order.tolist())) == 40  # Of 42, in 8 batches of 5.
@@ -156,7 +143,7 @@ def test_a_task_is_one_pass_in_an_order_of_its_own(name):
       assert (one != other).sum() > 20
 
 
-def test_passes_have_orders_of_their_own_and_all_images_come():
+def test_passes_have_their_own_orders_and_cover_all_images():
   numbers = _fed('random_labels').numbers
   assert numbers.shape == (4, 20, 5)
   for task in numbers:
@@ -196,29 +183,31 @@ def test_random_labels_stay_with_their_image_within_a_task():
 
 
 def test_pixels_are_permuted_and_the_same_within_a_task():
-  dataset = _dataset(train=8, test=4, shape=(2, 3, 1))
+  # The images have no pixel in common.
+  pixels = np.arange(72, dtype=np.uint8).reshape(12, 2, 3, 1)
+  labels = np.arange(12, dtype=np.int32) % 4
+  dataset = data.Dataset(
+    data.Spec('numbers', shape=(2, 3, 1), num_classes=4, pixel_max=1),
+    *(pixels[:8], labels[:8], pixels[8:], labels[8:]),
+  )
   fed = Fed('permuted_inputs', {'count': 3, 'batch_size': 2}, dataset)
-  orders = []
-  for task in fed.batches.images.reshape(3, 8, 6):
-    originals = dataset.train_images.reshape(8, 6)
-    # The images have no pixel in common.
-    of = {int(original.min()): original for original in originals}
-    found = {
-      tuple(of[int(image.min())].tolist().index(x) for x in image)
-      for image in task
-    }
-    assert len(found) == 1
-    orders.append(found.pop())
-  assert len(set(orders)) == 3
-  # The labels are what they were.
-  for images, labels in zip(
-    fed.batches.images.reshape(24, 6), fed.batches.labels.ravel(), strict=True
-  ):
-    assert images.min() // 6 % 4 == labels
+  images = fed.batches.images.reshape(3, 8, 6)
+  numbers = images.min(-1) // 6
+  originals = pixels.reshape(12, 6)[numbers]
+  # Where each pixel of an image comes from: [tasks, images, pixels].
+  orders = (images[..., None] == originals[..., None, :]).argmax(-1)
+  np.testing.assert_array_equal(
+    orders, np.broadcast_to(orders[:, :1], orders.shape)
+  )
+  assert len({tuple(order[0]) for order in orders}) == 3
+  # The labels are unchanged.
+  np.testing.assert_array_equal(
+    numbers % 4, fed.batches.labels.reshape(numbers.shape)
+  )
 
 
 @pytest.mark.parametrize('name', ['split', 'split_heads'])
-def test_a_split_shares_out_the_classes(name):
+def test_split_gives_each_task_its_own_classes(name):
   fed = _fed(name)
   classes = []
   for task, (numbers, labels) in enumerate(
@@ -249,7 +238,7 @@ def test_the_order_of_the_classes_depends_on_the_seed():
 
 
 @pytest.mark.parametrize('name', ['split', 'split_heads'])
-def test_as_many_test_images_of_each_task_are_evaluated(name):
+def test_evaluation_has_equally_many_test_images_of_each_task(name):
   fed = _fed(name)
   plan = fed.feed.plan(fed.trial, fed.pixels, jnp.int32(0))
   batch = fed.feed.test(plan, fed.trial, fed.pixels)
@@ -288,21 +277,21 @@ def test_a_batch_does_not_depend_on_where_a_call_began(name):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_the_first_update_of_a_task_says_so_but_for_the_first_task(name):
+def test_new_task_is_true_at_the_first_update_of_later_tasks(name):
   fed = _fed(name)
   new = np.zeros((fed.feed.count, fed.feed.updates), bool)
   new[1:, 0] = True
   np.testing.assert_array_equal(fed.batches.new_task, new)
 
 
-def test_seeds_have_other_tasks_and_orders():
+def test_seeds_differ_in_tasks_and_orders():
   one, other = (_fed('permuted_labels', seed) for seed in (7, 8))
   assert (one.numbers != other.numbers).any()
   assert (one.batches.labels != other.batches.labels).any()
 
 
-def test_a_trial_learns_from_images_of_its_own():
-  found = trials.make_trials(_dataset(), [0, 1, 2], images=10)
+def test_each_trial_has_its_own_images():
+  found = trials.make_trials(NUMBERS, [0, 1, 2], images=10)
   assert found.indices.shape == found.labels.shape == (3, 10)
   for indices, labels in zip(found.indices, found.labels, strict=True):
     assert len(np.unique(indices)) == 10
@@ -310,13 +299,12 @@ def test_a_trial_learns_from_images_of_its_own():
   assert len(np.unique(np.asarray(found.indices), axis=0)) == 3
 
 
-def test_a_class_without_images_is_refused():
-  dataset = _dataset()
-  kept = dataset.test_labels != 2
+def test_class_without_images_is_refused():
+  kept = NUMBERS.test_labels != 2
   dataset = dataclasses.replace(
-    dataset,
-    test_labels=dataset.test_labels[kept],
-    test_images=dataset.test_images[kept],
+    NUMBERS,
+    test_labels=NUMBERS.test_labels[kept],
+    test_images=NUMBERS.test_images[kept],
   )
   with pytest.raises(errors.InvalidValueError, match='numbers has classes'):
     _sized('split', dataset, count=2)

@@ -1,4 +1,4 @@
-"""A seed draws the same whatever else is trained: comparisons are paired."""
+"""The random draws of a seed do not depend on the other trials."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ from tests.experiments.training.diary import STEPS
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
-def test_a_subset_is_all_that_is_seen():
+def test_training_sees_the_subset_alone():
   stats = stats_of(PAIRED.train(2)[0])
   for i in range(3):
     indices = np.asarray(PAIRED.trials.indices[i])
@@ -56,11 +56,11 @@ def _seed3():
     pytest.param({'lanes': 2}, marks=pytest.mark.slow),
   ],
 )
-def test_a_seed_draws_the_same_whatever_else_there_is(seed3, change):
+def test_draws_of_a_seed_do_not_depend_on_other_trials(seed3, change):
   assert_same(_of_seed(dataclasses.replace(PAIRED, **change), 3), seed3)
 
 
-def test_other_seeds_draw_everything_anew(seed3):
+def test_seeds_differ_in_all_draws(seed3):
   other = _of_seed(PAIRED, 4)
   assert (seed3['init']['weight'] != other['init']['weight']).all()
   for name in ('last_seen', 'key'):
