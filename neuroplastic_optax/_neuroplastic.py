@@ -308,9 +308,6 @@ class _Transformation:
     # compile longer, run slower, and would move shards.
     old = [_leaf.Inputs(*row) for row in columns]
     inputs = [_leaf.remember(leaf, stages) for leaf in old]
-    # Leaves of one shape are not batched, nor do they share a function under an
-    # inner `jit`: XLA inlines it, compiles for as long, and fuses other sums;
-    # stacked, 200 leaves compile three times as long and run more slowly.
     proposals = [
       _leaf.propose(leaf, plan, stages, measure=self.diagnostics is not None)
       for leaf, plan in zip(inputs, plans, strict=True)
