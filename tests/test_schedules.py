@@ -64,8 +64,8 @@ def test_every_count_of_a_training(compiled):
   np.testing.assert_allclose(actual, np.repeat(expected, 5), rtol=1e-6)
 
 
-def test_counts_may_be_of_any_integer_kind():
-  schedule = schedules.epoch_warmup(2.0, 2, 10)
+def test_counts_and_lengths_may_be_of_any_integer_kind():
+  schedule = schedules.epoch_warmup(2.0, np.int64(2), np.int64(10))
   for count in (15, np.int64(15), np.asarray(15), jnp.uint8(15)):
     assert schedule(count) == 1.0
     assert jnp.shape(schedule(count)) == ()
@@ -110,7 +110,7 @@ def test_numbers_of_numpy_under_strict_promotion(number, x64):
   with jax.enable_x64(x64), jax.numpy_dtype_promotion('strict'):
     for make in (
       lambda value: schedules.epoch_warmup(value, 0, 10),
-      lambda value: schedules.epoch_warmup(value, np.int64(3), 10),
+      lambda value: schedules.epoch_warmup(value, 3, 10),
       lambda value: schedules.late_ramp(value, 10, 5),
       lambda value: schedules.cosine_ramp(value, 10, 5),
       lambda value: schedules.phase(value, 'late', 10, 5),
