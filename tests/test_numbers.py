@@ -303,10 +303,8 @@ def test_optimizer_can_be_built_inside_vmap_over_all_its_numbers(decoupled):
   parameters = inspect.signature(neuroplastic).parameters
   numbers = {name: fractions * parameters[name].default for name in NUMBERS}
   numbers |= dict(learning_rate=fractions, weight_decay=0.2 * fractions)
-  homeostasis = Homeostasis(
-    *(fractions, fractions - 0.5, 2 * fractions),
-    target_rms_scale={'w': 3 * fractions, 'b': fractions},
-  )
+  one = Homeostasis(1.0, 0.5, 2.0, target_rms_scale={'w': 3.0, 'b': 1.0})
+  homeostasis = jax.tree.map(lambda x: x * fractions, one)
   gradients = [jax.tree.map(lambda g, n=n: g - n, GRADIENT) for n in range(4)]
 
   def train(numbers, homeostasis):
