@@ -200,25 +200,27 @@ def get_diagnostics(
 
 def _scalars(found: dict[str, Any]) -> dict[str, jax.Array]:
   """The statistics in one dictionary of scalars."""
-  return {
-    '/'.join(filter(None, [_name(path), *map(str, index), name])): (
-      _element(x, index)
-    )
-    for name in NAMES
-    if name != 'alpha_histogram'
-    for path, x in jax.tree.leaves_with_path(found[name])
-    for index in np.ndindex(jnp.shape(x))
-  }
+  scalars = {}
+  for name in NAMES:
+    if name == 'alpha_histogram':
+      continue
+    for path, x in jax.tree.leaves_with_path(found[name]):
+      whole = _replicated(x) if jnp.ndim(x) else x
+      for index in np.ndindex(jnp.shape(x)):
+        parts = [_name(path), *map(str, index), name]
+        scalars['/'.join(filter(None, parts))] = whole[index] if index else x
+  return scalars
 
 
-def _element(x: jax.Array, index: tuple[int, ...]) -> jax.Array:
-  if not index:
+def _replicated(x: jax.Array) -> jax.Array:
+  """The array on all devices, where shardings are in the types.
+
+  There an index along a sharded axis is refused.
+  """
+  sharding = jax.typeof(x).sharding
+  if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
     return x
-  # Not by an index, which is refused along a sharded axis where shardings are
-  # in the types.
-  here = np.zeros(x.shape, bool)
-  here[index] = True
-  return jnp.sum(jnp.where(here, x, 0))
+  return jax.sharding.reshard(x, sharding.update(spec=jax.P()))
 
 
 def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
