@@ -161,7 +161,7 @@ def _params(rows, columns):
   return {'w': draw(rows, columns, 2), 'b': draw(columns)}
 
 
-@mostly_slow('settings', EXPORTED, 'published', 'stacked_global')
+@mostly_slow('settings', EXPORTED, 'published')
 def test_an_update_of_symbolic_shapes(settings):
   tx = neuroplastic_optimizer(
     0.1, controller=LearningRateController(), **settings

@@ -19,7 +19,6 @@ from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests.arrays import device_mesh
-from tests.settings import mostly_slow
 
 NUMBERS = {
   'learning_rate': 0.1,
@@ -130,7 +129,8 @@ def _reached(case, numbers, dtype, scale=1.0):
   return loss(carry[0])
 
 
-@mostly_slow('case', {case: case for case in CASES}, 'matched')
+@pytest.mark.slow
+@pytest.mark.parametrize('case', CASES)
 def test_derivatives_are_finite_and_equal_in_both_modes(case):
   flat, unravel = ravel_pytree(
     jax.tree.map(jnp.float32, _numbers(case, homeostasis=True))

@@ -39,6 +39,7 @@ def _out(folder):
   return folder / 'out'
 
 
+@pytest.mark.slow
 def test_the_rate_of_sgd_is_its_learning_rate(out):
   rates = pd.read_csv(out / 'rates.csv')
   rates = rates[rates['size'] >= 0.5].groupby('arm')['rate']
@@ -57,6 +58,7 @@ def test_the_rate_of_sgd_is_its_learning_rate(out):
   assert made_by['provenance']['versions']['jax']
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(
   folder, out
 ):

@@ -43,6 +43,7 @@ def test_training_resumes_and_learns_the_digits(name):
   assert all(0.2 < float(alpha) < 1.5 for alpha in alphas)
 
 
+@pytest.mark.slow
 def test_sharded_training_learns_and_shards_the_moments():
   *updates, spec = _run('sharded').splitlines()
   losses = [float(line.split()[-1]) for line in updates]

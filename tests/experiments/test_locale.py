@@ -47,6 +47,7 @@ def test_help_does_not_fail():
   assert '--shard' in done.stdout
 
 
+@pytest.mark.slow
 def test_sources_are_read_as_utf_8():
   done = python('-c', READ, **POSIX)
   assert (done.stdout, done.stderr) == ('read\n', '')
@@ -63,6 +64,7 @@ JAX = {
 }
 
 
+@pytest.mark.slow
 def test_settings_of_jax_in_the_environment_do_not_matter(tmp_path):
   flags = (*program.TINY, '--config.arms=sgd', '--config.epochs=1')
   done = python(

@@ -168,7 +168,7 @@ def test_finished_run_is_left_as_it_is(finished):
 @pytest.mark.parametrize(
   ('number', 'count'),
   [
-    (signal.SIGTERM, 2),
+    pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
     pytest.param(signal.SIGINT, 5, marks=pytest.mark.slow),
   ],
 )

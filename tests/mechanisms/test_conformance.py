@@ -149,6 +149,7 @@ def test_one_compilation_keeps_types_and_finite_numbers():
     assert updates[name]['none'] is None
 
 
+@pytest.mark.slow
 def test_injected_numbers_in_scanned_lanes_equal_schedules():
   """With `inject_hyperparams`, `vmap` over params and numbers, and `scan`."""
   txs = {}

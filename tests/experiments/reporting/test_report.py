@@ -215,6 +215,7 @@ def test_without_tables_their_pictures_are_left_out_with_a_reason(tmp_path):
     assert TABLES[name](study) is None
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_whenever_they_are_made(tmp_path):
   tables = ['comparisons']
   directories.write(tmp_path / 'x', arms=('adamw', 'full'), tables=tables)
@@ -261,6 +262,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
 
 
 @pytest.mark.parametrize('streams', [False, True])
+@pytest.mark.slow
 def test_names_are_text_and_neither_markup_nor_mathematics(tmp_path, streams):
   path = tmp_path / 'x'
   condition = 'split' if streams else 'fashion_mnist_10'

@@ -217,6 +217,7 @@ assert tests.run_pictures.draw(run, print) == ['curves.png']
 """
 
 
+@pytest.mark.slow
 def test_no_backend_and_no_matplotlibrc_of_the_user_matters(tmp_path):
   """As a notebook sets the one, and some users the other."""
   (tmp_path / 'matplotlibrc').write_text(

@@ -17,6 +17,7 @@ from experiments.studies.speeds import Estimate
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_time(make_study, tmp_path, monkeypatch):
   monkeypatch.setattr(speeds, '_ROUNDS', 5)
   study = make_study()

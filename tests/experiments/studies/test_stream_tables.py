@@ -103,6 +103,7 @@ def test_tables_have_every_measure(split):
   assert evaluations['mean'].iloc[-1] == last.mean()
 
 
+@pytest.mark.slow
 def test_the_gap_is_to_networks_that_are_new(tmp_path):
   task = dataclasses.replace(
     on_stream('permuted_labels', DATASET), tasks=10, updates=2, quick=True

@@ -114,7 +114,9 @@ def test_how_an_epoch_is_cut_changes_nothing(tmp_path, whole):
 
 
 # In an epoch, between batches of the test set, and between two epochs.
-@pytest.mark.parametrize('at', [4, 8, 9])
+@pytest.mark.parametrize(
+  'at', [4, *(pytest.param(at, marks=pytest.mark.slow) for at in (8, 9))]
+)
 def test_stopped_anywhere_it_ends_the_same(tmp_path, whole, at):
   number = interrupts.SIGNALS[at % 3]
   cut = _Cut(at, lambda: os.kill(os.getpid(), number))
