@@ -170,8 +170,14 @@ class Workdir:
       Whether there is something to resume.
 
     Raises:
-      WorkdirError: the directory is in use, or holds something else.
+      WorkdirError: the directory is in use, holds something else, or has a
+        name under which checkpoints cannot be restored.
     """
+    if '[' in str(self.path.absolute()):
+      raise WorkdirError(
+        f'--workdir={self.path.absolute()} has a [ in its name, where Orbax '
+        'does not find its checkpoints again; name another directory.'
+      )
     self.check()
     with self.locked(wait=False):
       found = self.mark()

@@ -57,6 +57,12 @@ def _tree(path):
   }
 
 
+def test_bracket_in_the_path_is_refused(path):
+  with pytest.raises(workdir.WorkdirError, match=r'has a \[ in its name'):
+    _claim(path / 'run[1]')
+  assert not path.exists()
+
+
 def test_new_directory_is_made_with_its_parents(path):
   assert not _claim(path)
   config = json.loads((path / 'config.json').read_text())
