@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroplastic_optax import _numbers
+from neuroplastic_optax import _state
 from neuroplastic_optax import _statistics
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
-from neuroplastic_optax._state import NeuroplasticState
 from neuroplastic_optax._statistics import NAMES
 from neuroplastic_optax._statistics import Statistics
 
@@ -20,14 +20,14 @@ Mode = Literal['global', 'per_leaf']
 
 
 class PerLeaf(NamedTuple):
-  """The statistics of every leaf, and the structure of the params.
+  """Something of every leaf, and the structure of the params.
 
   In the state, a tree like the params would pass for one of their copies, to be
   sharded or masked as they are. A named tuple is what serializers know; Flax
   has no way to serialize a static tree definition.
   """
 
-  statistics: tuple[Statistics | None, ...]
+  statistics: tuple[Any, ...]  # Of a leaf; None of None.
   structure: Any  # The params with None for every leaf: it holds no array.
 
   def trees(self) -> dict[str, Any]:
@@ -41,6 +41,32 @@ class PerLeaf(NamedTuple):
       )
       for name in NAMES
     }
+
+
+def per_leaf(flat: _trees.Flat, statistics: Sequence[Any]) -> Any:
+  """A `PerLeaf` of these leaves."""
+  if not flat.leaves:
+    # One leaf: so `optax.tree.map_params`, which has a placeholder for the
+    # params, finds no structure that it could miss in the true state.
+    return jnp.zeros([], jnp.float32)
+  structure = _like(flat.tree, [None] * len(flat.leaves))
+  return PerLeaf(tuple(statistics), structure)
+
+
+def leaves_of(kept: Any) -> list[Any]:
+  """What `per_leaf` was given."""
+  return list(kept.statistics) if isinstance(kept, PerLeaf) else []
+
+
+def tree_of(kept: Any) -> Any:
+  """The same, each one array or None, as a tree like the params."""
+  if not isinstance(kept, PerLeaf):
+    return {}  # No leaves.
+  # The arrays themselves, which `nnx.Optimizer` wraps in variables.
+  return _like(
+    kept.structure,
+    [None if x is None else jax.tree.leaves(x)[0] for x in kept.statistics],
+  )
 
 
 def _like(tree: Any, leaves: Sequence[Any]) -> Any:
@@ -88,10 +114,6 @@ def collect(
   statistics = list(map(_statistics.complete, measured, multipliers))
   if mode == 'global':
     return _statistics.pool([leaf for leaf in statistics if leaf is not None])
-  if not flat.leaves:
-    # One leaf: so `optax.tree.map_params`, which has a placeholder for the
-    # params, finds no structure that it could miss in the true state.
-    return jnp.zeros([], jnp.float32)
   filled = [
     _statistics.zeros(leaf, axes)
     if found is None and leaf is not None
@@ -100,7 +122,7 @@ def collect(
       flat.leaves, stacked_axes, statistics, strict=True
     )
   ]
-  return PerLeaf(tuple(filled), _like(flat.tree, [None] * len(filled)))
+  return per_leaf(flat, filled)
 
 
 def get_diagnostics(
@@ -184,7 +206,10 @@ def get_diagnostics(
     >>> head = get_diagnostics(state.inner_states['head'])
   """
   _numbers.check_switch('flat', flat)
-  kept = _only_state(opt_state).diagnostics
+  state = _state.only_state(
+    opt_state, _state.NeuroplasticState, 'get_diagnostics', 'neuroplastic'
+  )
+  kept = state.diagnostics
   if kept is None:
     raise ValueError(
       'the diagnostics of this optimizer are off: build it with '
@@ -221,30 +246,6 @@ def _replicated(x: jax.Array) -> jax.Array:
   if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
     return x
   return jax.sharding.reshard(x, sharding.update(spec=jax.P()))
-
-
-def _only_state(opt_state: _types.OptState) -> NeuroplasticState:
-  """The one state of ours within a state.
-
-  Raises:
-    ValueError: there is none, or more than one.
-  """
-  is_ours = lambda x: isinstance(x, NeuroplasticState)
-  leaves = jax.tree.leaves_with_path(opt_state, is_leaf=is_ours)
-  found = {jax.tree_util.keystr(path): x for path, x in leaves if is_ours(x)}
-  if not found:
-    raise ValueError(
-      'opt_state must hold one NeuroplasticState, it holds 0: pass the state '
-      'of an optimizer that has neuroplastic in it.'
-    )
-  if len(found) > 1:
-    calls = [f'get_diagnostics(opt_state{path})' for path in found]
-    raise ValueError(
-      f'opt_state must hold one NeuroplasticState, it holds {len(found)}: pass '
-      f'the one that you want, by {" or ".join(calls)}.'
-    )
-  (state,) = found.values()
-  return state
 
 
 def _arrays_of(kept: Statistics) -> Statistics:

@@ -29,3 +29,35 @@ class NeuroplasticState(NamedTuple):
   memory_nu: _types.Updates | None
   base: _types.OptState
   diagnostics: Any
+
+
+def only_state(
+  opt_state: _types.OptState, kind: type[Any], reader: str, owner: str
+) -> Any:
+  """The one state of a kind within a state.
+
+  Args:
+    opt_state: the state.
+    kind: the class of the state to find.
+    reader: the function that reads it, for the message.
+    owner: the transformation that makes it, for the message.
+
+  Raises:
+    ValueError: there is none, or more than one.
+  """
+  is_kind = lambda x: isinstance(x, kind)
+  leaves = jax.tree.leaves_with_path(opt_state, is_leaf=is_kind)
+  found = {jax.tree_util.keystr(path): x for path, x in leaves if is_kind(x)}
+  if not found:
+    raise ValueError(
+      f'opt_state must hold one {kind.__name__}, it holds 0: pass the state of '
+      f'an optimizer that has {owner} in it.'
+    )
+  if len(found) > 1:
+    calls = [f'{reader}(opt_state{path})' for path in found]
+    raise ValueError(
+      f'opt_state must hold one {kind.__name__}, it holds {len(found)}: pass '
+      f'the one that you want, by {" or ".join(calls)}.'
+    )
+  (state,) = found.values()
+  return state

@@ -63,6 +63,9 @@ a chain:
   [2011.06220](https://arxiv.org/abs/2011.06220)). `refresh` is ours.
 - `synergy`: several directions act together. Our equations, after an idea of
   [2508.13673](https://arxiv.org/abs/2508.13673).
+- `regenerate_inactive`, around a complete optimizer: weights that get almost no
+  gradient are pulled to their initial values. Ours; `inactive_fraction` reads
+  how many they are.
 - `reset_moments`: moments are forgotten at boundaries or periodically.
 
 `eval_params` gives the params to evaluate with, for `neural_variability` and
@@ -169,6 +172,13 @@ from neuroplastic_optax.mechanisms._normalize_and_project import (
 )
 from neuroplastic_optax.mechanisms._regenerate import regenerate
 from neuroplastic_optax.mechanisms._regenerate import RegenerateState
+from neuroplastic_optax.mechanisms._regenerate_inactive import inactive_fraction
+from neuroplastic_optax.mechanisms._regenerate_inactive import (
+  regenerate_inactive,
+)
+from neuroplastic_optax.mechanisms._regenerate_inactive import (
+  RegenerateInactiveState,
+)
 from neuroplastic_optax.mechanisms._reset_moments import reset_moments
 from neuroplastic_optax.mechanisms._reset_moments import ResetMomentsState
 from neuroplastic_optax.mechanisms._reset_state import reset_state
@@ -218,8 +228,10 @@ __all__ = (  # noqa: RUF022
   'normalize_and_project',
   'neural_variability',
   'synergy',
+  'regenerate_inactive',
   'reset_moments',
   'eval_params',
+  'inactive_fraction',
   'reset_state',
   'AddConsolidationState',
   'ClipWeightsState',
@@ -231,6 +243,7 @@ __all__ = (  # noqa: RUF022
   'MetaplasticityState',
   'NeuralVariabilityState',
   'NormalizeAndProjectState',
+  'RegenerateInactiveState',
   'RegenerateState',
   'ResetMomentsState',
   'ScaleByClasspState',
