@@ -90,9 +90,8 @@ class Sums:
   """Sums over a whole tensor.
 
   Attributes:
-    axis_name: the mesh axes over which the tensor is split inside
-      `shard_map` or `pmap`; None where an array holds all of the tensor, as it
-      does under `jit`, however it is sharded.
+    axis_name: the mesh axes over which it is split inside `shard_map`; None
+      where an array holds all of it, as under `jit`, however it is sharded.
     scale: a power of two near the elements' magnitude, by which they are
       divided before they are squared.
   """
@@ -195,18 +194,12 @@ def one_like(x: jax.Array) -> jax.Array:
 
 
 def norm_scale(magnitude: jax.Array) -> jax.Array:
-  """A scale in which norms near `magnitude`, and near 1, can be computed.
+  """A power of two by which to divide before squaring, for norms.
 
-  In float32 the square of 1e30 overflows and that of 1e-30 vanishes. Divided
-  by this power of two, the squares of all from 1e-30 to 1e30 that go with
-  gradients of a mean magnitude are representable, and so are those of
-  parameters or of updates that do not depend on the gradient's magnitude.
-
-  Args:
-    magnitude: a scalar, say mean |g|; may be zero or infinite.
-
-  Returns:
-    A power of two between 2⁻⁴⁰ and 2⁵⁰, of the same dtype.
+  In float32 the square of 1e30 overflows and that of 1e-30 vanishes. Divided by
+  it, the squares of all from 1e-30 to 1e30 that go with gradients of a mean
+  magnitude (a scalar, which may be 0 or infinite) are representable, and so are
+  those of parameters or of updates that do not depend on it.
   """
   within = jnp.clip(magnitude, 2.0**-40, 2.0**50)
   exponent_bits = jnp.finfo(within.dtype).nexp

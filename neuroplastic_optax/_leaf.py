@@ -111,19 +111,11 @@ class Stages(NamedTuple):
 def zero_moments(
   leaf: Any, state_dtype: Any, numbers: _numbers.Numbers
 ) -> Moments:
-  """The moments of one leaf before the first update.
+  """The moments of one leaf before the first update, placed as it is.
 
   A step of ρ·a + (1-ρ)·x changes a by at most (1-ρ)·a on its way down. Where
   that is less than the spacing of the numbers of `state_dtype`, a would never
   fall, and is kept in float32.
-
-  Args:
-    leaf: the param; None for None.
-    state_dtype: the dtype asked for; None for that of the param.
-    numbers: the decays.
-
-  Returns:
-    Zeros of the leaf's shape and sharding.
   """
 
   def zeros(decay: Any, *, real: bool) -> Any:
@@ -243,16 +235,7 @@ def coefficients(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """α and α_grad of one tensor, and the mean of |g|, which they need.
 
-  Args:
-    gradient: g, at least float32.
-    moments: a, m and v after this update; None in gradient-only mode, where
-      α = α_grad.
-    numbers: the numbers of the formula, cast.
-    sums: the sums over the tensor.
-    parameterwise: whether there is one α per element, or one for the tensor.
-
-  Returns:
-    Real arrays of the tensor's shape, or scalars for one α; a scalar.
+  With one α for the tensor they are scalars. Without moments, α = α_grad.
   """
   magnitude = _absolute(gradient)
   mean_magnitude = sums.mean(jnp.abs(gradient))
@@ -295,16 +278,9 @@ def _inverse(y: jax.Array, low: _numbers.Scalar) -> jax.Array:
 def propose(
   inputs: Inputs, plan: Plan, stages: Stages, *, measure: bool
 ) -> Proposal:
-  """The update of one leaf, up to the controller.
+  """The update of one leaf, up to the controller, with schedules resolved.
 
-  Args:
-    inputs: the leaf.
-    plan: what is done to it.
-    stages: how, with schedules resolved.
-    measure: whether statistics are measured, for the diagnostics.
-
-  Returns:
-    The proposal. A leaf that is None or empty is left as it is.
+  A leaf that is None or empty is left as it is.
   """
   if _is_absent(inputs.gradient):
     return Proposal(inputs.base_update, None, None)
@@ -318,14 +294,7 @@ def propose(
 
 
 def finish(proposal: Proposal, multiplier: jax.Array | None, like: Any) -> Any:
-  """The update of one leaf, from the controller on.
-
-  Args:
-    proposal: what came before.
-    multiplier: what the controller multiplies the update by, a scalar; None
-      for 1.
-    like: the base's update, whose dtype the update gets.
-  """
+  """The update of one leaf, from the controller on, in the dtype of `like`."""
   update = proposal.update
   if update is None:
     return None
@@ -390,12 +359,7 @@ def _compute_dtype(inputs: Inputs) -> Any:
 def _modulated(
   modulation: modulations.Modulation, tensor: modulations.Tensor
 ) -> jax.Array:
-  """The update that the rule makes.
-
-  Raises:
-    ValueError: a rule of a user's own returns another shape, which would be
-      broadcast over the parameter.
-  """
+  """The update that the rule makes, which must not be broadcast."""
   update = modulation.modulate(tensor)
   wanted = jnp.shape(tensor.base_update)
   if update is None or jnp.shape(update) != wanted:

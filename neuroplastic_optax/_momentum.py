@@ -35,17 +35,7 @@ def check(
   params: _trees.Flat,
   inside: list[bool],
 ) -> None:
-  """Refuses a base that has no momentum, or more than one, for some leaf.
-
-  Args:
-    rule: the name of the rule that needs momentum, for the message.
-    base_state: the base's state.
-    params: the params.
-    inside: which leaves need momentum.
-
-  Raises:
-    ValueError: naming the first such leaf.
-  """
+  """Refuses a base with no momentum, or more than one, for a leaf `inside`."""
   columns = [
     _trees.spread(getattr(state, field), params)
     for state, field in _find(base_state)
@@ -66,13 +56,7 @@ def check(
 def momenta(
   base_state: _types.OptState, flat: _trees.Flat, decay: Any
 ) -> list[Any]:
-  """m̂ of every leaf: an array, or None where the base has no momentum.
-
-  Args:
-    base_state: the base's state after its update.
-    flat: the updates.
-    decay: β, for the bias correction of `mu`.
-  """
+  """m̂ of every leaf, None where there is none; `decay` is β, for `mu`."""
   merged: list[Any] = [None] * len(flat.leaves)
   for state, field in _find(base_state):
     for i, leaf in enumerate(_trees.spread(getattr(state, field), flat)):

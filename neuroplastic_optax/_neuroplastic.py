@@ -485,12 +485,7 @@ def _check_base(
 
 
 def _check_state_dtype(dtype: Any) -> Any:
-  """The floating dtype that `state_dtype` names; None for that of the params.
-
-  Raises:
-    TypeError: it names no dtype.
-    ValueError: the dtype is not floating, or needs 64-bit mode.
-  """
+  """The floating dtype that `state_dtype` names; None for the params'."""
   if dtype is None:
     return None
   message = (

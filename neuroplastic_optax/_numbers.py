@@ -6,20 +6,21 @@ are checked when the optimizer is built; arrays and tracers cannot be.
 
 A transformation declares its numbers with `Numbers`. The objects that users
 pass (rules, homeostasis, the controller) are a `Stage`, with fields made by
-`field`, or by the public `number` and `switch`.
+the public `number` and `switch`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import math
 import types
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 Scalar = float | jax.Array
+_T = TypeVar('_T')
 
 # The end of an error message, for an argument that must not become an array.
 STATIC = (
@@ -33,11 +34,9 @@ _KNOWN = (int, float, np.generic, np.ndarray)
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-  """The numbers that a hyperparameter may be.
+  """The numbers that a hyperparameter may be, between two bounds.
 
   Attributes:
-    low: the lower bound.
-    high: the upper bound.
     low_open: whether `low` itself is excluded.
     high_open: whether `high` itself is excluded.
     schedule: whether it may be a callable of the update count.
@@ -68,12 +67,7 @@ class Number:
     return words
 
   def check(self, name: str, value: Any) -> None:
-    """Refuses what the hyperparameter `name` may not be.
-
-    Raises:
-      TypeError: `value` is of the wrong type.
-      ValueError: it is out of range or no scalar.
-    """
+    """Raises TypeError or ValueError for what `name` may not be."""
     if (self.optional and value is None) or (self.schedule and callable(value)):
       return
     message = f'{name} must be {self}, got {value!r}.'
@@ -143,10 +137,7 @@ def _is_of(value: Any, *kinds: Any) -> bool:
 def value_at(name: str, value: Any, count: jax.Array) -> Any:
   """The value of the number or schedule `name` at update `count`, from 0.
 
-  Raises:
-    TypeError: the schedule does not return a real number.
-    ValueError: it returns an array that is not a scalar, which would be
-      broadcast over the params.
+  A schedule must return a scalar: an array would be broadcast over the params.
   """
   if not callable(value):
     return value
@@ -167,12 +158,7 @@ def value_at(name: str, value: Any, count: jax.Array) -> Any:
 
 
 def check_integer(name: str, value: Any, low: int = 1) -> int:
-  """Returns a Python or NumPy integer ≥ `low` as a Python integer.
-
-  Raises:
-    TypeError: the argument `name` is no such integer.
-    ValueError: it is less than `low`.
-  """
+  """Returns a Python or NumPy integer ≥ `low` as a Python integer."""
   message = f'{name} must be an integer ≥ {low}, got {value!r}.'
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
     if isinstance(value, jax.Array):
@@ -184,12 +170,7 @@ def check_integer(name: str, value: Any, low: int = 1) -> int:
 
 
 def check_period(name: str, value: Any) -> Any:
-  """Returns a number of updates ≥ 1, which may be an array or a tracer.
-
-  Raises:
-    TypeError: the argument `name` is no integer scalar.
-    ValueError: it is known and less than 1.
-  """
+  """Returns a number of updates ≥ 1, which may be an array or a tracer."""
   is_array = isinstance(value, jax.Array) and _is_of(value, jnp.integer)
   if is_array and not value.ndim:
     return value.astype(jnp.int32)
@@ -226,8 +207,52 @@ def check_switch(name: str, value: Any) -> None:
     raise TypeError(f'{name} must be True or False, got {value!r}.')
 
 
-class Numbers(types.SimpleNamespace):
-  """The hyperparameters of a transformation, each an attribute.
+class _Hyperparameters:
+  """Holds hyperparameters, each an attribute.
+
+  Attributes:
+    _allowed: by name, what each may be.
+    _label: what error messages call one, given its name.
+  """
+
+  _allowed: Mapping[str, Number]
+  _label: ClassVar[str] = '{}'
+
+  def _check(self) -> None:
+    for name, allowed in self._allowed.items():
+      allowed.check(self._label.format(name), getattr(self, name))
+
+  def at(self, count: jax.Array) -> Self:
+    """The same at update `count`: schedules replaced by their values."""
+    return self._map(
+      lambda name, value: value_at(self._label.format(name), value, count)
+    )
+
+  def cast(self, dtype: Any) -> Self:
+    """The same, without schedules, as scalars for arithmetic in `dtype`."""
+    return self._map(
+      lambda name, value: (
+        None if value is None else self._allowed[name].cast(value, dtype)
+      )
+    )
+
+  def _map(self, function: Callable[[str, Any], Any]) -> Self:
+    return _build(
+      type(self),
+      vars(self)
+      | {name: function(name, getattr(self, name)) for name in self._allowed},
+    )
+
+
+def _build(cls: type[_T], attributes: Mapping[str, Any]) -> _T:
+  # Not by `__init__`: JAX also unflattens with placeholders for leaves.
+  built = cls.__new__(cls)
+  vars(built).update(attributes)
+  return built
+
+
+class Numbers(_Hyperparameters, types.SimpleNamespace):
+  """The hyperparameters of a transformation.
 
   `Numbers(rate=(rate, DECAY), strength=(strength, NON_NEGATIVE.scheduled))`
   checks them. At an update, `numbers.at(count).cast(dtype)` has their values
@@ -235,41 +260,14 @@ class Numbers(types.SimpleNamespace):
   """
 
   def __init__(self, **declared: tuple[Any, Number]) -> None:
-    for name, (value, allowed) in declared.items():
-      allowed.check(name, value)
-    self._set(declared)
-
-  def _set(self, declared: dict[str, tuple[Any, Number]]) -> None:
     super().__init__(**{name: value for name, (value, _) in declared.items()})
-    self._declared = declared
-
-  def at(self, count: jax.Array) -> 'Numbers':
-    """The numbers at update `count`: schedules replaced by their values."""
-    return self._map(lambda name, value, _: value_at(name, value, count))
-
-  def cast(self, dtype: Any) -> 'Numbers':
-    """The numbers, none of them a schedule, as scalars for `dtype`."""
-    return self._map(lambda _, value, allowed: allowed.cast(value, dtype))
-
-  def _map(self, function: Callable[[str, Any, Number], Any]) -> 'Numbers':
-    mapped = Numbers()
-    mapped._set(
-      {
-        name: (function(name, value, allowed), allowed)
-        for name, (value, allowed) in self._declared.items()
-      }
-    )
-    return mapped
+    self._allowed = {name: allowed for name, (_, allowed) in declared.items()}
+    self._check()
 
 
-# What `field` and `switch` leave in the metadata of a dataclass's field.
+# What `number` and `switch` leave in the metadata of a dataclass's field.
 _NUMBER = 'neuroplastic_optax.number'
 _SWITCH = 'neuroplastic_optax.switch'
-
-
-def field(allowed: Number, *, default: Any = dataclasses.MISSING) -> Any:
-  """A field of a `Stage` for a number; without a default, it must be given."""
-  return dataclasses.field(default=default, metadata={_NUMBER: allowed})
 
 
 def number(
@@ -336,7 +334,7 @@ def number(
     schedule=schedule,
     optional=optional,
   )
-  return field(allowed, default=default)
+  return dataclasses.field(default=default, metadata={_NUMBER: allowed})
 
 
 def switch(*, default: Any = dataclasses.MISSING) -> Any:
@@ -370,7 +368,7 @@ def switch(*, default: Any = dataclasses.MISSING) -> Any:
   return dataclasses.field(default=default, metadata={_SWITCH: True})
 
 
-class Stage:
+class Stage(_Hyperparameters):
   """The base class of rules, homeostasis and the controller.
 
   A stage is a frozen dataclass. Its numbers are checked when it is built, and
@@ -386,75 +384,41 @@ class Stage:
 
   def __init_subclass__(cls) -> None:
     super().__init_subclass__()
+    cls._label = f'{cls.__name__}.{{}}'
     jax.tree_util.register_pytree_with_keys(
       cls, cls._flatten_with_keys, cls._unflatten
     )
 
   def __post_init__(self) -> None:
-    for name, allowed in self._numbers():
-      allowed.check(self._name_of(name), getattr(self, name))
-    for f in dataclasses.fields(self):  # type: ignore[arg-type]
-      if _SWITCH in f.metadata:
-        check_switch(self._name_of(f.name), getattr(self, f.name))
+    self._check()
+    for name in self._marked(_SWITCH):
+      check_switch(self._label.format(name), getattr(self, name))
 
-  def at(self, count: jax.Array) -> Self:
-    """This stage at update `count`: schedules replaced by their values."""
-    return self._replace(
-      (name, value_at(self._name_of(name), getattr(self, name), count))
-      for name, _ in self._numbers()
-    )
-
-  def cast(self, dtype: Any) -> Self:
-    """This stage with its numbers as scalars for arithmetic in `dtype`."""
-    return self._replace(
-      (name, allowed.cast(getattr(self, name), dtype))
-      for name, allowed in self._numbers()
-      if getattr(self, name) is not None
-    )
+  @property
+  def _allowed(self) -> Mapping[str, Number]:  # type: ignore[override]
+    return self._marked(_NUMBER)
 
   @classmethod
-  def _name_of(cls, field_name: str) -> str:
-    """What error messages call a field."""
-    return f'{cls.__name__}.{field_name}'
-
-  @classmethod
-  def _numbers(cls) -> list[tuple[str, Number]]:
-    return [
-      (f.name, f.metadata[_NUMBER])
-      for f in dataclasses.fields(cls)  # type: ignore[arg-type]
-      if _NUMBER in f.metadata
-    ]
-
-  def _replace(self, changed: Iterable[tuple[str, Any]]) -> Self:
-    return self._build(vars(self) | dict(changed))
-
-  @classmethod
-  def _build(cls, values: dict[str, Any]) -> Self:
-    # Not by `__init__`: JAX also unflattens with placeholders for leaves.
-    stage = object.__new__(cls)
-    vars(stage).update(values)
-    return stage
+  def _marked(cls, mark: str) -> dict[str, Any]:
+    """The fields with this mark in their metadata, and what it holds."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return {f.name: f.metadata[mark] for f in fields if mark in f.metadata}
 
   def _flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
-    leaves, static = [], []
-    numbers = {name for name, _ in self._numbers()}.union(
-      self._trees_of_numbers
-    )
-    for f in dataclasses.fields(self):  # type: ignore[arg-type]
-      value = getattr(self, f.name)
-      if f.name in numbers and not callable(value):
-        leaves.append((jax.tree_util.GetAttrKey(f.name), value))
-      else:
-        # A mask or groups may be an unhashable tree; its parts are hashable.
-        parts, treedef = jax.tree.flatten(value)
-        static.append((f.name, treedef, tuple(parts)))
+    fields = dataclasses.fields(self)  # type: ignore[arg-type]
+    static = {f.name: getattr(self, f.name) for f in fields}
+    leaves = [
+      (jax.tree_util.GetAttrKey(name), static.pop(name))
+      for name in (*self._allowed, *self._trees_of_numbers)
+      if not callable(static[name])
+    ]
+    # A mask or groups may be an unhashable tree; its parts are hashable.
+    parts, treedef = jax.tree.flatten(static)
     names = tuple(key.name for key, _ in leaves)
-    return leaves, (names, tuple(static))
+    return leaves, (names, treedef, tuple(parts))
 
   @classmethod
   def _unflatten(cls, aux: Any, leaves: Iterable[Any]) -> Self:
-    names, static = aux
-    values = dict(zip(names, leaves, strict=True))
-    for name, treedef, parts in static:
-      values[name] = jax.tree.unflatten(treedef, parts)
-    return cls._build(values)
+    names, treedef, parts = aux
+    numbers = dict(zip(names, leaves, strict=True))
+    return _build(cls, jax.tree.unflatten(treedef, parts) | numbers)

@@ -64,15 +64,17 @@ class Homeostasis(_numbers.Stage):
     ... )
   """
 
-  max_update_norm: Any = _numbers.field(
-    dataclasses.replace(_numbers.POSITIVE, optional='no norm clip'),
+  max_update_norm: Any = _numbers.number(
     default=1.0,
+    low=0.0,
+    low_open=True,
+    optional='no norm clip',
+    schedule=False,
   )
-  target_rms: Any = _numbers.field(
-    dataclasses.replace(_numbers.NON_NEGATIVE, optional='no RMS gain'),
-    default=0.02,
+  target_rms: Any = _numbers.number(
+    default=0.02, low=0.0, schedule=False, optional='no RMS gain'
   )
-  adaptation_rate: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.01)
+  adaptation_rate: Any = _numbers.number(default=0.01, low=0.0, schedule=False)
   target_rms_scale: Callable[[_types.Params], Any] | Any = None
 
   _trees_of_numbers: ClassVar[tuple[str, ...]] = ('target_rms_scale',)
@@ -95,15 +97,7 @@ def factor(
 ) -> jax.Array:
   """What homeostasis multiplies an update of norm n and N elements by.
 
-  Args:
-    norm: n = ‖u‖, a scalar.
-    size: N.
-    homeostasis: with its numbers cast.
-    target_scale: c.
-    eps: ε.
-
-  Returns:
-    A scalar of the norm's dtype; 0 if there is a norm clip and n overflowed.
+  `target_scale` is c. The factor is 0 where there is a clip and n overflowed.
   """
   divisor = gain = _arrays.one_like(norm)
   if (most := homeostasis.max_update_norm) is not None:
@@ -170,30 +164,26 @@ class LearningRateController(_numbers.Stage):
     >>> tx = optax.chain(neuroplastic(controller=controller), optax.scale(-0.1))
   """
 
-  gain: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.1)
-  low: Any = _numbers.field(_numbers.NON_NEGATIVE, default=0.8)
-  high: Any = _numbers.field(_numbers.NON_NEGATIVE, default=1.2)
+  gain: Any = _numbers.number(default=0.1, low=0.0, schedule=False)
+  low: Any = _numbers.number(default=0.8, low=0.0, schedule=False)
+  high: Any = _numbers.number(default=1.2, low=0.0, schedule=False)
   groups: Any | Callable[[_types.Params], Any] = None
   scope: Any | Callable[[_types.Params], Any] = None
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    _numbers.check_order(
-      self._name_of('low'), self.low, self._name_of('high'), self.high
-    )
+    low, high = (self._label.format(name) for name in ('low', 'high'))
+    _numbers.check_order(low, self.low, high, self.high)
 
   def multipliers(
     self, log_ratios: Sequence[jax.Array | None], groups: Sequence[Hashable]
   ) -> list[jax.Array | None]:
-    """The multiplier of each leaf.
+    """The multiplier of each leaf, a scalar; None for 1.
 
     Args:
       log_ratios: ℓ of each leaf, an array with an entry for each slice of a
         stacked leaf; None where there is none.
       groups: the group of each leaf, None outside the scope.
-
-    Returns:
-      For each leaf a scalar, or None for 1.
     """
     members: dict[Hashable, list[jax.Array]] = {}
     for log_ratio_, group in zip(log_ratios, groups, strict=True):

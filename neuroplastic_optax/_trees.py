@@ -21,12 +21,7 @@ _is_none = lambda x: x is None
 
 @dataclasses.dataclass(frozen=True)
 class Flat:
-  """A tree taken apart; None, which updates may hold, counts as a leaf.
-
-  Attributes:
-    leaves: the leaves, None among them.
-    treedef: their structure.
-  """
+  """A tree taken apart; None, which updates may hold, counts as a leaf."""
 
   leaves: list[Any]
   treedef: jax.tree_util.PyTreeDef
@@ -49,11 +44,7 @@ class Flat:
     ]
 
   def align(self, name: str, tree: Any) -> list[Any]:
-    """The parts of `tree` where this one has leaves; for None, as many None.
-
-    Raises:
-      ValueError: the structures differ; it says that `name` is wrong.
-    """
+    """The parts of `tree` where this one has leaves; for None, as many None."""
     if tree is None:
       return [None] * len(self.leaves)
     try:
@@ -94,11 +85,7 @@ def check_floating(
 ) -> None:
   """Raises TypeError for the first leaf that is not floating (or complex).
 
-  Args:
-    owner: what takes the tree, for the message.
-    name: what the tree is.
-    flat: the tree.
-    or_complex: whether leaves may be complex.
+  The message says that `owner` takes such a tree, and calls it `name`.
   """
   kind = jnp.inexact if or_complex else jnp.floating
   words = 'floating or complex' if or_complex else 'floating'
@@ -153,17 +140,10 @@ def broadcast(
   flat: Flat,
   is_leaf: Callable[[Any], bool] = _is_none,
 ) -> list[Any]:
-  """A value for every leaf, from a pytree (prefix) or a callable.
+  """A value for every leaf, from a pytree (prefix) or a callable of the params.
 
-  Args:
-    name: the argument's name, for the message.
-    prefix: a pytree with the structure of the params or a prefix of it, or a
-      callable that returns one, given the params.
-    flat: the params, or updates that stand for them.
-    is_leaf: what counts as one value.
-
-  Raises:
-    ValueError: `prefix` is no prefix of the tree.
+  `flat` has the params, or updates that stand for them, and `is_leaf` says what
+  counts as one value. ValueError says that `name` is no prefix.
   """
   if flat.leaves and is_callable_of_params(prefix):
     prefix = prefix(flat.tree)
@@ -193,12 +173,7 @@ def check_mask(name: str, mask_: Any) -> None:
 
 
 def mask(name: str, mask_: Any, flat: Flat) -> list[bool]:
-  """Which leaves a mask takes, as in `optax.masked`; None for all.
-
-  Raises:
-    TypeError: a leaf of the mask is no bool.
-    ValueError: it is no prefix of the tree.
-  """
+  """Which leaves a mask takes, as in `optax.masked`; None for all."""
   if mask_ is None:
     return [True] * len(flat.leaves)
   values = broadcast(name, mask_, flat)
@@ -212,12 +187,7 @@ def mask(name: str, mask_: Any, flat: Flat) -> list[bool]:
 
 
 def labels(name: str, groups: Any, flat: Flat) -> list[Hashable]:
-  """The label of each leaf, as in `optax.partition`; one for all if None.
-
-  Raises:
-    TypeError: a label cannot be hashed.
-    ValueError: `groups` is no prefix of the tree.
-  """
+  """The label of each leaf, as in `optax.partition`; one for all if None."""
   if groups is None:
     return [0] * len(flat.leaves)
   values = broadcast(name, groups, flat)
@@ -233,12 +203,7 @@ def labels(name: str, groups: Any, flat: Flat) -> list[Hashable]:
 
 
 def positive_numbers(name: str, numbers: Any, flat: Flat) -> list[Any]:
-  """A number > 0 for each leaf.
-
-  Raises:
-    TypeError: a callable returns what is no number.
-    ValueError: or one that is not > 0; `numbers` is no prefix of the tree.
-  """
+  """A number > 0 for each leaf."""
   values = broadcast(name, numbers, flat)
   if is_callable_of_params(numbers):
     # Those of a pytree were checked when it was given.
@@ -273,12 +238,7 @@ def _check_axes(value: Any) -> None:
 
 
 def stacked(stacked_axes: Any, flat: Flat) -> list[int]:
-  """How many leading axes of each leaf are stacked.
-
-  Raises:
-    TypeError: an entry is no integer.
-    ValueError: it is negative, or more than the leaf has axes.
-  """
+  """How many leading axes of each leaf are stacked."""
   if stacked_axes is None:
     return [0] * len(flat.leaves)
   if is_callable_of_params(stacked_axes):
@@ -319,12 +279,7 @@ def check_axis_name(axis_name: Any) -> None:
 
 
 def axis_names(axis_name: Any, flat: Flat) -> list[tuple[str, ...] | None]:
-  """The mesh axes over which each leaf is split; None for none.
-
-  Raises:
-    TypeError: a callable returns no name.
-    ValueError: `axis_name` is no prefix of the tree.
-  """
+  """The mesh axes over which each leaf is split; None for none."""
   values: Sequence[Any]
   if is_names(axis_name):
     values = [axis_name] * len(flat.leaves)

@@ -16,11 +16,9 @@ from neuroplastic_optax import _trees
 
 @dataclasses.dataclass(frozen=True)
 class Leaves:
-  """The leaves of the updates, None among them, and those of the params.
+  """The leaves of the updates (at `init`, the params), None among them.
 
-  Attributes:
-    updates: the updates; at `init`, the params.
-    params: the params; None for a mechanism that does not read them.
+  `params` is None for a mechanism that does not read them.
   """
 
   updates: _trees.Flat
@@ -128,9 +126,6 @@ class Leaves:
       extras: lists of anything, with a value for every leaf.
       inside: which leaves to work on; None for all. The others, and those that
         are None or empty, are left alone.
-
-    Returns:
-      The updates, and the new trees of `keeps`.
     """
     columns = [self.align(tree) for tree in (*reads, *keeps)]
     if self.params is not None:
@@ -163,13 +158,8 @@ class Leaves:
 def flatten(owner: str, name: str, tree: Any) -> Leaves:
   """The leaves of the params at `init`, or of updates without params.
 
-  Args:
-    owner: the mechanism, for the message.
-    name: what the tree is, for the message.
-    tree: a tree of floating leaves.
-
-  Raises:
-    TypeError: a leaf is not floating.
+  TypeError for one that is not floating names the mechanism, `owner`, and what
+  the tree is.
   """
   flat = _trees.flatten(tree)
   _trees.check_floating(owner, name, flat)
@@ -177,12 +167,7 @@ def flatten(owner: str, name: str, tree: Any) -> Leaves:
 
 
 def with_params(owner: str, updates: Any, params: Any) -> Leaves:
-  """The leaves of the updates, with the params.
-
-  Raises:
-    TypeError: a leaf of the updates is not floating.
-    ValueError: there are no params, or they have another structure.
-  """
+  """The leaves of the updates, with the params, which must be there."""
   flat = flatten(owner, 'updates', updates).updates
   check_params(owner, params)
   aligned = flat.align('params', params)
@@ -208,17 +193,9 @@ def check_transformation(name: str, value: Any) -> None:
 def boundary(owner: str, new_task: Any, count: jax.Array) -> Any:
   """Whether a boundary between tasks comes before this update.
 
-  Args:
-    owner: the mechanism, for the message.
-    new_task: the extra argument.
-    count: of the updates before. At the very first one there is no task before
-      this one, and `new_task` is ignored.
-
-  Returns:
-    False where that is known before the update is compiled, else a bool array.
-
-  Raises:
-    TypeError: `new_task` is neither a bool nor an array of one.
+  Before the very first one (of `count` 0) there is no task, and `new_task` is
+  ignored. It is False where that is known before the update is compiled, else a
+  bool array.
   """
   if isinstance(new_task, bool | np.bool_):
     return count > 0 if new_task else False

@@ -36,12 +36,7 @@ Draw = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def check_key(key: Any) -> None:
-  """Refuses what is neither a seed nor a JAX key.
-
-  Raises:
-    TypeError: `key` is of the wrong type.
-    ValueError: it is an array of keys, or a seed of more than 64 bits.
-  """
+  """Raises TypeError or ValueError for what is neither a seed nor a key."""
   message = f'key must be an int seed or a JAX key, got {key!r}.'
   if isinstance(key, int | np.integer) and not isinstance(key, bool):
     if not -(2**63) <= int(key) < 2**63:
@@ -61,11 +56,7 @@ def check_key(key: Any) -> None:
 
 
 def key_data(key: Any) -> jax.Array:
-  """The words of a key, uint32 [2] for the usual kind, in their own buffer.
-
-  Args:
-    key: an int seed or a JAX key.
-  """
+  """The words of a key, uint32 [2] for the usual kind, in their own buffer."""
   if isinstance(key, int | np.integer):
     key = jax.random.key(int(key))
   elif jnp.issubdtype(key.dtype, jnp.integer):
@@ -86,15 +77,9 @@ def threefry(data: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=2)
 def words(data: jax.Array, count: jax.Array, n: int) -> jax.Array:
-  """Two words for each of n leaves, other ones at every update.
+  """Two words for each of n leaves, uint32 [n, 2], others at every count.
 
-  Args:
-    data: the words of the key.
-    count: of updates, or of whatever tells one draw from another.
-    n: the number of leaves.
-
-  Returns:
-    uint32 [n, 2].
+  `data` are the words of the key. The count is that of updates.
   """
   key = jax.random.fold_in(threefry(data), count)
   return jax.random.bits(key, (n, 2), jnp.uint32)

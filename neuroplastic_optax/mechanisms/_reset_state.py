@@ -99,12 +99,7 @@ def reset_state(
 
 
 def _full_mask(mask: Any, flat: _trees.Flat) -> Any:
-  """A mask of leaves or elements, as a tree like the params.
-
-  Raises:
-    TypeError: a leaf of the mask is neither a bool nor an array of bools.
-    ValueError: the mask, or one of its arrays, does not fit the params.
-  """
+  """A mask of leaves or elements, as a tree like the params."""
   values = _trees.broadcast('mask', mask, flat)
   for i, (value, leaf) in enumerate(zip(values, flat.leaves, strict=True)):
     if leaf is None or isinstance(value, bool):
@@ -134,13 +129,9 @@ def restored(
 ) -> _types.OptState:
   """The state, with the copies of the params in it reset.
 
-  Args:
-    tx: whose state it is.
-    state: the state.
-    fresh: what `tx.init` makes of the params.
-    pick: `pick(old, fresh, mask)` is the new leaf.
-    mask: a tree like the params, whose leaves `pick` gets; None for a count.
-    counts: whether to reset counts that are in one named tuple with a copy.
+  `pick(old, fresh, mask)` is the new leaf, where `fresh` is what `tx.init`
+  makes, and `mask` a leaf of that tree, or None for a count. With `counts`,
+  those that are in one named tuple with a copy are reset, too.
   """
   # `optax.tree.map_params` finds copies by a state that is made of a
   # placeholder in place of the params. We need that state itself: the counts

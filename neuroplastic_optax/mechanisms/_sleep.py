@@ -199,15 +199,10 @@ def _exponent(
   last: jax.Array,
   words: jax.Array,
 ) -> jax.Array:
-  """The logarithm of what one update asleep multiplies a kernel by.
+  """The logarithm of what one update asleep multiplies the kernel w by.
 
-  Args:
-    now: the hyperparameters.
-    length: S.
-    w: the kernel.
-    first: the sums at `init`.
-    last: the sums at falling asleep.
-    words: of the noise.
+  `length` is S, `first` and `last` are the sums at `init` and at falling
+  asleep, and `words` are those of the noise.
   """
   dtype = w.dtype
   first, last = first.astype(dtype), last.astype(dtype)
