@@ -39,17 +39,18 @@ def compare(table: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
         continue
       others = by_seed.columns.drop(reference)
       pairs = by_seed[others].sub(by_seed[reference], axis=0)
-      compared = [
-        statistics.compare(pairs[arm].dropna().to_numpy()) for arm in others
-      ]
-      part = {
-        'condition': condition,
-        'ruleset': ruleset,
-        'arm': others,
-        'reference': reference,
-        'p_holm': statistics.holm([each.p for each in compared]),
-      }
-      fields = statistics.Comparison._fields
-      values = pd.DataFrame(compared, index=others, columns=fields)
-      found.append(values.astype({'seeds_needed': float}).assign(**part))
+      compared = pd.DataFrame(
+        [statistics.compare(pairs[arm].dropna()) for arm in others],
+        columns=statistics.Comparison._fields,
+        dtype=float,
+      )
+      found.append(
+        compared.assign(
+          condition=condition,
+          ruleset=ruleset,
+          arm=others,
+          reference=reference,
+          p_holm=statistics.holm(compared['p']),
+        )
+      )
   return frames.make('comparisons', found)

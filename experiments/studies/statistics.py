@@ -13,54 +13,69 @@ from scipy import stats
 
 # z(0.975) + z(0.80): 5 % of false alarms on two sides, 80 % power.
 _ALARM_AND_POWER = 2.8
+# Between both ends of an interval are 95 % of the distribution.
+_UPPER_END = 0.975
 # An accuracy may be a float32 and is at most 1: what is below that is rounding.
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
 class Comparison(NamedTuple):
-  """One arm against a reference; differences are arm − reference.
+  """Arms against a reference; differences are arm − reference.
+
+  All are […], as `compare` has it. Of a single pair only the mean is known, of
+  none nothing: NaN.
 
   Attributes:
-    n: how many pairs there are.
-    mean_difference: NaN without a pair, as are all that follow.
-    ci_low: the lower end of the 95 % interval; NaN with a single pair, as are
-      all that follow.
+    n: how many pairs there are, a number.
+    mean_difference: see there.
+    ci_low: the lower end of the 95 % t interval.
     ci_high: its upper end.
-    p: two-sided.
+    p: of the two-sided paired t test of "the mean is 0".
     effect_size: Cohen's d of the differences.
-    seeds_needed: to see a difference like this one.
+    seeds_needed: to see a difference like this one; whole, or ∞.
   """
 
   n: int
-  mean_difference: float
-  ci_low: float
-  ci_high: float
-  p: float
-  effect_size: float
-  seeds_needed: float
+  mean_difference: np.ndarray
+  ci_low: np.ndarray
+  ci_high: np.ndarray
+  p: np.ndarray
+  effect_size: np.ndarray
+  seeds_needed: np.ndarray
 
 
 def compare(differences: ArrayLike) -> Comparison:
   """All that the table says of one arm against a reference.
 
-  Args:
-    differences: [n], those of the pairs.
+  With the mean Δ and the standard deviation s of the n differences:
 
-  Returns:
-    The comparison. A single pair has a difference, but no interval: what it
-    lacks is NaN.
+  - p = 2 · P(T > |Δ| / (s / √n)), where T has Student's t distribution with
+    n − 1 degrees of freedom;
+  - d = Δ / s, also called d_z: Cohen, "Statistical Power Analysis for the
+    Behavioral Sciences" (1988), chapter 2; Lakens,
+    doi:10.3389/fpsyg.2013.00863;
+  - ⌈(2.8 · s / Δ)²⌉ seeds are needed: 2.8 is z(0.975) + z(0.80), so that with
+    so many pairs the test at 5 % finds the difference in 80 of 100 studies.
+    Cohen (1988) with the normal distribution in place of t: below about ten, it
+    is two or three too small.
+
+  Where all differences are equal, these are their limits: p is 0, d is ±∞ and
+  no seed is needed; if they are 0, it is 1, 0 and ∞.
+
+  Args:
+    differences: [n, …], those of the pairs, of accuracies as fractions.
   """
   x = np.asarray(differences, float)
-  mean = mean_difference(x)
-  low, high = t_interval(x)
+  n, mean, s = len(x), mean_difference(x), sd(x)
+  t = _ratio(mean, s / math.sqrt(max(n, 1)))
+  needed = np.ceil(_ratio(_ALARM_AND_POWER * s, np.abs(mean)) ** 2)
   return Comparison(
-    n=len(x),
-    mean_difference=float(mean),
-    ci_low=float(low),
-    ci_high=float(high),
-    p=float(p_value(x)),
-    effect_size=float(effect_size(x)),
-    seeds_needed=seeds_needed(float(mean), float(sd(x))),
+    n,
+    mean,
+    *t_interval_of(mean, s, n),
+    p=2 * stats.t.sf(np.abs(t), n - 1),
+    effect_size=_ratio(mean, s),
+    seeds_needed=np.where((mean == 0) & (s == 0), np.inf, needed),
   )
 
 
@@ -99,27 +114,24 @@ def sd(differences: ArrayLike) -> np.ndarray:
   )
 
 
-def t_interval(
-  differences: ArrayLike, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-  """The paired t interval: mean ± t(n − 1, (1 + level) / 2) · s / √n.
+def t_interval(differences: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+  """The paired 95 % t interval: mean ± t(n − 1, 0.975) · s / √n.
 
   Student, "The probable error of a mean", Biometrika 6 (1908).
 
   Args:
     differences: [n, …].
-    level: how often the interval shall hold the true mean, in (0, 1).
 
   Returns:
     Its lower and upper ends, each […]; NaN if n < 2. Where all differences are
     equal, both ends are the mean.
   """
   x = np.asarray(differences, float)
-  return t_interval_of(mean_difference(x), sd(x), len(x), level)
+  return t_interval_of(mean_difference(x), sd(x), len(x))
 
 
 def t_interval_of(
-  mean: ArrayLike, deviation: ArrayLike, n: ArrayLike, level: float = 0.95
+  mean: ArrayLike, deviation: ArrayLike, n: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
   """The same interval from the mean, standard deviation and size of samples.
 
@@ -127,70 +139,11 @@ def t_interval_of(
     mean: […].
     deviation: […].
     n: […]; below 2 the interval is NaN.
-    level: as in `t_interval`.
   """
   mean, s, n = (np.asarray(x, float) for x in (mean, deviation, n))
-  factor = stats.t.ppf((1 + level) / 2, np.where(n < 2, np.nan, n - 1))
+  factor = stats.t.ppf(_UPPER_END, np.where(n < 2, np.nan, n - 1))
   reach = factor * s / np.sqrt(np.maximum(n, 1))
   return mean - reach, mean + reach
-
-
-def p_value(differences: ArrayLike) -> np.ndarray:
-  """The p-value of the two-sided paired t test of "the mean is 0".
-
-  p = 2 · P(T > |t|) with t = mean / (s / √n), where T has Student's t
-  distribution with n − 1 degrees of freedom.
-
-  Args:
-    differences: [n, …].
-
-  Returns:
-    […]; NaN if n < 2. Where all differences are equal, it is the limit: 1 if
-    they are 0, else 0, however few they are.
-  """
-  x = np.asarray(differences, float)
-  t = _ratio(mean_difference(x), sd(x) / math.sqrt(max(len(x), 1)))
-  return 2 * stats.t.sf(np.abs(t), len(x) - 1)
-
-
-def effect_size(differences: ArrayLike) -> np.ndarray:
-  """Cohen's d of the differences: d = mean / s, also called d_z.
-
-  Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988),
-  chapter 2; Lakens, doi:10.3389/fpsyg.2013.00863.
-
-  Args:
-    differences: [n, …].
-
-  Returns:
-    […]; NaN if n < 2. Where all differences are equal, it is the limit: 0 if
-    they are 0, else ±∞.
-  """
-  x = np.asarray(differences, float)
-  return _ratio(mean_difference(x), sd(x))
-
-
-def seeds_needed(difference: float, deviation: float) -> float:
-  """The number of pairs it takes to see a difference: ⌈(2.8 · σ / Δ)²⌉.
-
-  2.8 is z(0.975) + z(0.80): with so many pairs the two-sided test at 5 % finds
-  the difference in 80 of 100 studies. Cohen (1988), chapter 2, with the normal
-  distribution in place of t: below about ten, it is two or three too small.
-
-  Args:
-    difference: Δ.
-    deviation: σ, of the paired differences; not negative.
-
-  Returns:
-    A whole number, or ∞ if Δ = 0, whatever σ is; NaN if Δ or σ is.
-  """
-  if math.isnan(difference) or math.isnan(deviation):
-    return math.nan
-  if difference == 0:
-    return math.inf
-  ratio = _ALARM_AND_POWER * deviation / abs(difference)
-  needed = ratio * ratio
-  return math.ceil(needed) if math.isfinite(needed) else math.inf
 
 
 def holm(p: ArrayLike) -> np.ndarray:

@@ -40,7 +40,6 @@ def test_a_comparison_is_what_scipy_says(n):
     math.ceil((2.8 * sd / mean) ** 2),
   )  # fmt: skip
   np.testing.assert_allclose(found, expected, rtol=1e-9)
-  assert isinstance(found.seeds_needed, int)
 
 
 def test_a_published_example():
@@ -58,14 +57,10 @@ def test_a_published_example():
 
 def test_whole_curves_are_compared_at_once():
   arm, reference = _accuracies(5, (4, 3))
-  x = arm - reference
-  low, high = statistics.t_interval(x)
-  p, d = statistics.p_value(x), statistics.effect_size(x)
+  n, *whole = statistics.compare(arm - reference)
   for at in np.ndindex(4, 3):
-    one = statistics.compare(x[:, *at])
-    found = (low[at], high[at], p[at], d[at])
-    expected = (one.ci_low, one.ci_high, one.p, one.effect_size)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    one = statistics.compare((arm - reference)[:, *at])
+    np.testing.assert_allclose((n, *(x[at] for x in whole)), one, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -107,25 +102,13 @@ def test_an_interval_needs_no_more_than_mean_deviation_and_count():
   ).all()
 
 
-@pytest.mark.parametrize(
-  ('difference', 'deviation', 'expected'),
-  [
-    (-0.001, 0.002, 32),  # (2.8 · 2)² = 31.36
-    (0.5, 0.0, 0),
-    (0.0, 0.0, INF),
-    (1e-170, 1.0, INF),
-    (0.0, NAN, NAN),
-  ],
-)
-def test_seeds_needed(difference, deviation, expected):
-  found = statistics.seeds_needed(difference, deviation)
-  np.testing.assert_equal(found, expected)
-
-
 def test_as_many_seeds_as_needed_find_four_of_five_differences():
-  n = statistics.seeds_needed(0.001, 0.002)
+  # Of two with the mean .001 and the deviation .002: (2.8 · 2)² = 31.36.
+  pair = 0.001 + np.array([1, -1]) * 0.002 / math.sqrt(2)
+  n = int(statistics.compare(pair).seeds_needed)
+  assert n == 32
   arm, reference = _accuracies(n, (STUDIES,), effect=0.001)
-  power = np.mean(statistics.p_value(arm - reference) < 0.05)
+  power = np.mean(statistics.compare(arm - reference).p < 0.05)
   assert 0.76 <= power <= 0.83  # A little less than 80 %: t is not normal.
 
 
@@ -174,7 +157,7 @@ def _family(arms, effects):
   reference = draws.normal(0.85, 0.002, (20, 1, STUDIES))
   accuracies = draws.normal(0.85, 0.002, (20, arms, STUDIES))
   shifts = np.asarray(effects)[:, None]
-  return statistics.p_value(accuracies + shifts - reference)
+  return statistics.compare(accuracies + shifts - reference).p
 
 
 @pytest.mark.parametrize('better', [0, 3])
