@@ -14,6 +14,7 @@ settings and versions. Nothing is saved on the way, and nothing is resumed.
 
 from collections.abc import Sequence
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -41,13 +42,8 @@ _AFTER = 100
 def define_flags() -> None:
   """Defines the flags."""
   program.define_config('default')
-  flags.DEFINE_string('workdir', 'anatomy', 'Where the files go.')
-  flags.DEFINE_string(
-    'data_dir',
-    None,
-    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
-    '~/.cache/neuroplastic_optax/tfds.',
-  )
+  program.define_folder('workdir', 'Where the files go. Default: anatomy.')
+  program.define_data_dir()
   flags.DEFINE_list(
     'tasks', None, 'At whose start to look, from 2. Default: the last three.'
   )
@@ -101,13 +97,11 @@ def main(_: Sequence[str]) -> None:
       'config.stream must name a stream, whose tasks follow one another; got '
       "''."
     )
-  if given.data_dir is not None:
-    program.folder('data_dir', given.data_dir)
   dataset = runs.load(config, given.data_dir)
-  workdir = program.folder('workdir', given.workdir)
+  workdir = Path(given.workdir or 'anatomy')
   run = runs.Run(config, dataset, workdir)
   looked_at = _windows(config, run.context.steps_per_epoch)
-  program.output_folder(given.workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
   console = program.console()
   pixels = mapping.replicate(engine.to_device(dataset), config.seeds)
   steps: list[dict[str, Any]] = []

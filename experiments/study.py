@@ -20,17 +20,18 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import errors
 from experiments import program
-from experiments.studies import options
+from experiments.studies import catalogue
+from experiments.studies import declarations
+from experiments.studies import directory
 from experiments.studies import speeds
 from experiments.studies import workers
 from experiments.studies.cells import Store
-from experiments.studies.directory import CELLS
-from experiments.studies.directory import speeds_of
-from experiments.studies.directory import StudyDirectory
+from experiments.studies.declarations import Study
 from experiments.studies.plan import Plan
+from experiments.studies.plan import Share
 from experiments.studies.running import Runner
-from experiments.studies.speeds import Estimate
 
 # All of them are started at once.
 _MOST_JOBS = 1024
@@ -38,15 +39,10 @@ _MOST_JOBS = 1024
 
 def define_flags() -> None:
   """Defines the flags."""
-  flags.DEFINE_string(
-    'workdir', None, 'The study directory. Default: studies/NAME[-smoke].'
+  program.define_folder(
+    'workdir', 'The study directory. Default: studies/NAME[-smoke].'
   )
-  flags.DEFINE_string(
-    'data_dir',
-    None,
-    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
-    '~/.cache/neuroplastic_optax/tfds.',
-  )
+  program.define_data_dir()
   flags.DEFINE_bool(
     'smoke', False, 'Run the study tiny, on the digits, in a minute or two.'
   )
@@ -62,41 +58,86 @@ def define_flags() -> None:
     'only', None, 'The arms to run, comma-separated. Default: all.'
   )
   flags.DEFINE_list(
-    'reuse',
-    [],
-    'Other study directories, whose cells and times of updates are taken over.',
+    'reuse', [], 'Other study directories, whose cells are taken over.'
   )
+
+
+def _study(names: Sequence[str], *, smoke: bool) -> Study:
+  """The study that the command line names, made tiny with --smoke."""
+  if len(names) != 1 or names[0] not in catalogue.STUDIES:
+    raise errors.InvalidValueError(
+      f'NAME must be one of {", ".join(catalogue.STUDIES)}, got '
+      f'{" ".join(names)!r}.'
+    )
+  found = catalogue.STUDIES[names[0]]
+  return declarations.smoke(found) if smoke else found
+
+
+def _arms(
+  study: Study, only: Sequence[str] | None, *, smoke: bool
+) -> tuple[str, ...]:
+  """The arms of --only; without it all, or few if the study is tiny."""
+  known = study.all_arms
+  if only is None:
+    few = tuple(arm for arm in known if arm in declarations.SMOKE_ARMS)
+    return few if smoke and few else known
+  if not only or len(set(only)) < len(only) or not set(only) <= set(known):
+    raise errors.InvalidValueError(
+      f'--only must name arms of the study {study.name}, each once, of '
+      f'{", ".join(known)}; got {",".join(only)!r}.'
+    )
+  return tuple(only)
+
+
+def _share(shard: str | None, only: tuple[str, ...]) -> Share:
+  """The cells of these arms that this process computes, by --shard."""
+  if shard is None:
+    return Share(only)
+  parts = shard.split('/')
+  if len(parts) == 2 and all(part.isdecimal() for part in parts):
+    index, count = map(int, parts)
+    if 1 <= index <= count:
+      return Share(only, index, count)
+  raise errors.InvalidValueError(
+    f'--shard must be i/n with 1 ≤ i ≤ n, got {shard!r}.'
+  )
+
+
+def _reused(names: Sequence[str]) -> list[Path]:
+  """The cells of the study directories of --reuse."""
+  for name in names:
+    if directory.read(Path(name)) is None:
+      raise errors.InvalidValueError(
+        f'--reuse must name study directories, got {name!r}.'
+      )
+  return [Path(name) / directory.CELLS for name in names]
 
 
 def main(names: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
-  study = options.study(names, smoke=given.smoke)
-  arms = options.arms(study, given.only, smoke=given.smoke)
-  share = options.share(given.shard, arms)
-  workdir = Path('studies') / (study.name + '-smoke' * given.smoke)
-  if given.workdir is not None:
-    workdir = program.folder('workdir', given.workdir)
-  if given.data_dir is not None:
-    program.folder('data_dir', given.data_dir)
-  directory = StudyDirectory(workdir, study, arms, smoke=given.smoke)
-  others = options.reused(given.reuse)
-  store = Store(workdir / CELLS, [other / CELLS for other in others])
-  plan = Plan(study, directory.arms, store)
-  load = lambda name: workers.load(name, given.data_dir)
+  study = _study(names, smoke=given.smoke)
+  arms = _arms(study, given.only, smoke=given.smoke)
+  share = _share(given.shard, arms)
+  workdir = Path(
+    given.workdir or f'studies/{study.name}{"-smoke" * given.smoke}'
+  )
+  place = directory.StudyDirectory(workdir, study, arms, smoke=given.smoke)
+  store = Store(workdir / directory.CELLS, _reused(given.reuse))
+  plan = Plan(study, place.arms, store)
+  load = functools.partial(workers.load, data_dir=given.data_dir)
   # What is not prepared shows before anything is written.
   for name in study.datasets:
     load(name)
 
-  directory.claim()
+  place.claim()
   say = functools.partial(program.console().print, soft_wrap=True)
-  estimate = Estimate(load, given.jobs)
   runner = Runner(
     plan,
     share,
-    estimate,
+    speeds.Estimate(load, given.jobs),
     say,
-    write_tables=lambda: directory.write_tables(plan),
+    write_tables=lambda: place.write_tables(plan),
     data_dir=given.data_dir,
   )
   say(f'{study.name}, {len(plan.arms)} arms → {workdir}')
@@ -104,15 +145,19 @@ def main(names: Sequence[str]) -> None:
     say(f'{stale} cells are of other versions of the code: not used')
   runner.begin()
   runner.run(given.jobs)
-  if directory.wants_speeds(plan):
+  if unmeasured := speeds.unmeasured(plan, place.speeds()):
     say('measures how long the updates of each arm take')
-    known = [speeds_of(other) for other in others]
-    directory.write_speeds(speeds.measure(plan, load, known))
-    directory.write_tables(plan)
+    place.write_speeds(
+      {
+        kind: speeds.measure(task, arms, load)
+        for kind, (task, arms) in unmeasured.items()
+      }
+    )
+    place.write_tables(plan)
   runner.end()
   say(f'tables and study.json are in {workdir}')
 
 
 if __name__ == '__main__':
   define_flags()
-  program.run(main, positional=True, code=2)
+  program.run(main, positional=True)

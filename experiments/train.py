@@ -36,17 +36,11 @@ from experiments.training import run
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
   program.define_config('default')
-  flags.DEFINE_string(
+  program.define_folder(
     'workdir',
-    None,
     'The run directory. Default: runs/, then a name made from the settings.',
   )
-  flags.DEFINE_string(
-    'data_dir',
-    None,
-    'The folder of prepared data sets. Default: $TFDS_DATA_DIR, or '
-    '~/.cache/neuroplastic_optax/tfds.',
-  )
+  program.define_data_dir()
   flags.DEFINE_bool(
     'resume', True, 'Resume the run in --workdir; --noresume refuses to.'
   )
@@ -105,17 +99,12 @@ def main(_: Sequence[str]) -> None:
       process_id=given.process_id,
     )
     config = Config.resolve(given.config)
-    workdir = default_workdir(config)
-    if given.workdir is not None:
-      workdir = program.folder('workdir', given.workdir)
-    if given.data_dir is not None:
-      program.folder('data_dir', given.data_dir)
     observer = run.Observer()
     if distributed.is_primary():
       observer = Reporter(program.console())
     run.train(
       config,
-      workdir,
+      Path(given.workdir or default_workdir(config)),
       observer,
       data_dir=given.data_dir,
       resume=given.resume,

@@ -96,7 +96,7 @@ class Campaign:
     else:
       where = self._truncated(folder)
     result = _run(self._name, folder)
-    if result.code in (1, 2) and result.stderr.count('\n') == 1:
+    if result.code == 1 and result.stderr.count('\n') == 1:
       return 'refused'
     found = outcome(folder / WORKDIR)
     if result.code or found != self._expected:

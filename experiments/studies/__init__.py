@@ -17,6 +17,5 @@ Telling, by pandas, NumPy and SciPy:
   scores        what counts of each seed; `comparisons` of arms
   statistics    intervals, tests, effect sizes; `profiles` over conditions
   loading       a study directory, read back without its cells
-The directory of a study (`directory`) and the checks of the command line
-(`options`) join them for the program.
+The directory of a study (`directory`) joins them for the program.
 """

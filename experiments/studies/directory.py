@@ -11,7 +11,6 @@ from typing import Any
 
 from experiments import errors
 from experiments import files
-from experiments.studies import speeds
 from experiments.studies import tables
 from experiments.studies import versions
 from experiments.studies.declarations import Study
@@ -96,7 +95,7 @@ class StudyDirectory:
       there = sum(plan.outcome(item.cell) is not None for item in items)
       done = there == len(items)
       found = read(self.path) or {}
-      made = tables.make(plan, found.get('seconds_per_update'))
+      made = tables.make(plan, self.speeds())
       made.write(self.path)
       end = (found.get('end') or provenance.now()) if done else None
       self._workdir.write(
@@ -110,17 +109,16 @@ class StudyDirectory:
         },
       )
 
-  def wants_speeds(self, plan: Plan) -> bool:
-    """Whether all cells are there, and not all arms were measured yet."""
-    found = (read(self.path) or {}).get('seconds_per_update')
-    done = all(plan.outcome(item.cell) is not None for item in plan.items())
-    return done and speeds.missing(plan, found)
+  def speeds(self) -> Speeds:
+    """How long updates take, as far as it was measured."""
+    return (read(self.path) or {}).get('seconds_per_update') or {}
 
   def write_speeds(self, found: Speeds) -> None:
-    """Writes how long updates take."""
+    """Adds how long updates take."""
     with self._workdir.locked(wait=True):
+      speeds = {**self.speeds(), **found}
       there = read(self.path) or {}
-      self._workdir.write({**there, 'seconds_per_update': found})
+      self._workdir.write({**there, 'seconds_per_update': speeds})
 
 
 def _workdir(path: Path) -> Workdir:
@@ -167,21 +165,3 @@ def _makers(
   for cells in givers:
     others += (read(cells.parent) or {}).get('provenance') or []
   return [*(each for each in others if each not in own), *own]
-
-
-def speeds_of(path: Path) -> Speeds:
-  """How long updates take, where they were measured on this machine.
-
-  Args:
-    path: the study directory.
-
-  Returns:
-    Nothing where another code or other hardware was measured, or none.
-  """
-  found = read(path) or {}
-  if found.get('code') != versions.code():
-    return {}
-  *_, maker = found.get('provenance') or [{}]
-  if maker.get('hardware') != provenance.collect()['hardware']:
-    return {}
-  return found.get('seconds_per_update') or {}

@@ -40,30 +40,54 @@ def key(task: Task) -> str:
   return f'{task.dataset}, {task.model}, batch {task.batch_size}'
 
 
-def missing(plan: Plan, found: Speeds | None) -> bool:
-  """Whether there is an arm whose updates were never measured."""
-  return any(
-    found is None or not arms.keys() <= (found.get(name) or arms).keys()
-    for name, (_, arms) in _wanted(plan).items()
-  )
-
-
-def measure(plan: Plan, load: Load, known: Sequence[Speeds] = ()) -> Speeds:
-  """Measures the updates of all arms whose time to a target is reported.
+def unmeasured(
+  plan: Plan, known: Speeds
+) -> dict[str, tuple[Task, tuple[str, ...]]]:
+  """What is to be measured: by kind of task, one of the tasks, and its arms.
 
   Args:
-    plan: the plan.
+    plan: the plan; while a cell is missing, there is nothing to be measured.
+    known: what was measured. For a new arm all of its kind are measured again:
+      only what was measured together compares.
+  """
+  if any(plan.outcome(item.cell) is None for item in plan.items()):
+    return {}
+  wanted: dict[str, tuple[Task, list[str]]] = {}
+  for final in plan.finals():
+    task = final.condition.task
+    if task.held_out:
+      wanted.setdefault(key(task), (task, []))[1].append(final.arm)
+  return {
+    kind: (task, tuple(dict.fromkeys(arms)))
+    for kind, (task, arms) in wanted.items()
+    if kind not in known or (known[kind] and {*arms} - {*known[kind]})
+  }
+
+
+def measure(task: Task, arms: Sequence[str], load: Load) -> dict[str, float]:
+  """Measures the updates of arms on a task, in turn.
+
+  Args:
+    task: the task.
+    arms: the arms.
     load: a data set by its name.
-    known: what other studies measured. It is taken over where all arms were
-      measured together, for only then do their times compare.
 
   Returns:
-    For each kind of task, for each arm, the median over the rounds.
+    For each arm, the median over the rounds; nothing where there are too few
+    images.
   """
-  return {
-    name: _among(known, name, arms) or _measured(task, tuple(arms), load)
-    for name, (task, arms) in _wanted(plan).items()
+  images = len(data.validation(load(task.dataset)).train_labels)
+  few = _UPDATES * task.batch_size / images
+  task = dataclasses.replace(task, fraction=min(task.fraction, few))
+  sessions = {arm: _session(task, arm, load) for arm in arms}
+  # The last update of an epoch is not timed: it may be smaller than others.
+  if any(session.steps < 2 for session in sessions.values()):
+    return {}
+  steps = {
+    arm: functools.partial(_call, session) for arm, session in sessions.items()
   }
+  times = timing.interleaved(steps, _SECONDS, _ROUNDS)
+  return {arm: statistics.median(found) for arm, found in times.items()}
 
 
 class Estimate:
@@ -111,43 +135,6 @@ class Estimate:
       found = wiring.set_up(task, self._load(task.dataset), [0])
       self._updates[task] = found.context.steps_per_epoch
     return self._updates[task]
-
-
-def _among(
-  known: Sequence[Speeds], name: str, arms: Mapping[str, None]
-) -> Mapping[str, float] | None:
-  """The known times of the arms on a kind of task, if all are known."""
-  for found in known:
-    if arms.keys() <= (there := found.get(name, {})).keys():
-      return {arm: there[arm] for arm in arms}
-  return None
-
-
-def _wanted(plan: Plan) -> dict[str, tuple[Task, dict[str, None]]]:
-  """By kind of task, one of the tasks, and the arms."""
-  wanted: dict[str, tuple[Task, dict[str, None]]] = {}
-  for final in plan.finals():
-    task = final.condition.task
-    if task.held_out:
-      wanted.setdefault(key(task), (task, {}))[1][final.arm] = None
-  return wanted
-
-
-def _measured(
-  task: Task, arms: tuple[str, ...], load: Load
-) -> dict[str, float]:
-  images = len(data.validation(load(task.dataset)).train_labels)
-  few = _UPDATES * task.batch_size / images
-  task = dataclasses.replace(task, fraction=min(task.fraction, few))
-  sessions = {arm: _session(task, arm, load) for arm in arms}
-  # The last update of an epoch is not timed: it may be smaller than others.
-  if any(session.steps < 2 for session in sessions.values()):
-    return {}
-  steps = {
-    arm: functools.partial(_call, session) for arm, session in sessions.items()
-  }
-  times = timing.interleaved(steps, _SECONDS, _ROUNDS)
-  return {arm: statistics.median(found) for arm, found in times.items()}
 
 
 def _session(task: Task, arm: str, load: Load) -> Session:

@@ -84,7 +84,6 @@ def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(
     (['--after=7'], 'together must be at most 8, .* got 2 and 7'),
     (['--after=0'], '--after'),
     (['--config.arms=sdg'], 'sdg'),
-    (['--workdir='], '--workdir must name a folder'),
   ],
 )
 def test_wrong_flags_exit_with_one_line(tmp_path, monkeypatch, flags, sentence):

@@ -9,15 +9,16 @@ import signal
 
 import pytest
 
-from experiments.studies import options
+from experiments.studies import catalogue
+from experiments.studies import declarations
 from tests.experiments import program
 from tests.experiments.program import Moment
 
 SMOKE = ('digits', '--smoke', '--only=full,adamw', '--workdir=study')
 
 
-def run(folder, *flags, **options_):
-  return program.run(folder, *flags, name='study', **options_)
+def run(folder, *flags, **options):
+  return program.run(folder, *flags, name='study', **options)
 
 
 def tables(folder, study='study'):
@@ -152,8 +153,8 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'words'),
   [
-    ((), 'of digits, mnist'),
-    (('digits', 'mnist'), 'one study'),
+    ((), "NAME must be one of digits, mnist.*got ''"),
+    (('digits', 'mnist'), "NAME must be one of digits, .*'digits mnist'"),
     (('digit',), "NAME must be one of digits, mnist.*got 'digit'"),
     (('digits', '--only=sgd,sdg'), "--only must name arms.*'sgd,sdg'"),
     (('digits', '--only=sgd,sgd'), 'each once'),
@@ -164,7 +165,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--shard=0/2'), '--shard must be i/n'),
     (('digits', '--shard=1'), '--shard must be i/n'),
     (('digits', '--reuse=nowhere'), "--reuse must name.*'nowhere'"),
-    (('digits', '--workdir='), '--workdir must name a folder'),
+    (('digits', '--workdir='), '--workdir=: must name a folder'),
     (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
     (('digits', '--workdir=file/study'), '--workdir=file/study'),
     (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
@@ -183,7 +184,7 @@ def test_bad_command_exits_with_one_line_and_writes_nothing(
   (folder / 'file').touch()
   monkeypatch.chdir(folder)
   result = program.inside('study', *flags)
-  assert result.code == 2
+  assert result.code == 1
   assert result.stderr.count('\n') == 1
   assert re.search(words, result.stderr), result.stderr
   assert sorted(os.listdir(folder)) == ['cut', 'file', 'foreign']
@@ -195,7 +196,7 @@ def test_changed_definition_is_refused(tmp_path, monkeypatch):
   folder = tmp_path / 'run'
   path = folder / 'study' / 'study.json'
   path.parent.mkdir(parents=True)
-  study = options.study(['digits'], smoke=True)
+  study = declarations.smoke(catalogue.STUDIES['digits'])
   definition = {'study': 'digits', 'smoke': True, **study.definition()}
   definition['seeds'] = 3
   there = {
@@ -207,10 +208,10 @@ def test_changed_definition_is_refused(tmp_path, monkeypatch):
   before = path.read_text()
   monkeypatch.chdir(folder)
   result = program.inside('study', *SMOKE)
-  assert result.code == 2
+  assert result.code == 1
   assert 'seeds: 3 there, 10 here' in result.stderr
   result = program.inside('study', 'digits', '--only=sgd', '--workdir=study')
-  assert result.code == 2
+  assert result.code == 1
   assert 'smoke: true there, false here' in result.stderr
   assert path.read_text() == before
   assert os.listdir(path.parent) == ['study.json']
