@@ -1,15 +1,13 @@
 """Hostile files run nothing, fetch nothing, and write nowhere else.
 
 That pages escape names is a test of `reporting`; that only what is ours is
-deleted, one of `test_workdir`; archives, one of `data`.
+deleted, one of `test_workdir`; archives, one of `data`. Ruff refuses sources
+that call what runs what it reads.
 """
 
-import ast
 import contextlib
 import io
 import pathlib
-import pickle
-import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,37 +31,6 @@ from tests.experiments import auditing
 from tests.experiments import program
 from tests.experiments.data import small
 from tests.experiments.reporting import directories
-
-ROOT = pathlib.Path(__file__).parents[2]
-SOURCES = sorted(
-  path
-  for package in ('experiments', 'neuroplastic_optax')
-  for path in (ROOT / package).rglob('*.py')
-)
-# Modules and functions that run what they are given.
-MODULES = {'pickle', 'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve'}
-FUNCTIONS = {
-  *('eval', 'exec', '__import__', 'os.system', 'os.popen', 'yaml.load'),
-  *('yaml.unsafe_load', 'archive.extractall', 'archive.extract'),
-  *('tarfile.extractall', 'shutil.unpack_archive', 'np.fromregex'),
-  *('pd.read_pickle', 'pd.eval', 'frame.eval', 'frame.query'),
-}
-
-
-def test_sources_call_nothing_that_runs_what_it_reads():
-  assert len(SOURCES) > 100
-  for path in SOURCES:
-    for node in ast.walk(ast.parse(path.read_text())):
-      if isinstance(node, ast.Import | ast.ImportFrom):
-        names = {alias.name.partition('.')[0] for alias in node.names}
-        module = getattr(node, 'module', None) or ''
-        assert not MODULES & {*names, module.partition('.')[0]}, path
-      if isinstance(node, ast.Call):
-        assert ast.unparse(node.func) not in FUNCTIONS, (path, node.lineno)
-        for keyword in node.keywords:
-          if keyword.arg in ('allow_pickle', 'shell'):
-            value = ast.unparse(keyword.value)
-            assert value == 'False', (path, node.lineno)
 
 
 def _arrays():
@@ -149,7 +116,9 @@ def test_hostile_files_run_nothing_and_are_refused_with_one_line(
     each.mkdir()
   monkeypatch.chdir(here)
   monkeypatch.setattr(provenance, '_commit', lambda: None)  # It runs git.
-  make(folder)
+  with auditing.heard() as events:
+    make(folder)
+  assert any(x.startswith(str(folder)) for x in auditing.written(events))
   use(folder)  # What is imported at its first use.
   for path in {x for each in names for x in folder.rglob(each)}:
     content = path.read_bytes()
@@ -198,12 +167,3 @@ def test_default_workdir_lies_below_runs(name):
   path = train.default_workdir(config)
   assert path.parent == pathlib.Path('runs')
   assert path.name not in ('', '.', '..')
-
-
-def test_auditing_notices_what_matters(tmp_path):
-  with auditing.heard() as events:
-    pickle.loads(pickle.dumps(pathlib.Path))
-    (tmp_path / 'new').write_text('')
-    subprocess.run(['true'], check=True)
-  assert {'pickle.find_class', 'subprocess.Popen'} <= {x for x, _ in events}
-  assert str(tmp_path / 'new') in auditing.written(events)
