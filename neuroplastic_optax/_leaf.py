@@ -340,7 +340,7 @@ def _propose_slice(
   if measure:
     bounds = numbers.min_alpha, numbers.max_alpha
     measured = _statistics.measure(
-      _statistics.Sample(tensor, modulated, raw_update, factor, *bounds)
+      tensor, modulated, raw_update, factor, *bounds
     )
   return Proposal(u, log_ratio, measured)
 

@@ -1,8 +1,8 @@
 """The statistics of one update, computed on the device.
 
-`_TABLE` says of every number how it is measured of one tensor and how it is
-pooled over the elements of several tensors. The median is that of the
-histogram, and is computed when it is asked for.
+`measure` makes them of one tensor, and `pool` makes one of those of several, as
+if these were one tensor. The median is that of the histogram, and is computed
+when it is asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,6 +54,10 @@ NAMES = (
   'update_norm',
   'controller_multiplier',
 )
+_OF_HISTOGRAM = ('alpha_median', 'alpha_histogram')
+# What a state holds; last come the bounds of the histogram, α_min and α_max.
+_NUMBERS = (*(x for x in NAMES if x not in _OF_HISTOGRAM), 'low', 'high')
+_MULTIPLIED = np.isin(_NUMBERS, ('update_norm', 'controller_multiplier'))
 
 
 class Statistics(NamedTuple):
@@ -64,15 +68,18 @@ class Statistics(NamedTuple):
   compile the update of hundreds of leaves for minutes.
   """
 
-  numbers: jax.Array  # float32 [len(_TABLE)], in the order of `_TABLE`.
+  numbers: jax.Array  # float32 [len(_NUMBERS)], in the order of `_NUMBERS`.
   histogram: jax.Array  # int32 [BINS]
 
   @_broadcasting
   def named(self) -> dict[str, jax.Array]:
     """By name, as `get_diagnostics` returns them."""
-    values = {name: self.numbers[..., i] for i, name in enumerate(_TABLE)}
-    low, high = values['low'], values['high']
-    values['alpha_median'] = median(self.histogram, low, high)
+    values = {name: self.numbers[..., i] for i, name in enumerate(_NUMBERS)}
+    middle = median(self.histogram, values['low'], values['high'])
+    # All α may lie on one side of the middle of a bin.
+    values['alpha_median'] = jnp.clip(
+      middle, values['alpha_min'], values['alpha_max']
+    )
     values['alpha_histogram'] = self.histogram
     return {name: values[name] for name in NAMES}
 
@@ -85,7 +92,7 @@ def zeros(leaf: Any = 0.0, stacked_axes: int = 0) -> Statistics:
   rest = tuple(range(stacked_axes, jnp.ndim(leaf)))
   zero = jnp.sum(jnp.zeros_like(leaf, jnp.float32), rest)[..., None]
   return Statistics(
-    zero + jnp.zeros(len(_TABLE), jnp.float32),
+    zero + jnp.zeros(len(_NUMBERS), jnp.float32),
     zero.astype(jnp.int32) + jnp.zeros(BINS, jnp.int32),
   )
 
@@ -154,11 +161,18 @@ def median(counts: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
   return low + (high - low) * (b[..., 0] + fraction) / BINS
 
 
-@dataclasses.dataclass(frozen=True)
-class Sample:
-  """One tensor at one update, of which statistics are measured.
+@_broadcasting
+def measure(
+  tensor: modulations.Tensor,
+  modulated: jax.Array,
+  raw_update: jax.Array,
+  factor: Any,
+  low: _numbers.Scalar,
+  high: _numbers.Scalar,
+) -> Statistics:
+  """What can be known of one tensor before the controller has spoken.
 
-  Attributes:
+  Args:
     tensor: the tensor, as the rule sees it.
     modulated: the update of the rule.
     raw_update: u before homeostasis.
@@ -166,188 +180,48 @@ class Sample:
     low: α_min.
     high: α_max.
   """
+  # Without derivatives: a minimum over devices has none.
+  stop = functools.partial(jax.tree.map, jax.lax.stop_gradient)
+  arrays = {x: stop(y) for x, y in vars(tensor).items() if x != '_sums'}
+  tensor = dataclasses.replace(tensor, **arrays)
+  modulated, raw_update, factor = stop((modulated, raw_update, factor))
+  low, high = stop((low, high))
+  sums, parameter = tensor._sums, tensor.parameter
+  alpha = tensor.filled(tensor.alpha)
+  mean, raw_norm = tensor.mean(alpha), tensor.norm(raw_update)
+  near = 0.05 * (high - low)
 
-  tensor: modulations.Tensor
-  modulated: jax.Array
-  raw_update: jax.Array
-  factor: Any
-  low: _numbers.Scalar
-  high: _numbers.Scalar
+  def fraction(where: jax.Array) -> jax.Array:
+    return tensor.mean(where.astype(alpha.dtype))
 
-  def detached(self) -> 'Sample':
-    """The same without derivatives: a minimum over devices has none."""
-    stop = functools.partial(jax.tree.map, jax.lax.stop_gradient)
-    arrays = {
-      field.name: stop(getattr(self.tensor, field.name))
-      for field in dataclasses.fields(self.tensor)
-      if field.name != '_sums'
-    }
-    return Sample(
-      dataclasses.replace(self.tensor, **arrays),
-      *map(stop, (self.modulated, self.raw_update, self.factor)),
-      *map(stop, (self.low, self.high)),
-    )
+  def constant(value: Any) -> jax.Array:
+    # Under `vmap` over a sharded axis, and with shardings in the types, a
+    # number that is the same for all slices could not be stacked with others.
+    return jnp.where(raw_norm == raw_norm, value, value).astype(raw_norm.dtype)
 
-  @functools.cached_property
-  def alpha(self) -> jax.Array:
-    return self.tensor.filled(self.tensor.alpha)
-
-  @functools.cached_property
-  def alpha_mean(self) -> jax.Array:
-    return self.tensor.mean(self.alpha)
-
-  @functools.cached_property
-  def counts(self) -> jax.Array:
-    return histogram(self.alpha, self.low, self.high, self.tensor._sums)
-
-  @functools.cached_property
-  def raw_norm(self) -> jax.Array:
-    return self.tensor.norm(self.raw_update)
-
-  @property
-  def near(self) -> _numbers.Scalar:
-    """The distance from a bound within which α counts as near it."""
-    return 0.05 * (self.high - self.low)
-
-  def alpha_std(self) -> jax.Array:
-    return jnp.sqrt(self.tensor.mean(jnp.square(self.alpha - self.alpha_mean)))
-
-  def fraction(self, where: jax.Array) -> jax.Array:
-    return self.tensor.mean(where.astype(self.alpha.dtype))
-
-  def constant(self, value: Any) -> jax.Array:
-    """A number that does not depend on the tensor, with a place of its own.
-
-    Under `vmap` over a sharded axis, and with shardings in the types, a number
-    that is the same for all slices could not be stacked with others.
-    """
-    norm = self.raw_norm
-    return jnp.where(norm == norm, value, value).astype(norm.dtype)
-
-  def parameter_norm(self) -> jax.Array:
-    if self.tensor.parameter is None:
-      return self.constant(jnp.nan)
-    return self.tensor.norm(self.tensor.parameter)
+  numbers = {
+    'alpha_mean': mean,
+    'alpha_std': jnp.sqrt(tensor.mean(jnp.square(alpha - mean))),
+    'alpha_min': sums.min(alpha),
+    'alpha_max': sums.max(alpha),
+    'alpha_fraction_near_min': fraction(alpha <= low + near),
+    'alpha_fraction_near_max': fraction(alpha >= high - near),
+    'gradient_norm': tensor.norm(tensor.gradient),
+    'parameter_norm': constant(jnp.nan)
+    if parameter is None
+    else tensor.norm(parameter),
+    'modulation_norm': tensor.norm(modulated - tensor.base_update),
+    'raw_update_norm': raw_norm,
+    'update_norm': _stages.scaled(raw_norm, factor),
+    'controller_multiplier': constant(1.0),
+    'low': constant(low),
+    'high': constant(high),
+  }
+  return Statistics(_stacked(numbers), histogram(alpha, low, high, sums))
 
 
-@dataclasses.dataclass(frozen=True)
-class Pool:
-  """Statistics of several tensors, to be pooled over their elements.
-
-  Its methods take the values of one statistic, an array [k].
-
-  Attributes:
-    each: the statistics of k entries: numbers [k, …] and histograms [k, BINS].
-    tensors: of how many tensors each entry is, [k].
-  """
-
-  each: Statistics
-  tensors: jax.Array
-
-  @functools.cached_property
-  def weights(self) -> jax.Array:
-    """The share of each entry in the number of elements."""
-    # float32, which cannot overflow.
-    sizes = jnp.sum(self.each.histogram.astype(jnp.float32), axis=-1)
-    return sizes / jnp.sum(sizes)
-
-  @functools.cached_property
-  def alpha_mean(self) -> jax.Array:
-    return self.mean(self.column('alpha_mean'))
-
-  def column(self, name: str) -> jax.Array:
-    return self.each.numbers[:, list(_TABLE).index(name)]
-
-  def histogram(self) -> jax.Array:
-    """The histogram of all; a count beyond the largest int32 becomes that."""
-    each = self.each.histogram
-    counts = jnp.sum(each, axis=0, dtype=jnp.int32)
-    wide = jnp.sum(each.astype(jnp.float32), axis=0)
-    largest = jnp.iinfo(jnp.int32).max
-    # float32 has 24 bits: near the end of int32's range it is too coarse.
-    return jnp.where(wide > 0.999 * largest, largest, counts)
-
-  def mean(self, means: jax.Array) -> jax.Array:
-    return jnp.sum(self.weights * means)
-
-  def std(self, stds: jax.Array) -> jax.Array:
-    deviations = self.column('alpha_mean') - self.alpha_mean
-    return jnp.sqrt(self.mean(stds**2 + deviations**2))
-
-  def min(self, values: jax.Array) -> jax.Array:
-    return jnp.min(values)
-
-  def max(self, values: jax.Array) -> jax.Array:
-    return jnp.max(values)
-
-  def norm(self, norms: jax.Array) -> jax.Array:
-    """The norm of all tensors together, where squares might overflow."""
-    largest = jnp.max(norms)
-    # An infinite norm may be that of finite elements; ∞/∞ would be NaN.
-    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1.0)
-    return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))
-
-  def mean_over_tensors(self, values: jax.Array) -> jax.Array:
-    return jnp.sum(values * (self.tensors / jnp.sum(self.tensors)))
-
-
-class _Row(NamedTuple):
-  """How one number is made.
-
-  Attributes:
-    measure: takes a sample, before the controller multiplies its update.
-    pool: takes a pool and the values of the number in it.
-    multiplied: whether the controller's multiplier multiplies what is measured.
-  """
-
-  measure: Callable[[Sample], jax.Array]
-  pool: Callable[[Pool, jax.Array], jax.Array]
-  multiplied: bool = False
-
-
-_TABLE = {
-  'alpha_mean': _Row(lambda s: s.alpha_mean, Pool.mean),
-  'alpha_std': _Row(Sample.alpha_std, Pool.std),
-  'alpha_min': _Row(lambda s: s.tensor._sums.min(s.alpha), Pool.min),
-  'alpha_max': _Row(lambda s: s.tensor._sums.max(s.alpha), Pool.max),
-  'alpha_fraction_near_min': _Row(
-    lambda s: s.fraction(s.alpha <= s.low + s.near), Pool.mean
-  ),
-  'alpha_fraction_near_max': _Row(
-    lambda s: s.fraction(s.alpha >= s.high - s.near), Pool.mean
-  ),
-  'gradient_norm': _Row(lambda s: s.tensor.norm(s.tensor.gradient), Pool.norm),
-  'parameter_norm': _Row(Sample.parameter_norm, Pool.norm),
-  'modulation_norm': _Row(
-    lambda s: s.tensor.norm(s.modulated - s.tensor.base_update), Pool.norm
-  ),
-  'raw_update_norm': _Row(lambda s: s.raw_norm, Pool.norm),
-  'update_norm': _Row(
-    lambda s: _stages.scaled(s.raw_norm, s.factor),
-    Pool.norm,
-    multiplied=True,
-  ),
-  'controller_multiplier': _Row(
-    lambda s: s.constant(1.0),
-    Pool.mean_over_tensors,
-    multiplied=True,
-  ),
-  # The bounds of the histogram: α_min and α_max.
-  'low': _Row(lambda s: s.constant(s.low), Pool.min),
-  'high': _Row(lambda s: s.constant(s.high), Pool.max),
-}
-_MULTIPLIED = np.array([row.multiplied for row in _TABLE.values()])
-
-
-@_broadcasting
-def measure(sample: Sample) -> Statistics:
-  """What can be known of one tensor before the controller has spoken."""
-  sample = sample.detached()
-  numbers = [row.measure(sample) for row in _TABLE.values()]
-  return Statistics(
-    jnp.stack([x.astype(jnp.float32) for x in numbers]),
-    sample.counts,
-  )
+def _stacked(numbers: dict[str, jax.Array]) -> jax.Array:
+  return jnp.stack([numbers[name].astype(jnp.float32) for name in _NUMBERS])
 
 
 @_broadcasting
@@ -366,12 +240,8 @@ def complete(
 def pool(each: Sequence[Statistics]) -> Statistics:
   """The statistics of all elements of several tensors together.
 
-  Args:
-    each: of every tensor; those of a stacked one have a leading shape.
-
-  Returns:
-    Numbers and a histogram. The controller's multiplier is the mean over
-    tensors (slices), all others are over elements.
+  Those of a stacked tensor have a leading shape. The controller's multiplier is
+  the mean over tensors (slices), all others are over elements.
   """
   if not each:
     return zeros()
@@ -398,8 +268,39 @@ def _over_slices(each: Statistics) -> Statistics:
 
 
 def _pooled(each: Statistics, tensors: jax.Array) -> Statistics:
-  together = Pool(each, tensors)
-  numbers = [
-    row.pool(together, together.column(name)) for name, row in _TABLE.items()
-  ]
-  return Statistics(jnp.stack(numbers), together.histogram())
+  """The statistics of k entries together, each of so many tensors, [k]."""
+  column = {name: each.numbers[:, i] for i, name in enumerate(_NUMBERS)}
+  # float32, which cannot overflow.
+  counts = each.histogram.astype(jnp.float32)
+  sizes = jnp.sum(counts, axis=-1)
+  weights = sizes / jnp.sum(sizes)
+
+  def mean(values: jax.Array) -> jax.Array:
+    return jnp.sum(weights * values)
+
+  deviations = column['alpha_mean'] - mean(column['alpha_mean'])
+  means = ('alpha_mean', 'alpha_fraction_near_min', 'alpha_fraction_near_max')
+  numbers = {
+    **{name: mean(column[name]) for name in means},
+    'alpha_std': jnp.sqrt(mean(column['alpha_std'] ** 2 + deviations**2)),
+    **{name: jnp.min(column[name]) for name in ('alpha_min', 'low')},
+    **{name: jnp.max(column[name]) for name in ('alpha_max', 'high')},
+    **{x: _norm(norms) for x, norms in column.items() if x.endswith('_norm')},
+    'controller_multiplier': jnp.sum(
+      column['controller_multiplier'] * (tensors / jnp.sum(tensors))
+    ),
+  }
+  total = jnp.sum(each.histogram, axis=0, dtype=jnp.int32)
+  # A count beyond the largest int32 becomes that. float32 has 24 bits: near the
+  # end of int32's range it is too coarse.
+  largest = jnp.iinfo(jnp.int32).max
+  full = jnp.sum(counts, axis=0) > 0.999 * largest
+  return Statistics(_stacked(numbers), jnp.where(full, largest, total))
+
+
+def _norm(norms: jax.Array) -> jax.Array:
+  """The norm of all tensors together, where squares might overflow."""
+  largest = jnp.max(norms)
+  # An infinite norm may be that of finite elements; ∞/∞ would be NaN.
+  scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1.0)
+  return scale * jnp.sqrt(jnp.sum((norms / scale) ** 2))

@@ -97,11 +97,23 @@ def test_median_is_within_a_bin_of_the_true_median():
   assert abs(get_diagnostics(state)['alpha_median'] - alpha) < 1.8 / 64
 
 
+@pytest.mark.parametrize('alpha', [0.2, 1.0, 2.0])
+def test_median_is_between_the_least_and_the_largest(alpha):
+  # All α are one number, at a bound or in a bin.
+  tx = neuroplastic(
+    diagnostics='global', parameterwise=False, gradient_weight=alpha,
+    activity_weight=0.0, memory_weight=0.0,
+  )  # fmt: skip
+  _, state = _last(tx, updates=1)
+  found = get_diagnostics(state)
+  assert found['alpha_min'] <= found['alpha_median'] <= found['alpha_max']
+
+
 def test_pooled_counts_saturate():
   """Two leaves of 1.5 thousand million elements: more than int32 counts."""
-  known = {'alpha_mean': 1.25, 'low': 0.5, 'high': 2.0}
+  known = {'alpha_mean': 1.25, 'low': 0.5, 'high': 2.0, 'alpha_max': 2.0}
   one = _statistics.Statistics(
-    jnp.array([known.get(name, 0.0) for name in _statistics._TABLE]),
+    jnp.array([known.get(name, 0.0) for name in _statistics._NUMBERS]),
     jnp.zeros(64, jnp.int32).at[32].set(1_500_000_000),
   )
   pooled = _statistics.pool([one, one]).named()
