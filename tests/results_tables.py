@@ -33,8 +33,8 @@ from matplotlib.figure import Figure
 import pandas as pd
 from PIL import Image
 
-from experiments.reporting import measures
 from experiments.reporting import numbers
+from experiments.reporting import quantities
 from experiments.reporting.figures import forest
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import saving
@@ -56,7 +56,6 @@ _TABLE = re.compile(
 _PICTURE = re.compile(
   r'^<!-- (lines|forest): (.*) -->\n!\[[^\]]+\]\(([^)]+)\)$', re.MULTILINE
 )
-_QUANTITIES = {x.name: x for x in (*streams.STREAMS, *streams.FORGETTING)}
 
 _study = functools.cache(lambda name: loading.load(STUDIES / name))
 _measured = functools.cache(lambda name: streams.measured(_study(name).streams))
@@ -104,13 +103,14 @@ def _streams(
   name: str, ruleset: str, condition: str, names: str, arms: str
 ) -> Iterator[list[str]]:
   measured = _measured(name)
-  quantities = [_QUANTITIES[name] for name in names.split(',')]
-  yield ['optimizer', 'seeds', *(each.heading for each in quantities)]
+  shown = [quantities.BY_NAME[name] for name in names.split(',')]
+  yield ['optimizer', 'seeds', *(each.heading for each in shown)]
   for arm in arms.split(','):
     row = _one(measured, condition=condition, ruleset=ruleset, arm=arm)
     seeds = row['seeds'] + row['seeds_diverged']
     counted = f'{seeds}{_lost(row["seeds_diverged"], seeds)}'
-    yield [f'`{arm}`', counted, *(each.text(row) for each in quantities)]
+    cells = [x.text(row[x.name], row[f'{x.name}_sd']) for x in shown]
+    yield [f'`{arm}`', counted, *cells]
 
 
 def _differences(
@@ -131,17 +131,13 @@ def _tasks(
 ) -> Iterator[list[str]]:
   rows = _study(name).measures
   wanted = {'ruleset': ruleset, 'condition': condition, 'measure': measure}
-  shown = measures.BY_NAME[measure]
-  digits = 2 if shown.factor == 100 else 1
-  yield [f'{shown.label} in task', *tasks.split(',')]
+  shown = quantities.BY_NAME[measure]
+  yield [f'{shown.heading} in task', *tasks.split(',')]
   for arm in arms.split(','):
     found = [
       _one(rows, **wanted, arm=arm, task=int(x)) for x in tasks.split(',')
     ]
-    spreads = [
-      [shown.factor * x[name] for name in ('mean', 'sd')] for x in found
-    ]
-    yield [f'`{arm}`', *(numbers.spread(*x, digits) for x in spreads)]
+    yield [f'`{arm}`', *(shown.text(x['mean'], x['sd']) for x in found)]
 
 
 def _some(rows: pd.DataFrame, **wanted: object) -> pd.DataFrame:
@@ -206,7 +202,7 @@ def _picture(
 def _lines(
   name: str, condition: str, measure: str, arms: str
 ) -> tuple[pd.DataFrame, Callable[[], Figure]]:
-  shown = measures.BY_NAME[measure]
+  shown = quantities.BY_NAME[measure]
   rows, found = [], {}
   for each in arms.split(','):
     ruleset, arm = each.split('/')
@@ -215,7 +211,7 @@ def _lines(
     rows.append(own)
     label = f'{arm}, untuned' if ruleset == DEFAULT else arm
     found[label] = lines.with_interval(own['task'], own, shown.factor)
-  scale = lines.Scale('task', shown.label, whole=True)
+  scale = lines.Scale('task', shown.heading, whole=True)
   draw = functools.partial(lines.together, found, scale, condition)
   return pd.concat(rows), draw
 

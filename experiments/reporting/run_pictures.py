@@ -13,8 +13,8 @@ import numpy as np
 
 from experiments import errors
 from experiments import optimizers
-from experiments.reporting import measures
-from experiments.reporting.figures import splits
+from experiments.reporting import quantities
+from experiments.reporting.figures import tasks
 from experiments.reporting.plots import grids
 from experiments.reporting.plots import layers
 from experiments.reporting.plots import lines
@@ -174,7 +174,7 @@ def stream(histories: Histories, title: str) -> Figure:
       arm: lines.over_seeds(values[each.name], factor=each.factor)
       for arm, values in finite.items()
     }
-    for each in measures.MEASURES
+    for each in quantities.BY_TASK
   }
   lost = {*histories} - {*finite}
   return grids.draw(
@@ -215,7 +215,7 @@ def first_task(histories: Histories, updates: int, title: str) -> Figure:
   return lines.draw(
     found,
     tuple(histories),
-    splits.FIRST_TASK,
+    tasks.FIRST_TASK,
     f'The first task{_SHOWN}: {title}',
   )
 

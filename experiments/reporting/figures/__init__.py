@@ -1,12 +1,10 @@
 """The pictures of a study; a new one is a file here and an import below."""
 
-from experiments.reporting.figures import ablation as ablation
 from experiments.reporting.figures import alpha as alpha
-from experiments.reporting.figures import conditions as conditions
 from experiments.reporting.figures import curves as curves
 from experiments.reporting.figures import forest as forest
 from experiments.reporting.figures import profile as profile
-from experiments.reporting.figures import splits as splits
+from experiments.reporting.figures import series as series
 from experiments.reporting.figures import tasks as tasks
 from experiments.reporting.figures import trials as trials
 from experiments.reporting.figures.kind import Kind as Kind

@@ -11,13 +11,9 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.figures.kind import by_arm
-from experiments.reporting.figures.kind import Drawing
-from experiments.reporting.figures.kind import register
+from experiments.reporting.figures import kind
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import style
-from experiments.reporting.plots.style import COLOURS
-from experiments.reporting.plots.style import STYLES
 from experiments.studies.declarations import DEFAULT
 from experiments.studies.loading import Published
 
@@ -29,7 +25,7 @@ _CONDITIONS = 4
 Arms = Mapping[str, pd.DataFrame]
 
 
-@register(
+@kind.register(
   80,
   'What α did',
   'Of the last update of each epoch, or of each task of a stream, means over '
@@ -42,21 +38,21 @@ Arms = Mapping[str, pd.DataFrame]
   'There are no diagnostics of α: no arm has an α, or alpha.csv is missing or '
   'empty.',
 )
-def alpha(study: Published) -> Iterator[Drawing]:
+def alpha(study: Published) -> Iterator[kind.Drawing]:
   """Two pictures for each of the first conditions."""
   found: dict[str, dict[str, pd.DataFrame]] = {}
-  for (condition, ruleset), arms in by_arm(study, study.alpha).items():
+  for (condition, ruleset), arms in kind.by_arm(study, study.alpha).items():
     # The default ruleset where an arm ran under it, else the first.
     own = found.setdefault(condition, {})
     own |= arms if ruleset == DEFAULT else {**arms, **own}
   for condition, arms in [*found.items()][:_CONDITIONS]:
     x = 'task' if study.conditions[condition].stream else 'epoch'
-    yield Drawing(
+    yield kind.Drawing(
       (condition, 'mean'),
       f'Mean α of every layer over {x}s, for every arm, {condition}.',
       functools.partial(_means, arms, f'Mean α by layer: {condition}', x),
     )
-    yield Drawing(
+    yield kind.Drawing(
       (condition, 'bounds'),
       f'Share of elements whose α is at a bound, for every arm, {condition}.',
       functools.partial(_bounds, arms, f'α at its bounds: {condition}', x),
@@ -94,9 +90,9 @@ def _layers(axes: Axes, rows: pd.DataFrame, leaves: list[str]) -> None:
     axes.plot(
       own['epoch'],
       own['alpha_mean'],
-      STYLES[(i // len(COLOURS)) % len(STYLES)],
+      style.STYLES[(i // len(style.COLOURS)) % len(style.STYLES)],
       # The first of many layers are blue, the last yellow.
-      color=COLOURS[i % len(COLOURS)]
+      color=style.COLOURS[i % len(style.COLOURS)]
       if len(leaves) <= _MANY
       else matplotlib.colormaps[style.MAP](i / (len(leaves) - 1)),
       linewidth=1,
@@ -120,13 +116,13 @@ def _bounds(arms: Arms, title: str, x: str) -> Figure:
       ]
       place.plot(ends, [y, y], color=style.GREY, zorder=1)
       for which, share, fill in zip(
-        ('first', 'last'), ends, ('white', COLOURS[0]), strict=True
+        ('first', 'last'), ends, ('white', style.COLOURS[0]), strict=True
       ):
         place.plot(
           share,
           y,
           'o',
-          color=COLOURS[0],
+          color=style.COLOURS[0],
           markerfacecolor=fill,
           clip_on=False,
           label=f'{which} {x}',

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from experiments.reporting import accuracies
-from experiments.reporting.figures.kind import by_arm
-from experiments.reporting.figures.kind import Drawing
-from experiments.reporting.figures.kind import of_lines
-from experiments.reporting.figures.kind import register
+from experiments.reporting.figures import kind
 from experiments.reporting.plots import lines
 from experiments.studies.loading import Published
 
@@ -24,7 +21,7 @@ def _absent(study: Published) -> str:
   )
 
 
-@register(
+@kind.register(
   30,
   'Learning curves',
   'Validation accuracy after each epoch: mean over seeds and its 95 % t '
@@ -32,11 +29,11 @@ def _absent(study: Published) -> str:
   'others is named at the lower edge (▼), with its last value.',
   _absent,
 )
-def curves(study: Published) -> Iterator[Drawing]:
+def curves(study: Published) -> Iterator[kind.Drawing]:
   """A picture for every condition and ruleset."""
-  for group, arms in by_arm(study, study.curves).items():
+  for group, arms in kind.by_arm(study, study.curves).items():
     title = ', '.join(group)
-    yield of_lines(
+    yield kind.of_lines(
       study,
       group,
       f'Validation accuracy of every arm over epochs, {title}.',

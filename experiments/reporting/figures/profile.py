@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.figures.kind import Drawing
-from experiments.reporting.figures.kind import register
-from experiments.reporting.figures.kind import rulesets
+from experiments.reporting.figures import kind
 from experiments.reporting.plots import style
 from experiments.reporting.tables import ratios
 from experiments.studies import profiles
@@ -46,23 +44,23 @@ def _note(study: Published) -> str:
   )
 
 
-@register(
+@kind.register(
   70,
   'Performance profiles',
   _note,
   'A profile needs at least two streams, or two conditions with a target, and '
   'an arm that is there under all of them.',
 )
-def profile(study: Published) -> Iterator[Drawing]:
+def profile(study: Published) -> Iterator[kind.Drawing]:
   """A picture for every ruleset."""
-  for ruleset in rulesets(study):
+  for ruleset in kind.rulesets(study):
     found = {
       measure: costs
       for measure in ratios.MEASURES
       if (costs := ratios.costs(study, ruleset, measure)) is not None
     }
     if found:
-      yield Drawing(
+      yield kind.Drawing(
         (ruleset,),
         f'Performance profiles of all arms, {ruleset}; tables have the scores.',
         functools.partial(_draw, found, f'Performance profile: {ruleset}'),

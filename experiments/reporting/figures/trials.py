@@ -8,9 +8,7 @@ import pandas as pd
 
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import accuracies
-from experiments.reporting.figures.kind import Drawing
-from experiments.reporting.figures.kind import of_lines
-from experiments.reporting.figures.kind import register
+from experiments.reporting.figures import kind
 from experiments.reporting.plots import lines
 from experiments.studies import frames
 from experiments.studies.loading import Published
@@ -20,7 +18,7 @@ _TRIALS = lines.Scale('trials', '', whole=True, steps=True)
 _ABSENT = 'There are no tuning trials (trials.csv is missing or empty).'
 
 
-@register(
+@kind.register(
   50,
   'Learning-rate sensitivity',
   lambda study: (
@@ -31,7 +29,7 @@ _ABSENT = 'There are no tuning trials (trials.csv is missing or empty).'
   ),
   _ABSENT,
 )
-def learning_rates(study: Published) -> Iterator[Drawing]:
+def learning_rates(study: Published) -> Iterator[kind.Drawing]:
   """A picture for every condition that arms were tuned on."""
   budget = (study.study['definition'].get('tuning') or {}).get('budget', {})
   for condition, accuracy, rows in _trials(study):
@@ -41,7 +39,7 @@ def learning_rates(study: Published) -> Iterator[Drawing]:
     # The trials of the grid come first.
     grid = rows[rows['trial'] < size].groupby('arm', sort=False)
     if len(grid):
-      yield of_lines(
+      yield kind.of_lines(
         study,
         (condition,),
         f'{accuracy.capitalize()} of every arm against learning rate, '
@@ -52,7 +50,7 @@ def learning_rates(study: Published) -> Iterator[Drawing]:
       )
 
 
-@register(
+@kind.register(
   60,
   'Tuned enough?',
   lambda study: (
@@ -62,10 +60,10 @@ def learning_rates(study: Published) -> Iterator[Drawing]:
   ),
   _ABSENT,
 )
-def tuning(study: Published) -> Iterator[Drawing]:
+def tuning(study: Published) -> Iterator[kind.Drawing]:
   """A picture for every condition that arms were tuned on."""
   for condition, accuracy, rows in _trials(study):
-    yield of_lines(
+    yield kind.of_lines(
       study,
       (condition,),
       f'Best {accuracy} of every arm against trials, {condition}.',

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments.reporting.measures import MEASURES
+from experiments.reporting import quantities
 from experiments.reporting.plots import families
 from experiments.reporting.plots import lines as plots
 from experiments.reporting.plots import style
@@ -42,7 +42,7 @@ def draw(
   Returns:
     The picture.
   """
-  measures = [each for each in MEASURES if each.name in found]
+  measures = [each for each in quantities.BY_TASK if each.name in found]
   there = {*lost}.union(*found.values())
   every = dict.fromkeys([*order, *sorted(there)])
   rows = families.panels(every, there)
@@ -60,7 +60,7 @@ def draw(
     column[0].set_ylim(*_limits(lines, log=measure.log))
     for place, (_, arms) in zip(column, rows, strict=True):
       _panel(place, lines, arms)
-      place.set_ylabel(measure.label)
+      place.set_ylabel(measure.heading)
     column[-1].set_xlabel('task')
   for row, (name, arms) in zip(axes, rows, strict=True):
     row[0].set_title(name)

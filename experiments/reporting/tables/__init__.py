@@ -1,7 +1,6 @@
 """The tables of a report; a new one is a file here and an import below."""
 
 from experiments.reporting.tables import arms as arms
-from experiments.reporting.tables import conditions as conditions
 from experiments.reporting.tables import differences as differences
 from experiments.reporting.tables import ratios as ratios
 from experiments.reporting.tables import streams as streams

@@ -1,14 +1,12 @@
 """Every arm against every reference, and every variant against the whole."""
 
+import math
+
 import pandas as pd
 
 from experiments.reporting import numbers
 from experiments.reporting.plots import families
-from experiments.reporting.tables.table import Column
-from experiments.reporting.tables.table import numeric
-from experiments.reporting.tables.table import plain
-from experiments.reporting.tables.table import register
-from experiments.reporting.tables.table import Table
+from experiments.reporting.tables import table
 from experiments.studies import comparisons
 from experiments.studies.loading import Published
 
@@ -16,23 +14,23 @@ from experiments.studies.loading import Published
 _WHOLE = 'full'
 _POINTS = ('mean_difference', 'ci_low', 'ci_high')
 _COLUMNS = (
-  plain('arm'),
-  plain('reference'),
-  numeric('pairs', 'n', str),
-  Column(
+  table.plain('arm'),
+  table.plain('reference'),
+  table.numeric('pairs', 'n', str),
+  table.Column(
     'difference (points)',
     lambda row: numbers.difference(*(row[f'{x}_points'] for x in _POINTS)),
     'mean_difference_points',
   ),
-  numeric('p', 'p', numbers.p_value),
-  numeric('p (Holm)', 'p_holm', numbers.p_value),
-  numeric('effect size d', 'effect_size', lambda x: numbers.short(x, 2)),
-  numeric('seeds needed', 'seeds_needed', numbers.count),
+  table.numeric('p', 'p', numbers.p_value),
+  table.numeric('p (Holm)', 'p_holm', numbers.p_value),
+  table.numeric('effect size d', 'effect_size', lambda x: numbers.short(x, 2)),
+  table.numeric('seeds needed', 'seeds_needed', numbers.count),
 )
 
 
-@register
-def differences(study: Published) -> Table | None:
+@table.register
+def differences(study: Published) -> table.Table | None:
   """The paired differences of `comparisons.csv`."""
   return _table(
     study.comparisons,
@@ -45,8 +43,8 @@ def differences(study: Published) -> Table | None:
   )
 
 
-@register
-def ablation(study: Published) -> Table | None:
+@table.register
+def ablation(study: Published) -> table.Table | None:
   """The one-change ablation."""
   return _table(
     of_variants(study),
@@ -67,10 +65,13 @@ def of_variants(study: Published) -> pd.DataFrame:
   )
 
 
-def _table(rows: pd.DataFrame, title: str, note: str) -> Table | None:
+def _table(rows: pd.DataFrame, title: str, note: str) -> table.Table | None:
   if rows.empty:
     return None
   # In points, for people.
-  scaled = rows.assign(**{name: 100 * rows[name] for name in _POINTS})
-  data = scaled.rename(columns={name: f'{name}_points' for name in _POINTS})
-  return Table(title, note, data, _COLUMNS, split=('condition', 'ruleset'))
+  points = {f'{name}_points': 100 * rows[name] for name in _POINTS}
+  whole = lambda x: int(x) if math.isfinite(x) else x
+  needed = rows['seeds_needed'].astype(object).map(whole)
+  data = rows.rename(columns={name: f'{name}_points' for name in _POINTS})
+  data = data.assign(seeds_needed=needed, **points)
+  return table.Table(title, note, data, _COLUMNS, ('condition', 'ruleset'))

@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting import numbers
-from experiments.reporting.tables.table import best_first
-from experiments.reporting.tables.table import Column
-from experiments.reporting.tables.table import numeric
-from experiments.reporting.tables.table import plain
-from experiments.reporting.tables.table import register
-from experiments.reporting.tables.table import Table
+from experiments.reporting.tables import table
 from experiments.studies import profiles
 from experiments.studies.loading import Published
 from experiments.studies.scores import IDENTITY
@@ -56,8 +51,8 @@ def costs(study: Published, ruleset: str, measure: str) -> pd.DataFrame | None:
   return found.loc[whole, kept]
 
 
-@register
-def speed(study: Published) -> Table | None:
+@table.register
+def speed(study: Published) -> table.Table | None:
   """The scores by time to target, by ruleset."""
   rows: dict[tuple[str, str], dict[str, Any]] = {}
   for ruleset, measure, found in _costs(study, TIMES):
@@ -69,18 +64,23 @@ def speed(study: Published) -> Table | None:
       row |= {'conditions_reached': count, 'conditions': found.shape[1]}
   if not rows:
     return None
-  data = best_first(pd.DataFrame(rows.values()), 'steps_score', ['ruleset'])
+  data = table.best_first(
+    pd.DataFrame(rows.values()), 'steps_score', ['ruleset']
+  )
   counts = ['conditions_reached', 'conditions']
-  return Table(
+  return table.Table(
     'Time to target over conditions',
     'The area under the performance profile up to four times the fastest '
     'arm’s time (AlgoPerf’s score): 1 is the fastest under every condition, 0 '
     'never within four times of it.',
     data[['ruleset', 'arm', *(f'{x}_score' for x in TIMES), *counts]],
     (
-      plain('arm'),
-      *(numeric(f'score by {x}', f'{x}_score', numbers.fixed) for x in TIMES),
-      Column(
+      table.plain('arm'),
+      *(
+        table.numeric(f'score by {x}', f'{x}_score', numbers.fixed)
+        for x in TIMES
+      ),
+      table.Column(
         'target reached',
         lambda row: ' of '.join(str(row[name]) for name in counts),
         'conditions_reached',
@@ -90,8 +90,8 @@ def speed(study: Published) -> Table | None:
   )
 
 
-@register
-def errors(study: Published) -> Table | None:
+@table.register
+def errors(study: Published) -> table.Table | None:
   """The scores by error on streams, by ruleset."""
   parts = [
     pd.DataFrame(
@@ -108,18 +108,18 @@ def errors(study: Published) -> Table | None:
   if not parts:
     return None
   data = pd.concat(parts, ignore_index=True)
-  return Table(
+  return table.Table(
     'Errors over streams',
     'The error is what the accuracy lacks of 100 %, in the median over seeds. '
     'The score is the area under the performance profile up to four times the '
     'error of the best arm: 1 is the best on every stream, 0 never within four '
     'times of it.',
-    best_first(data, 'score', ['ruleset']),
+    table.best_first(data, 'score', ['ruleset']),
     (
-      plain('arm'),
-      numeric('score', 'score', numbers.fixed),
-      numeric('at worst, times the best', 'largest_ratio', numbers.short),
-      numeric('streams', 'streams', str),
+      table.plain('arm'),
+      table.numeric('score', 'score', numbers.fixed),
+      table.numeric('at worst, times the best', 'largest_ratio', numbers.short),
+      table.numeric('streams', 'streams', str),
     ),
     split=('ruleset',),
   )

@@ -3,18 +3,11 @@
 from experiments.reporting import accuracies
 from experiments.reporting import numbers
 from experiments.reporting.plots import families
-from experiments.reporting.tables.table import best_first
-from experiments.reporting.tables.table import Column
-from experiments.reporting.tables.table import numeric
-from experiments.reporting.tables.table import plain
-from experiments.reporting.tables.table import register
-from experiments.reporting.tables.table import Row
-from experiments.reporting.tables.table import Table
+from experiments.reporting.tables import table
 from experiments.studies import comparisons
 from experiments.studies.loading import Published
 from experiments.studies.scores import IDENTITY
 
-_REFERENCE = comparisons.REFERENCES[0]
 _FIELDS = (
   *(*IDENTITY, 'family', 'seeds', 'seeds_planned', 'seeds_diverged', 'measure'),
   *('accuracy_percent', 'sd_percent'),
@@ -31,26 +24,33 @@ _NAMES = {
   'steps': 'steps_to_target',
   'seconds': 'seconds_to_target',
 }
-_SCALED = [
-  new for new in _NAMES.values() if new.endswith(('percent', 'points'))
-]
-_NOTE = (
-  ', mean ± standard deviation over seeds; '
-  f'the difference to {_REFERENCE} in percentage points, over the seeds that '
+_SCALED = [x for x in _NAMES.values() if x.endswith(('percent', 'points'))]
+_DIFFERENCE = (
+  '; the difference to {} in percentage points, over the seeds that '
   'both arms have, with its 95 % t interval, and the p-value of the paired t '
-  'test, adjusted by Holm’s procedure over the arms of the table. A diverged '
-  'seed counts as chance.'
+  'test, adjusted by Holm’s procedure over the arms of the table'
 )
 _TIMES = (
   ' Times are medians until the validation accuracy reaches the median of '
-  f'{_REFERENCE}; ∞ is a miss.'
+  f'{comparisons.REFERENCES[0]}; ∞ is a miss.'
 )
 
 
-@register
-def summary(study: Published) -> Table:
+def reference(study: Published) -> str | None:
+  """The arm that all are compared with first; None where there is none.
+
+  It is the usual one, if a condition of the study has it.
+  """
+  there = study.comparisons['reference'].unique()
+  usual = (x for x in comparisons.REFERENCES if x in there)
+  return next(usual, there[0] if len(there) else None)
+
+
+@table.register
+def summary(study: Published) -> table.Table:
   """All arms under each condition and ruleset, the best one first."""
-  compared = study.comparisons[study.comparisons['reference'] == _REFERENCE]
+  other = reference(study)
+  compared = study.comparisons[study.comparisons['reference'] == other]
   data = study.summary.merge(compared, how='left', on=IDENTITY)
   data = data.rename(columns=_NAMES)
   data[_SCALED] *= 100
@@ -61,47 +61,49 @@ def summary(study: Published) -> Table:
   found = accuracies.compared_in(study)
   name = accuracies.common(found)
   timed = any(each.target is not None for each in study.conditions.values())
+  columns = [
+    table.plain('arm'),
+    table.Column(f'{name} (%)', _accuracy, 'accuracy_percent'),
+    table.SEEDS,
+    table.numeric('diverged', 'seeds_diverged', str),
+  ]
+  if other:
+    columns += [
+      table.Column(
+        f'difference to {other} (points)',
+        lambda row: 'reference' if row['arm'] == other else _difference(row),
+        'difference_points',
+      ),
+      table.numeric('p (Holm)', 'p_holm', numbers.p_value),
+    ]
+  if timed:
+    columns += [
+      table.numeric('steps to target', 'steps_to_target', numbers.count),
+      table.numeric('seconds to target', 'seconds_to_target', numbers.short),
+    ]
   groups = ('condition', 'ruleset')
-  return Table(
+  return table.Table(
     name.capitalize(),
-    _note(found) + _TIMES * timed,
-    best_first(data, 'accuracy_percent', groups)[[*_FIELDS]],
-    _columns(name, timed),
+    _note(found, other) + _TIMES * timed,
+    table.best_first(data, 'accuracy_percent', groups)[[*_FIELDS]],
+    columns,
     # What is compared follows from the condition.
     split=(*groups, *(['measure'] if len(found) > 1 else [])),
   )
 
 
-def _note(found: list[str]) -> str:
+def _note(found: list[str], other: str | None) -> str:
   name = accuracies.common(found)
-  if name == accuracies.TEST:
-    return f'Test accuracy after the last epoch{_NOTE}'
-  return f'{name.capitalize()}{_NOTE}{accuracies.meaning(found)}'
-
-
-def _columns(accuracy: str, timed: bool) -> tuple[Column, ...]:
-  times = (
-    numeric('steps to target', 'steps_to_target', numbers.count),
-    numeric('seconds to target', 'seconds_to_target', numbers.short),
-  )
+  after = ' after the last epoch' if name == accuracies.TEST else ''
+  difference = _DIFFERENCE.format(other) if other else ''
   return (
-    plain('arm'),
-    Column(f'{accuracy} (%)', _accuracy, 'accuracy_percent'),
-    Column(
-      'seeds',
-      lambda row: numbers.of(row['seeds'], row['seeds_planned']),
-      'seeds',
-    ),
-    numeric('diverged', 'seeds_diverged', str),
-    Column(
-      f'difference to {_REFERENCE} (points)', _difference, 'difference_points'
-    ),
-    numeric('p (Holm)', 'p_holm', numbers.p_value),
-    *(times if timed else ()),
+    f'{name.capitalize()}{after}, mean ± standard deviation over seeds'
+    f'{difference}. A diverged seed counts as chance.'
+    f'{accuracies.meaning(found)}'
   )
 
 
-def _accuracy(row: Row) -> str:
+def _accuracy(row: table.Row) -> str:
   if not row['seeds']:
     return 'missing'
   text = numbers.spread(row['accuracy_percent'], row['sd_percent'])
@@ -109,9 +111,6 @@ def _accuracy(row: Row) -> str:
   return f'diverged: {text}' if lost else text
 
 
-def _difference(row: Row) -> str:
-  if row['arm'] == _REFERENCE:
-    return 'reference'
-  return numbers.difference(
-    *(row[f'{x}_points'] for x in ('difference', 'ci_low', 'ci_high'))
-  )
+def _difference(row: table.Row) -> str:
+  ends = ('difference', 'ci_low', 'ci_high')
+  return numbers.difference(*(row[f'{x}_points'] for x in ends))

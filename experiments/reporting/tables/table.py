@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from experiments.reporting import numbers
 from experiments.studies.loading import Published
 
 Row = Mapping[str, Any]
@@ -26,25 +27,22 @@ class Column(NamedTuple):
   key: str | None = None
 
 
-def plain(heading: str, field: str | None = None) -> Column:
-  """A column of texts.
+# How many there are, of those there are to be.
+SEEDS = Column(
+  'seeds',
+  lambda row: numbers.of(row['seeds'], row['seeds_planned']),
+  'seeds',
+)
 
-  Args:
-    heading: what stands above.
-    field: the field that it shows; None for the one of that name.
-  """
+
+def plain(heading: str, field: str | None = None) -> Column:
+  """A column of texts, the field of that name or another."""
   name = field or heading
   return Column(heading, lambda row: str(row[name]))
 
 
 def numeric(heading: str, field: str, text: Callable[[Any], str]) -> Column:
-  """A column of numbers.
-
-  Args:
-    heading: what stands above.
-    field: the field that it shows.
-    text: how a number is written.
-  """
+  """A column of numbers, each written by `text`."""
   return Column(heading, lambda row: text(row[field]), field)
 
 
@@ -84,13 +82,11 @@ class Table:
     for values, rows in self.parts():
       if values:
         lines += ['', f'## {escape(", ".join(values))}']
-      cells = [[column.text(row) for column in self.columns] for row in rows]
-      marks = ['---:' if column.key else '---' for column in self.columns]
       lines += [
         '',
         _line(escape(column.heading) for column in self.columns),
-        _line(marks),
-        *(_line(map(escape, each)) for each in cells),
+        _line('---:' if column.key else '---' for column in self.columns),
+        *(_line(escape(x.text(row)) for x in self.columns) for row in rows),
       ]
     return '\n'.join(lines) + '\n'
 
@@ -108,9 +104,10 @@ def register(make: Make) -> Make:
 
 def best_first(data: pd.DataFrame, field: str, groups: Sequence[str]) -> Any:
   """The rows, within each group the largest of a field first and NaN last."""
-  place = data.groupby([*groups], sort=False).ngroup()
-  ordered = data.sort_values(field, ascending=False, kind='stable')
-  return ordered.loc[place[ordered.index].sort_values(kind='stable').index]
+  return pd.concat(
+    rows.sort_values(field, ascending=False, kind='stable')
+    for _, rows in data.groupby([*groups], sort=False)
+  )
 
 
 def escape(text: str) -> str:

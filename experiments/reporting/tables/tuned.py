@@ -7,17 +7,12 @@ import pandas as pd
 from experiments.optimizers import LEARNING_RATE
 from experiments.reporting import accuracies
 from experiments.reporting import numbers
-from experiments.reporting.tables.table import Column
-from experiments.reporting.tables.table import numeric
-from experiments.reporting.tables.table import plain
-from experiments.reporting.tables.table import register
-from experiments.reporting.tables.table import Row
-from experiments.reporting.tables.table import Table
+from experiments.reporting.tables import table
 from experiments.studies import stable as values
 from experiments.studies.loading import Published
 
 
-def _others(row: Row) -> str:
+def _others(row: table.Row) -> str:
   """The hyperparameters of a row besides the learning rate."""
   chosen = json.loads(row['hyperparameters'])
   return ', '.join(
@@ -28,14 +23,14 @@ def _others(row: Row) -> str:
 
 
 _CHOSEN = (
-  plain('arm'),
-  numeric('learning rate', 'learning_rate', numbers.short),
-  Column('other numbers', _others),
+  table.plain('arm'),
+  table.numeric('learning rate', 'learning_rate', numbers.short),
+  table.Column('other numbers', _others),
 )
 
 
-@register
-def tuned(study: Published) -> Table | None:
+@table.register
+def tuned(study: Published) -> table.Table | None:
   """The tuned numbers of every arm, by the condition that it was tuned on."""
   rows = [
     {
@@ -49,7 +44,7 @@ def tuned(study: Published) -> Table | None:
   ]
   if not rows:
     return None
-  return Table(
+  return table.Table(
     'Tuned numbers',
     f'What the tuner chose {_where(study)}. Numbers that are not named keep '
     'their defaults.',
@@ -72,8 +67,8 @@ def _where(study: Published) -> str:
   )
 
 
-@register
-def stable(study: Published) -> Table | None:
+@table.register
+def stable(study: Published) -> table.Table | None:
   """The values that are good wherever an arm was tuned, the best arm first."""
   if study.trials['condition'].nunique() < 2:
     return None
@@ -86,7 +81,7 @@ def stable(study: Published) -> Table | None:
     learning_rate=[each[LEARNING_RATE] for each in chosen],
     hyperparameters=[json.dumps(each) for each in chosen],
   )
-  return Table(
+  return table.Table(
     'Stable values',
     'Of the numbers that were tried under all conditions that an arm was tuned '
     'on, those whose distance from the best of its trials, where it is '
@@ -106,9 +101,9 @@ def stable(study: Published) -> Table | None:
     ],
     (
       *_CHOSEN,
-      numeric(f'{accuracy} (%)', 'accuracy', _percent),
-      numeric('farthest from the best (points)', 'regret', _percent),
-      Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
+      table.numeric(f'{accuracy} (%)', 'accuracy', _percent),
+      table.numeric('farthest from the best (points)', 'regret', _percent),
+      table.Column('stable', lambda row: 'yes' if row['stable'] else 'no'),
     ),
   )
 

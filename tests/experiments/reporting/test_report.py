@@ -101,12 +101,28 @@ def test_ablation_compares_variants_with_the_whole_method(whole, tmp_path):
   row = row_of(ablation, **group)
   expected = 100 * (0.1 - full['test_accuracy'].mean())
   assert row.mean_difference_points == pytest.approx(expected)
+  # A number of seeds has no point.
+  lines = found.files['tables/ablation.csv'].splitlines()
+  assert lines[0].endswith(',seeds_needed')
+  assert all(re.search(r',\d+$', line) for line in lines[1:])
   directories.write(
     tmp_path / 'x', arms=('gradient_only', 'unit_mean', 'adamw')
   )
   without = loading.load(tmp_path / 'x')
   assert TABLES['ablation'](without) is None
   assert not list(figures.KINDS['ablation'].draw(without))
+
+
+@pytest.mark.parametrize('arms', [('full', 'gradient_only'), ('full', 'sgd')])
+def test_summary_without_adamw_compares_with_what_there_is(tmp_path, arms):
+  directories.write(tmp_path / 'x', arms=arms)
+  made = TABLES['summary'](loading.load(tmp_path / 'x'))
+  text = made.markdown()
+  assert 'difference to adamw' not in text
+  assert ('difference to gradient_only (points)' in text) == (
+    'gradient_only' in arms
+  )
+  assert ('p (Holm)' in text) == ('gradient_only' in arms)
 
 
 def test_stable_values_need_several_tuning_conditions(whole, tmp_path):
