@@ -202,6 +202,8 @@ KINDS: dict[str, tuple[Any, ...]] = {
   'norm': _names('l2'),
   'distribution': _names('normal'),
   'assignment': _names('blend'),
+  'utility': _names('activity'),
+  'to': _names('initial'),
   'phase': _names('early'),
   'count': ('1', None, True, NAN, 1.5, 1j, [1], Strange(), -1, jnp.ones([])),
   'fraction': _numbers(-1e-9, 1 + 1e-9, 2),
@@ -258,6 +260,8 @@ BY_KIND = {
   'norm': 'norm',
   'importance': 'importance',
   'assignment': 'assignment',
+  'utility': 'utility',
+  'to': 'to',
   'order': 'order',
   'regex': 'regex',
   'bounds': 'bound',
@@ -277,6 +281,7 @@ OWN = {
   'elastic_weight_consolidation.decay': 'fraction',
   'sleep.strength': 'fraction or schedule',
   'synergy.floor': 'floor',
+  'regenerate_inactive.rate': 'fraction or schedule',
   'reset_moments.period': 'integer ≥ 1 or None',
   'reset_state.mask': 'elements',
   'couple_replicas.axis_name': 'required axis names',
@@ -320,6 +325,7 @@ WITH: dict[str, dict[str, Any]] = {
   'clip_weights': dict(bound=1.0),
   'couple_replicas': dict(axis_name='x'),
   'neural_variability': dict(inner=optax.sgd(0.1)),
+  'regenerate_inactive': dict(inner=optax.sgd(0.1)),
   'reset_moments': dict(inner=ADAM),
   'synergy': dict(mechanisms={'a': ADAM, 'b': optax.trace(0.9)}),
   'epoch': dict(count=0, steps_per_epoch=2),
@@ -334,6 +340,9 @@ WITH: dict[str, dict[str, Any]] = {
   ),
   'eval_params': dict(
     opt_state=mechanisms.hare_and_tortoise().init(PARAMS), params=PARAMS
+  ),
+  'inactive_fraction': dict(
+    opt_state=mechanisms.regenerate_inactive(ADAM).init(PARAMS)
   ),
   'reset_state': dict(tx=ADAM, state=ADAM.init(PARAMS), params=PARAMS),
 }

@@ -218,8 +218,8 @@ def rounded(fraction: Any, count: Any) -> Any:
 
 
 def now_and_then(
-  every: Any, t: jax.Array, act: Callable[[], jax.Array], kept: jax.Array
-) -> jax.Array:
+  every: Any, t: jax.Array, act: Callable[[], Any], kept: Any
+) -> Any:
   """`act()` where t is a multiple of `every`, else `kept`."""
   if isinstance(every, int) and every == 1:
     return act()

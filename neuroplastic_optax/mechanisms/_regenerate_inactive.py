@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _diagnostics
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _state
@@ -22,8 +23,8 @@ class RegenerateInactiveState(NamedTuple):
   Attributes:
     count: the number of updates so far, shape (), dtype int32.
     key: the words of the key, uint32 [2] for the usual kind of key.
-    activity: s, a tree like the params, at least float32, 0 at `init`.
-      `optax.MaskedNode` for leaves outside the mask, and for all leaves with
+    activity: s, a tree like the params, at least float32, 0 at `init`;
+      `optax.MaskedNode` for leaves outside the mask. None with
       `utility="magnitude"`.
     anchor: w₀, a copy of the params at `init`, at least float32;
       `optax.MaskedNode` for leaves outside the mask. With `to="fresh"`, a tuple
@@ -34,7 +35,7 @@ class RegenerateInactiveState(NamedTuple):
 
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.
   key: jax.Array
-  activity: _types.Updates
+  activity: _types.Updates | None
   anchor: Any
   fraction: Any
   inner: _types.OptState
@@ -84,9 +85,14 @@ def regenerate_inactive(
   resets at once and at intervals. Its effect is measured in the study
   `regeneration`.
 
-  The state holds two copies of the params, s and w₀. A weight that stays
-  inactive is pulled by `rate` of its distance at each update, however small
-  the learning rate is.
+  The state holds two copies of the params, s and w₀. Around AdamW, an update
+  compiled for CPUs reads and writes 21 words an element, where AdamW alone takes
+  10, with 34 operations instead of 15.
+
+  The pull does not depend on the learning rate. Outside there may be
+  `optax.MultiSteps`, `masked` or `partition`: g is then the mean gradient, and
+  means are of the leaves that it sees. Inside `shard_map` they are of the local
+  parts.
 
   Args:
     inner: the optimizer.
@@ -156,16 +162,13 @@ def regenerate_inactive(
   def init_fn(params):
     leaves = _leaves.flatten(owner, 'params', params)
     inside = leaves.mask(mask)
-    copy = lambda x, taken: _leaves.copied(x) if taken else optax.MaskedNode()
-    anchor = (
-      leaves.per_leaf(leaves.each(_moments))
-      if is_fresh
-      else leaves.tree(leaves.each(copy, inside))
-    )
-    averaged = [taken and is_averaged for taken in inside]
-    activity = jax.tree.map(
-      jnp.zeros_like, leaves.tree(leaves.each(copy, averaged))
-    )
+
+    def copies():
+      one = lambda x, taken: _leaves.copied(x) if taken else optax.MaskedNode()
+      return leaves.tree(leaves.each(one, inside))
+
+    activity = jax.tree.map(jnp.zeros_like, copies()) if is_averaged else None
+    anchor = leaves.per_leaf(leaves.each(_moments)) if is_fresh else copies()
     return RegenerateInactiveState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
@@ -194,12 +197,13 @@ def regenerate_inactive(
       def acted():
         target = _drawn(words, w, *anchor) if is_fresh else anchor
         way = _leaves.finite(w - target.astype(w.dtype))
-        pulled = jnp.where(inactive, u - now.rate * way, u)
-        return pulled, jnp.zeros_like(s) if is_fresh else s
+        # A difference with 0 would make 0 of -0.
+        pulled = _arrays.unless_zero(now.rate, u - now.rate * way, u)
+        after = jnp.zeros_like(s) if is_fresh else s
+        return jnp.where(inactive, pulled, u), after
 
-      fraction = jnp.mean(inactive.astype(s.dtype))
-      if not _numbers.is_zero(now.rate):
-        u, s = _leaves.now_and_then(every, t, acted, (u, s))
+      fraction = _share(inactive.astype(s.dtype))
+      u, s = _leaves.now_and_then(every, t, acted, (u, s))
       return (u, fraction, s) if is_averaged else (u, fraction)
 
     fractions = leaves.tree(_diagnostics.leaves_of(state.fraction))
@@ -285,12 +289,26 @@ def _mean(s: jax.Array, stacked: int) -> jax.Array:
   return jnp.sum(s / n, axis=axes, keepdims=True)
 
 
+def _share(inactive: jax.Array) -> jax.Array:
+  """The mean; inside `shard_map`, also over the devices that hold parts.
+
+  There a scalar that differs between devices could not be returned.
+  """
+  share = jnp.mean(inactive)
+  axes = tuple(jax.typeof(share).manual_axis_type.varying)
+  return jax.lax.pmean(share, axes) if axes else share
+
+
 def _moments(leaf: Any) -> tuple[jax.Array, jax.Array]:
   """The mean and the standard deviation of a leaf, scalars."""
   x = jnp.asarray(leaf).astype(_leaves.wide_dtype(leaf))
   n = max(x.size, 1)
   mean = jnp.sum(x / n)
-  return mean, jnp.sqrt(jnp.sum(jnp.square((x - mean) / n**0.5)))
+  # By the largest of them, so that no square overflows or vanishes.
+  moved = _leaves.finite(x - mean)
+  tiny = float(jnp.finfo(x.dtype).tiny)
+  largest = jnp.max(jnp.abs(moved), initial=tiny)
+  return mean, largest * jnp.sqrt(jnp.sum(jnp.square(moved / largest) / n))
 
 
 def _drawn(

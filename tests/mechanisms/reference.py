@@ -219,3 +219,30 @@ class Project:
     if w.ndim < 2 or not self.norm or not moved:
       return g
     return (w + g) * self.norm / moved - w
+
+
+class RegenerateInactive:
+  """Around SGD with a learning rate of 0.1 and momentum of 0.5."""
+
+  def __init__(self, w, rate, threshold, decay, utility, to, every):
+    self.rate, self.threshold, self.decay = rate, threshold, decay
+    self.utility, self.to, self.every, self.t = utility, to, every, 0
+    self.first, self.s, self.trace = w.copy(), 0 * w, 0 * w
+
+  def update(self, g, w, draw):
+    self.t += 1
+    self.trace = 0.5 * self.trace + g
+    u = -0.1 * self.trace
+    size = {'activity': abs(g), 'contribution': abs(g * w)}.get(self.utility)
+    if size is None:
+      self.s = abs(w)
+    else:
+      self.s = self.decay * self.s + (1 - self.decay) * size
+    if self.t % self.every:
+      return u
+    inactive = self.s < self.threshold * np.mean(self.s)
+    target = self.first
+    if self.to == 'fresh':
+      target = np.mean(self.first) + np.std(self.first) * draw
+      self.s = 0 * w
+    return u - self.rate * np.where(inactive, w - target, 0.0)

@@ -104,6 +104,15 @@ def _reset(period=None):
   return mechanisms.reset_moments(optax.scale_by_adam(), period)
 
 
+def _inactive(
+  rate=0.5, threshold=1.5, decay=0.95, utility='activity', to='initial',
+  every=1, mask=None,
+):  # fmt: skip
+  return mechanisms.regenerate_inactive(
+    optax.identity(), rate, threshold, decay, utility, to, every, mask
+  )
+
+
 # These are made of Optax's own transformations, whose accumulators are as wide
 # as the params, overflow, and do not take None that was none at `init`.
 WRAPPERS = (_variability, _synergy, _reset)
@@ -219,6 +228,18 @@ CASES = {
   'synergy_adaptive': Case(
     _synergy, dict(assignment='adaptive'), dict(rate=2.0, floor=0.1),
     needs_params=False,
+  ),
+  'inactive': Case(
+    _inactive, {}, dict(rate=0.25, threshold=1.2, decay=0.9),
+    neutral=dict(rate=0.0),
+  ),
+  'inactive_fresh': Case(
+    _inactive, dict(rate=1.0, utility='contribution', to='fresh', every=2),
+    dict(rate=0.75, threshold=1.2, every=2), neutral=dict(threshold=0.0),
+  ),
+  'inactive_magnitude': Case(
+    _inactive, dict(utility='magnitude'), dict(rate=0.25, threshold=1.2),
+    neutral=dict(mask=lambda p: jax.tree.map(lambda _: False, p)),
   ),
   'reset': Case(_reset, wrap=with_boundaries),
   'reset_period': Case(_reset, dict(period=2), dict(period=2)),

@@ -60,6 +60,14 @@ DEFAULTS = {
   m.couple_replicas: dict(strength=0.01),
   m.neural_variability: dict(scale=0.01, distribution='normal', refresh=1),
   m.synergy: dict(assignment='blend', rate=1.0, floor=0.05),
+  m.regenerate_inactive: dict(
+    rate=0.01,
+    threshold=0.1,
+    decay=0.95,
+    utility='activity',
+    to='initial',
+    every=1,
+  ),
 }
 
 

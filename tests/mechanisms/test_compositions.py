@@ -70,6 +70,10 @@ def test_chains_with_neuroplastic_train(tx):
 
 
 WRAPPERS = {
+  'inactive': mechanisms.regenerate_inactive(optax.sgd(0.1), threshold=1.0),
+  'inactive_fresh': mechanisms.regenerate_inactive(
+    optax.identity(), 1.0, 1.0, utility='contribution', to='fresh'
+  ),
   'variability': mechanisms.neural_variability(optax.sgd(0.1)),
   'variability_kept': mechanisms.neural_variability(
     optax.identity(), 1.0, 'laplace', refresh=2

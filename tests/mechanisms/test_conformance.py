@@ -98,9 +98,12 @@ def compiled():
 def test_every_mechanism_is_registered():
   made = {case.make for case in CASES.values()}
   functions = {name for name in mechanisms.__all__ if name[0].islower()}
-  others = {'fan_in_bounds', 'eval_params', 'reset_state'}
+  others = {
+    'fan_in_bounds', 'eval_params', 'inactive_fraction', 'reset_state',
+  }  # fmt: skip
   wrapped = {
     'neural_variability', 'synergy', 'reset_moments', 'couple_replicas',
+    'regenerate_inactive',
   }  # fmt: skip
   expected = functions - others - wrapped
   assert {getattr(mechanisms, name) for name in expected} <= made

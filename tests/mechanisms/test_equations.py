@@ -87,7 +87,22 @@ def _case(make, oracle, static=None, *, over_all=False, **numbers):
   ]
 
 
+def regenerate_inactive(**settings):
+  return m.regenerate_inactive(optax.sgd(0.1, momentum=0.5), **settings)
+
+
 CASES = [
+  *_case(
+    *(regenerate_inactive, reference.RegenerateInactive),
+    dict(
+      utility=['activity', 'contribution', 'magnitude'],
+      to=['initial', 'fresh'],
+    ),
+    rate=_fraction,
+    threshold=_positive,
+    decay=_decay,
+    every=_integer,
+  ),
   *_case(
     *(m.scale_by_classp, reference.Classp),
     dict(power=[0.5, 1.0, 1.3, 2.0]),

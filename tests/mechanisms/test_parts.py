@@ -17,6 +17,9 @@ STACKED = {
   'clip': lambda **k: mechanisms.clip_weights(
     mechanisms.fan_in_bounds(0.5, **k)
   ),
+  'inactive': lambda **k: mechanisms.regenerate_inactive(
+    optax.sgd(0.1), 0.5, threshold=1.0, **k
+  ),
   'synergy': lambda **k: mechanisms.synergy(
     {'a': optax.trace(0.9), 'b': optax.scale_by_rms()}, 'adaptive', **k
   ),
@@ -70,6 +73,9 @@ CONDITIONAL = {
   'shrink': lambda: mechanisms.shrink_and_perturb(every=2),
   'variability': lambda: mechanisms.neural_variability(
     optax.trace(0.9), refresh=2
+  ),
+  'inactive': lambda: mechanisms.regenerate_inactive(
+    optax.trace(0.9), threshold=1.0, to='fresh', every=2
   ),
   'reset': lambda: mechanisms.reset_moments(optax.scale_by_adam(), 2),
   'elastic': mechanisms.elastic_weight_consolidation,
