@@ -86,13 +86,12 @@ def regenerate_inactive(
   `regeneration`.
 
   The state holds two copies of the params, s and w₀. Around AdamW, an update
-  compiled for CPUs reads and writes 21 words an element, where AdamW alone takes
-  10, with 34 operations instead of 15.
+  compiled for CPUs reads and writes 21 words an element, where AdamW alone
+  takes 10, with 34 operations instead of 15.
 
-  The pull does not depend on the learning rate. Outside there may be
-  `optax.MultiSteps`, `masked` or `partition`: g is then the mean gradient, and
-  means are of the leaves that it sees. Inside `shard_map` they are of the local
-  parts.
+  Within `optax.MultiSteps` g is the mean gradient. Within `optax.masked` and
+  `optax.partition` the mechanism acts on the leaves that it is given. Inside
+  `shard_map` means are of the local part of a leaf.
 
   Args:
     inner: the optimizer.
