@@ -9,6 +9,7 @@ from experiments.optimizers import controls
 from experiments.optimizers import hybrids
 from experiments.optimizers import mechanisms
 from experiments.optimizers import plastic
+from experiments.optimizers import regeneration
 from experiments.optimizers import rivals
 from experiments.optimizers.arm import Arm
 from experiments.optimizers.arm import ARMS
@@ -35,5 +36,6 @@ __all__ = [
   'hybrids',
   'mechanisms',
   'plastic',
+  'regeneration',
   'rivals',
 ]

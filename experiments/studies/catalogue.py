@@ -1,5 +1,6 @@
 """The studies, by name; each is data, and nothing else has to know of it."""
 
+from collections.abc import Mapping
 import dataclasses
 
 from experiments.optimizers import LEARNING_RATE
@@ -90,6 +91,21 @@ SPLIT_ARMS = (
 # An update of it takes ten times as long as the others'.
 _SLOW = {'muon': 2}
 
+# Regeneration of inactive weights, and what is left of it without a property.
+REGENERATION_CONTROLS = (
+  *('regenerate_evenly', 'regenerate_misplaced', 'regenerate_to_zero'),
+)
+# Those that get more seeds where not all do.
+KEY_REGENERATION_ARMS = (
+  *('regenerate_inactive_sgd', 'regenerate_inactive', 'swr'),
+  *(*REGENERATION_CONTROLS, 'sgd', 'adam', 'l2_init', 'upgd'),
+)
+_SLOW_REGENERATION = {'muon': 5, 'regenerate_inactive_muon': 5}
+REGENERATION_ARMS = (
+  *(*KEY_REGENERATION_ARMS, 'adamw', 'shrink_and_perturb'),
+  *_SLOW_REGENERATION,
+)
+
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
 _FASHION_10 = dataclasses.replace(_FASHION, fraction=0.1)
@@ -136,26 +152,88 @@ def _decayed(name: str, what: str, decay: float) -> Condition:
   )
 
 
-def _normed(name: str) -> Condition:
+def _normed(
+  name: str,
+  arms: tuple[str, ...] = ('gradient_only', 'full_no_clip', 'adam', 'adamw'),
+) -> Condition:
   """Layer norm, with the hyperparameters that were tuned without."""
   model = 'mlp_wide_norm' if name in _SPLITS else 'mlp_norm'
   return Condition(
     f'{name}_norm',
     dataclasses.replace(_STREAMS[name], model=model),
     tuned_on=name,
-    arms=('gradient_only', 'full_no_clip', 'adam', 'adamw'),
+    arms=arms,
     seeds=5,
   )
 
 
-def _restarted(name: str) -> Condition:
+def _restarted(
+  name: str, arms: tuple[str, ...] = ('gradient_only', 'sgd', 'adam')
+) -> Condition:
   """A new network for every task: what is there to lose."""
   return Condition(
     f'{name}_restarted',
     dataclasses.replace(_STREAMS[name], restart=True),
     rulesets=(DEFAULT,),
-    arms=('gradient_only', 'sgd', 'adam'),
+    arms=arms,
     seeds=5,
+  )
+
+
+def _regenerated(name: str, seeds: int | None) -> tuple[Condition, ...]:
+  """Regeneration on a stream, with layer norm, and what there is to lose."""
+  condition = Condition(
+    name,
+    _STREAMS[name],
+    tuned_on=name,
+    arms=None if name == 'permuted_labels' else REGENERATION_ARMS,
+    seeds=seeds,
+    references=('adam', 'muon', 'regenerate_inactive'),
+  )
+  normed = _normed(name, ('adam', 'adamw', 'regenerate_inactive'))
+  if name in _SPLITS:
+    return condition, normed
+  return condition, _restarted(name, ('adam',)), normed
+
+
+def _unchanging(name: str, task: Task, schedule: str) -> Condition:
+  """One task: does regeneration cost anything where nothing changes?"""
+  return Condition(
+    f'{name}_{schedule}',
+    dataclasses.replace(task, schedule=schedule),
+    rulesets=(DEFAULT,),
+    arms=('sgd', 'regenerate_inactive_sgd', 'adam', 'regenerate_inactive'),
+    seeds=20,
+    references=('sgd', 'adam'),
+  )
+
+
+def _sensitive(name: str, rate: float, threshold: float) -> Condition:
+  """A point of the grid that shows how much the hyperparameters matter."""
+  return Condition(
+    f'{name}_rate_{rate:g}_threshold_{threshold:g}',
+    _STREAMS[name],
+    rulesets=(DEFAULT,),
+    numbers={'rate': rate, 'threshold': threshold},
+    arms=('regenerate_inactive',),
+    seeds=5,
+  )
+
+
+def _stream_tuning(arms: Mapping[str, tuple[str, ...]]) -> Tuning:
+  """By stream, which arms are tuned on it.
+
+  On the first tasks; a split on all, in other orders of the classes.
+  """
+  return Tuning(
+    {
+      name: task if name in _SPLITS else dataclasses.replace(task, tasks=10)
+      for name, task in _STREAMS.items()
+      if name in arms
+    },
+    tuple(dict.fromkeys(arm for some in arms.values() for arm in some)),
+    Budget(rates=5, trials=8, rounds=1, finalists=1, seeds=1),
+    only=arms,
   )
 
 
@@ -340,18 +418,11 @@ STUDIES = {
           for make in (_on, _restarted, _normed)
         ),
       ),
-      Tuning(
-        # On the first tasks; a split on all, in other orders of the classes.
+      _stream_tuning(
         {
-          name: task if name in _SPLITS else dataclasses.replace(task, tasks=10)
-          for name, task in _STREAMS.items()
-        },
-        tuple(dict.fromkeys((*STREAM_ARMS, *SPLIT_ARMS))),
-        Budget(rates=5, trials=8, rounds=1, finalists=1, seeds=1),
-        only={
           name: SPLIT_ARMS if name in _SPLITS else STREAM_ARMS
           for name in _STREAMS
-        },
+        }
       ),
       key_arms=KEY_STREAM_ARMS,
       most_seeds=_SLOW,
@@ -381,6 +452,48 @@ STUDIES = {
           references=('muon',),
         ),
       ),
+    ),
+    # Are weights that are not learned worth returning to where they began?
+    Study(
+      'regeneration',
+      REGENERATION_ARMS,
+      (
+        *_regenerated('permuted_labels', seeds=20),
+        *_regenerated('random_labels', seeds=None),
+        *_regenerated('permuted_inputs', seeds=5),
+        *(
+          _unchanging(name, task, schedule)
+          for schedule in ('constant', 'cosine')
+          for name, task in (
+            ('digits', _DIGITS),
+            ('fashion_mnist_10', _FASHION_10),
+            (
+              'fashion_mnist_10_noise_40',
+              dataclasses.replace(_FASHION_10, label_noise=0.4),
+            ),
+            ('fashion_mnist', _FASHION),
+            ('mnist', _MNIST),
+          )
+        ),
+        *_regenerated('split', seeds=5),
+        *(
+          _sensitive(name, rate, threshold)
+          for name in ('permuted_labels', 'random_labels')
+          for rate in (1e-3, 3e-3, 0.01, 0.03, 0.1)
+          for threshold in (0.01, 0.03, 0.1, 0.3)
+        ),
+      ),
+      _stream_tuning(
+        {
+          name: REGENERATION_ARMS
+          for name in (
+            *('permuted_labels', 'random_labels', 'permuted_inputs', 'split'),
+          )
+        }
+      ),
+      seeds=5,
+      key_arms=KEY_REGENERATION_ARMS,
+      most_seeds=_SLOW_REGENERATION,
     ),
     # The published setting, and with the moments in bfloat16.
     Study(

@@ -191,16 +191,20 @@ class Plan:
     """When a cell's turn is: condition by condition.
 
     Within one, what all arms wait for comes first, and then what needs no
-    tuning.
+    tuning. Slow arms, those with fewer seeds, are reported after all others.
     """
+    conditions = self.study.conditions
     order = ('rates', 'extension', declarations.DEFAULT)
     what = order.index(item.what) if item.what in order else len(order)
     wanted = (
       i
-      for i, each in enumerate(self.study.conditions)
+      for i, each in enumerate(conditions)
       if item.condition == (each.tuned_on if item.shared else each.name)
     )
-    return next(wanted, len(self.study.conditions)), what
+    place = next(wanted, len(conditions))
+    if item.arm in self.study.most_seeds and not item.shared:
+      place += len(conditions)
+    return place, what
 
   def _tuning_items(self, tuners: Mapping[str, Tuner]) -> Iterator[Item]:
     tuning = self.study.tuning

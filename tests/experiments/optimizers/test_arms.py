@@ -239,6 +239,14 @@ MECHANISMS = {
   'adam_reset': optax.chain(
     mechanisms.reset_moments(optax.scale_by_adam(), 2), _RATE
   ),
+  'regenerate_inactive_sgd': mechanisms.regenerate_inactive(_RATE),
+  'regenerate_inactive': mechanisms.regenerate_inactive(_ADAM),
+  'regenerate_inactive_muon': mechanisms.regenerate_inactive(
+    contrib.muon(0.01, adam_learning_rate=1.5e-4)
+  ),
+  'swr': mechanisms.regenerate_inactive(
+    _ADAM, 1.0, decay=0.99, utility='contribution', to='fresh', every=100
+  ),
 }
 _NO_CLIP = Homeostasis(max_update_norm=None)
 _UNIT_RMS = modulations.Direct(normalize='norm')
