@@ -89,6 +89,8 @@ class Arm:
     alpha_bounds: α_min and α_max, where it has an α and can keep diagnostics.
     eval_params: the parameters to evaluate at, from its state and the
       parameters that it trains; None where those are the same.
+    inactive: whether its state says which share of each leaf is inactive, see
+      `mechanisms.inactive_fraction`.
   """
 
   name: str
@@ -98,6 +100,7 @@ class Arm:
   build: Build
   alpha_bounds: tuple[float, float] | None = None
   eval_params: EvalParams | None = None
+  inactive: bool = False
 
   @property
   def learning_rate(self) -> float:
@@ -128,16 +131,14 @@ def register(
   hyperparameters: Mapping[str, Range],
   *,
   eval_params: EvalParams | None = None,
+  inactive: bool = False,
 ) -> Callable[[Build], Build]:
   """Registers the decorated function as the `build` of an arm of its name."""
 
   def decorate(build: Build) -> Build:
     name, sentence = build.__name__, describe(build)
-    add(
-      Arm(
-        name, family, sentence, hyperparameters, build, eval_params=eval_params
-      )
-    )
+    more: Any = {'eval_params': eval_params, 'inactive': inactive}
+    add(Arm(name, family, sentence, hyperparameters, build, **more))
     return build
 
   return decorate

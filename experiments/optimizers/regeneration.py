@@ -8,6 +8,7 @@ Each control is `regenerate_inactive` over Adam without one of its properties:
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, TypeAlias
 
 import jax
@@ -30,7 +31,9 @@ _OVER_ADAM = {LEARNING_RATE: Range(1e-3, 1e-4, 1e-2), **_PULL}
 
 # Of `swr`, whose authors leave both to the user: the utility is an average over
 # about as many updates as lie between two reinitializations.
-_SWR_EVERY, _SWR_DECAY = 100, 0.99
+SWR_EVERY, _SWR_DECAY = 100, 0.99
+
+_register = functools.partial(arm.register, inactive=True)
 
 # From which weights of a tensor are inactive, what part of them is pulled.
 _Gate: TypeAlias = Callable[[jax.Array], jax.Array]
@@ -47,19 +50,19 @@ def _regenerating(
   )
 
 
-@arm.register(arm.MECHANISMS, {LEARNING_RATE: Range(0.1, 0.01, 1.0), **_PULL})
+@_register(arm.MECHANISMS, {LEARNING_RATE: Range(0.1, 0.01, 1.0), **_PULL})
 def regenerate_inactive_sgd(values: Values, context: Context) -> Optimizer:
   """SGD; weights that get almost no gradient go back to where they began."""
   return _regenerating(optax.sgd(values[LEARNING_RATE]), values, context)
 
 
-@arm.register(arm.MECHANISMS, _OVER_ADAM)
+@_register(arm.MECHANISMS, _OVER_ADAM)
 def regenerate_inactive(values: Values, context: Context) -> Optimizer:
   """Adam; weights that get almost no gradient go back to where they began."""
   return _regenerating(optax.adam(values[LEARNING_RATE]), values, context)
 
 
-@arm.register(
+@_register(
   arm.MECHANISMS, {LEARNING_RATE: muon_direction.LEARNING_RATE, **_PULL}
 )
 def regenerate_inactive_muon(values: Values, context: Context) -> Optimizer:
@@ -68,7 +71,7 @@ def regenerate_inactive_muon(values: Values, context: Context) -> Optimizer:
   return _regenerating(inner, values, context)
 
 
-@arm.register(
+@_register(
   arm.MECHANISMS,
   {
     LEARNING_RATE: Range(1e-3, 1e-4, 1e-2),
@@ -84,7 +87,7 @@ def swr(values: Values, context: Context) -> Optimizer:
     decay=_SWR_DECAY,
     utility='contribution',
     to='fresh',
-    every=_SWR_EVERY,
+    every=SWR_EVERY,
     stacked_axes=context.stacked_axes,
   )
 
@@ -130,20 +133,20 @@ def _control(
   return optax.GradientTransformationExtraArgs(measured.init, update_fn)
 
 
-@arm.register(arm.CONTROLS, _OVER_ADAM)
+@_register(arm.CONTROLS, _OVER_ADAM)
 def regenerate_evenly(values: Values, context: Context) -> Optimizer:
   """The arm regenerate_inactive whose pull is spread over all weights."""
   return _control(values, context, jnp.mean)
 
 
-@arm.register(arm.CONTROLS, _OVER_ADAM)
+@_register(arm.CONTROLS, _OVER_ADAM)
 def regenerate_misplaced(values: Values, context: Context) -> Optimizer:
   """The arm regenerate_inactive whose gates are two fifths of a tensor off."""
   rolled = lambda x: jnp.roll(x.ravel(), 2 * x.size // 5).reshape(x.shape)
   return _control(values, context, rolled)
 
 
-@arm.register(arm.CONTROLS, _OVER_ADAM)
+@_register(arm.CONTROLS, _OVER_ADAM)
 def regenerate_to_zero(values: Values, context: Context) -> Optimizer:
   """The arm regenerate_inactive that pulls weights towards 0."""
   return _control(values, context, lambda inactive: inactive, home=0.0)

@@ -101,10 +101,10 @@ KEY_REGENERATION_ARMS = (
   *(*REGENERATION_CONTROLS, 'sgd', 'adam', 'l2_init', 'upgd'),
 )
 _SLOW_REGENERATION = {'muon': 5, 'regenerate_inactive_muon': 5}
-REGENERATION_ARMS = (
+REGENERATION_SPLIT_ARMS = (
   *(*KEY_REGENERATION_ARMS, 'adamw', 'shrink_and_perturb'),
-  *_SLOW_REGENERATION,
 )
+REGENERATION_ARMS = (*REGENERATION_SPLIT_ARMS, *_SLOW_REGENERATION)
 
 _DIGITS = Task('digits', 'mlp', epochs=20, batch_size=32)
 _FASHION = Task('fashion_mnist', 'mlp')
@@ -186,7 +186,7 @@ def _regenerated(name: str, seeds: int | None) -> tuple[Condition, ...]:
     name,
     _STREAMS[name],
     tuned_on=name,
-    arms=None if name == 'permuted_labels' else REGENERATION_ARMS,
+    arms=REGENERATION_SPLIT_ARMS if name in _SPLITS else None,
     seeds=seeds,
     references=('adam', 'muon', 'regenerate_inactive'),
   )
@@ -485,10 +485,11 @@ STUDIES = {
       ),
       _stream_tuning(
         {
-          name: REGENERATION_ARMS
-          for name in (
-            *('permuted_labels', 'random_labels', 'permuted_inputs', 'split'),
-          )
+          **dict.fromkeys(
+            ('permuted_labels', 'random_labels', 'permuted_inputs'),
+            REGENERATION_ARMS,
+          ),
+          'split': REGENERATION_SPLIT_ARMS,
         }
       ),
       seeds=5,

@@ -21,7 +21,7 @@ STABLE = 'stable'
 FIRST_TUNING_SEED = 1_000_000
 
 # The arms of a tiny study without --only.
-SMOKE_ARMS = ('full', 'gradient_only', 'adamw')
+SMOKE_ARMS = ('full', 'gradient_only', 'adamw', 'regenerate_inactive')
 _SMOKE_SEEDS = 2
 _SMOKE_BUDGET = Budget(rates=3, trials=6, rounds=1, finalists=2, seeds=2)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 from flax import nnx
 import jax
@@ -82,8 +82,10 @@ class Trainer:
   eval_params: Callable[[optax.OptState, Any], Any] | None = None
   eval_batch_size: int = 1000
 
-  # Of what is recorded of an epoch, besides how long it took.
-  metrics: ClassVar[tuple[str, ...]] = METRICS
+  @property
+  def metrics(self) -> tuple[str, ...]:
+    """The names of what is recorded of an epoch."""
+    return METRICS
 
   @functools.cached_property
   def feed(self) -> Feed:

@@ -6,7 +6,7 @@ are a feed, and readings that are taken on the device while it learns.
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
@@ -17,6 +17,7 @@ from experiments.training import engine
 from experiments.training import keys
 from experiments.training import learning
 from experiments.training import measures
+from experiments.training.diagnostics import leaf_name
 from experiments.training.feeds import Batch
 from experiments.training.feeds import Feed
 from experiments.training.feeds import Pixels
@@ -25,6 +26,7 @@ from experiments.training.learning import TrainState
 from experiments.training.tasks import Tasks
 from experiments.training.trials import Trial
 from experiments.training.trials import Trials
+from neuroplastic_optax import mechanisms
 
 # Updates from one reading of plasticity to the next, at most.
 _PLASTICITY_EVERY = 25
@@ -35,6 +37,8 @@ _SAMPLE = 1000
 
 ONLINE_ACCURACY, ONLINE_LOSS = 'online_accuracy', 'online_loss'
 AT_END = ('dead_units', 'effective_rank', 'weight_norm')
+# Of the share of inactive weights; the name of a leaf follows.
+INACTIVE = 'inactive_'
 
 
 class Readings(NamedTuple):
@@ -80,17 +84,29 @@ class StreamTrainer(engine.Trainer):
       optimizer.
     measure: whether more is measured than the loss and accuracy of batches;
       what is not, stays 0.
+    inactive: whether the share of inactive weights of each leaf is among it,
+      which the optimizer's state then holds.
   """
 
   tasks: Tasks
   restart: bool = False
   measure: bool = True
+  inactive: bool = False
 
-  metrics: ClassVar[tuple[str, ...]] = (
-    *(ONLINE_LOSS, ONLINE_ACCURACY, 'plasticity'),
-    *AT_END,
-    'train_seconds',
-  )
+  @property
+  def metrics(self) -> tuple[str, ...]:
+    """See the base class."""
+    first = (ONLINE_LOSS, ONLINE_ACCURACY, 'plasticity')
+    return (*first, *AT_END, *self._shares, 'train_seconds')
+
+  @functools.cached_property
+  def _shares(self) -> tuple[str, ...]:
+    """The names of the shares of inactive weights."""
+    if not self.inactive:
+      return ()
+    model = nnx.eval_shape(lambda: self._model(jax.random.key(0)))
+    leaves = jax.tree.leaves_with_path(nnx.state(model, nnx.Param))
+    return tuple(INACTIVE + leaf_name(path) for path, _ in leaves)
 
   @functools.cached_property
   def feed(self) -> Feed:
@@ -138,7 +154,7 @@ class StreamTrainer(engine.Trainer):
     return Readings(
       jnp.zeros([], jnp.float32),
       jnp.zeros(shape, jnp.int32) if self.tasks.evaluated else None,
-      {name: jnp.zeros([], jnp.float32) for name in AT_END},
+      {name: jnp.zeros([], jnp.float32) for name in (*AT_END, *self._shares)},
     )
 
   def _in_step(self, state: TrainState) -> dict[str, jax.Array]:
@@ -214,6 +230,9 @@ class StreamTrainer(engine.Trainer):
       'effective_rank': measures.effective_rank(features[-1]),
       'weight_norm': measures.weight_norm(params),
     }
+    if self.inactive:
+      shares = mechanisms.inactive_fraction(state.opt_state)
+      at_end |= zip(self._shares, jax.tree.leaves(shares), strict=True)
     return state._replace(readings=state.readings._replace(at_end=at_end))
 
   @functools.cached_property

@@ -110,6 +110,7 @@ class Setup:
       tasks=self.tasks,
       restart=self.training.restart,
       measure=measure,
+      inactive=chosen.inactive,
     )
 
 

@@ -18,6 +18,7 @@ from experiments.optimizers import grams
 from experiments.optimizers import m_svag
 from experiments.optimizers import mgup
 from experiments.optimizers import muon_direction
+from experiments.optimizers import regeneration
 from experiments.optimizers import schedules
 from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import Homeostasis
@@ -32,13 +33,14 @@ from tests.experiments import program
 # κ is warm before the early phase ends.
 CONTEXT = optimizers.Context(steps_per_epoch=2, epochs=8, warmup_epochs=2)
 PARAMS = {
-  'a': jnp.array([1.0, -2.0, 0.5]),
+  'a': jnp.array([1.0, -2.0, 0.5, 1.5, -1.0]),
   'b': jnp.array([[3.0, -1.0]]),
   'c': jnp.array([2.0, 1.0]),
 }
-# Small enough that the norm clip of homeostasis lets it through.
+# Small enough that the norm clip of homeostasis lets it through. The third of
+# 'a' is inactive at the default threshold, and active at the lowest.
 GRADIENT = {
-  'a': jnp.array([0.1, 0.2, -0.3]),
+  'a': jnp.array([0.1, 0.2, -0.01, 0.2, -0.3]),
   'b': jnp.array([[0.2, -0.1]]),
   'c': jnp.array([-0.2, 0.3]),
 }
@@ -195,6 +197,29 @@ ABLATIONS = {
   # All of these leaves are of one layer, the model itself.
   'controlled_layer': _plastic(controller=LearningRateController()),
 }
+
+
+def _pulled(part, home=1.0):
+  """Adam, whose weights are pulled home where they are, or others, inactive."""
+
+  def init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return _ADAM.init(params), zeros, params
+
+  def one(u, w, s, first):
+    inactive = jnp.where(s < 0.1 * s.mean(), 1.0, 0.0)
+    return u - 0.01 * part(inactive) * (w - home * first)
+
+  def update(gradient, state, params):
+    adam, s, first = state
+    updates, adam = _ADAM.update(gradient, adam, params)
+    s = jax.tree.map(lambda s, g: 0.95 * s + 0.05 * abs(g), s, gradient)
+    updates = jax.tree.map(one, updates, params, s, first)
+    return updates, (adam, s, first)
+
+  return optax.GradientTransformation(init, update)
+
+
 _RATE = optax.scale(-0.01)
 _ADAM = optax.chain(optax.scale_by_adam(), _RATE)
 MECHANISMS = {
@@ -244,9 +269,14 @@ MECHANISMS = {
   'regenerate_inactive_muon': mechanisms.regenerate_inactive(
     contrib.muon(0.01, adam_learning_rate=1.5e-4)
   ),
+  # As often as a test can see.
   'swr': mechanisms.regenerate_inactive(
-    _ADAM, 1.0, decay=0.99, utility='contribution', to='fresh', every=100
+    _ADAM, 1.0, decay=0.99, utility='contribution', to='fresh', every=4
   ),
+  'regenerate_evenly': _pulled(jnp.mean),
+  # Two of five, and none of two.
+  'regenerate_misplaced': _pulled(lambda x: jnp.roll(x, 2 * (x.size > 2))),
+  'regenerate_to_zero': _pulled(lambda inactive: inactive, home=0.0),
 }
 _NO_CLIP = Homeostasis(max_update_norm=None)
 _UNIT_RMS = modulations.Direct(normalize='norm')
@@ -351,6 +381,7 @@ def test_family_is_that_of_the_registering_file():
 _FAST = {
   *('full', 'unit_rms_no_clip', 'shuffled', 'gain_adam_early', 'unit_rms_muon'),
   *('controlled_layer', 'adamw', 'muon', 'schedule_free', 'upgd', 'ewc'),
+  'regenerate_misplaced',
 }
 
 
@@ -364,7 +395,10 @@ _arms = pytest.mark.parametrize(
 
 
 @_arms
-def test_arm_equals_its_optimizer_and_every_hyperparameter_acts(name):
+def test_arm_equals_its_optimizer_and_every_hyperparameter_acts(
+  name, monkeypatch
+):
+  monkeypatch.setattr(regeneration, 'SWR_EVERY', 4)
   arm = optimizers.ARMS[name]
   expected = list(dict.fromkeys(EXPECTED[name]))
   # With the default decay, and with another one.

@@ -290,9 +290,7 @@ def test_the_end_of_a_task_is_measured_on_its_images():
       # One feature: the number, which is 0 of no more than one image.
       assert measured[task]['effective_rank'][i] == pytest.approx(1, abs=1e-4)
       assert measured[task]['dead_units'][i] == 0
-  assert measured[0].keys() - {'evaluations'} == {
-    *stream_engine.StreamTrainer.metrics[:-1]
-  }
+  assert measured[0].keys() - {'evaluations'} == {*run.trainer.metrics[:-1]}
 
 
 @_streams
