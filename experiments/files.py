@@ -136,18 +136,13 @@ def write_table(
   path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
   """Writes these columns of the rows as a CSV file."""
-  write_text(path, table(columns, rows))
-
-
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-  """The text of such a file."""
   text = io.StringIO()
   writer = csv.DictWriter(
     text, columns, extrasaction='ignore', lineterminator='\n'
   )
   writer.writeheader()
   writer.writerows(rows)
-  return text.getvalue()
+  write_text(path, text.getvalue())
 
 
 def write_rows(

@@ -154,7 +154,6 @@ def main(names: Sequence[str]) -> None:
       }
     )
     place.write_tables(plan)
-  runner.end()
   say(f'tables and study.json are in {workdir}')
 
 

@@ -35,7 +35,7 @@ class Workdir:
     holds: str,
     program: str,
     mark: str,
-    formats: Sequence[int],
+    format_: int,
   ) -> None:
     """Names a directory, and touches nothing.
 
@@ -44,12 +44,12 @@ class Workdir:
       holds: what it is for, a word.
       program: what writes it.
       mark: the name of the file that says whose it is.
-      formats: those of its files that can be read; the first is written.
+      format_: that of its files; no other can be read.
     """
     self.path = path
     self._holds, self._mark = holds, mark
     self._ours = {_PROGRAM: f'neuroplastic_optax/experiments.{program}'}
-    self._formats = formats
+    self._format = format_
 
   def mark(self) -> dict[str, Any] | None:
     """What `write` wrote; None where there is nothing.
@@ -63,10 +63,10 @@ class Workdir:
     found = files.read_json(path)
     if not isinstance(found, dict) or not found.items() >= self._ours.items():
       raise errors.StorageError(f'cannot read {path}: we did not write it.')
-    if found.get(_FORMAT, 1) not in self._formats:
+    if found.get(_FORMAT, 1) != self._format:
       raise errors.StorageError(
         f'cannot read {path}: its format is {found.get(_FORMAT, 1)}, and this '
-        f'version of the programs reads {self._formats[0]}.'
+        f'version of the programs reads {self._format}.'
       )
     return {
       key: x for key, x in found.items() if key not in (_PROGRAM, _FORMAT)
@@ -93,7 +93,7 @@ class Workdir:
 
   def write(self, content: Mapping[str, Any]) -> None:
     """Writes the mark."""
-    mark = {**self._ours, _FORMAT: self._formats[0], **content}
+    mark = {**self._ours, _FORMAT: self._format, **content}
     files.write_json(self.path / self._mark, mark)
 
   @contextlib.contextmanager

@@ -122,7 +122,7 @@ class StudyDirectory:
 
 
 def _workdir(path: Path) -> Workdir:
-  return Workdir(path, 'study', 'study', FILE, [FORMAT])
+  return Workdir(path, 'study', 'study', FILE, FORMAT)
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -140,13 +140,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-  """What `study.json` says of the study in a directory.
-
-  Raises:
-    StorageError: there is none, or it cannot be read.
-  """
-  if not path.is_dir():
-    raise errors.StorageError(f'{path} is not a directory.')
+  """The same; a `StorageError` if there is none."""
   found = read(path)
   if found is None:
     raise errors.StorageError(

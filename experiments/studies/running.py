@@ -5,12 +5,12 @@ from concurrent import futures
 import contextlib
 import datetime
 import time
-from typing import Any, TypeAlias
+from typing import Any
 
 from experiments import errors
+from experiments import files
 from experiments import interrupts
 from experiments.studies import workers
-from experiments.studies.cells import Cell
 from experiments.studies.plan import Item
 from experiments.studies.plan import Plan
 from experiments.studies.plan import Share
@@ -19,10 +19,6 @@ from experiments.studies.speeds import Estimate
 # How long a process sleeps that waits for cells of another, and how often the
 # tables are written, in seconds.
 _PATIENCE, _TABLES_EVERY = 2.0, 60.0
-# The cells under way, with the claims on them.
-Running: TypeAlias = dict[
-  futures.Future[Any], tuple[Item, contextlib.ExitStack]
-]
 
 
 class Runner:
@@ -52,6 +48,10 @@ class Runner:
     self._write_tables, self._written = write_tables, time.monotonic()
     self._data_dir = data_dir
     self._failed: set[str] = set()
+    # The cells under way, with the claims on them.
+    self._running: dict[
+      futures.Future[Any], tuple[Item, contextlib.ExitStack]
+    ] = {}
 
   def begin(self) -> None:
     """Says how many cells there are, and how long the missing ones take."""
@@ -62,12 +62,6 @@ class Runner:
     if missing:
       text += f'; what is missing should take {self._time(missing)}'
     self._say(text)
-
-  def end(self) -> None:
-    """Says how many cells are missing; those of other processes may be."""
-    wanted, missing = self._wanted()
-    if missing:
-      self._say(f'{len(missing)} of {len(wanted)} cells are missing')
 
   def run(self, jobs: int) -> None:
     """Computes all that is missing.
@@ -80,46 +74,44 @@ class Runner:
       StoppedError: a signal asked the process to end.
     """
     stop = interrupts.Stop()
+    # With one job, the cell under way looks for signals.
+    stopping = stop if jobs > 1 else contextlib.nullcontext()
     try:
-      with workers.pool(jobs) as pool, contextlib.ExitStack() as claims:
-        if jobs > 1:  # With one, the cell under way looks for signals.
-          claims.enter_context(stop)
-        self._compute(pool, jobs, claims, stop)
+      with workers.pool(jobs) as pool, stopping:
+        self._compute(pool, jobs, stop)
     finally:
+      for _, claim in self._running.values():
+        claim.close()
       self._write_tables()
-    if self._failed:
-      count = len(self._failed)
-      cells = '1 cell' if count == 1 else f'{count} cells'
+    if count := len(self._failed):
       raise errors.UserError(
-        f'{cells} could not be computed, and what depends on '
+        f'{_cells(count)} could not be computed, and what depends on '
         'it is missing; the same command tries again.'
       )
+    wanted, missing = self._wanted()
+    if missing:  # Other processes compute them.
+      self._say(f'{len(missing)} of {len(wanted)} cells are missing')
 
   def _compute(
-    self,
-    pool: futures.Executor,
-    jobs: int,
-    claims: contextlib.ExitStack,
-    stop: interrupts.Stop,
+    self, pool: futures.Executor, jobs: int, stop: interrupts.Stop
   ) -> None:
     """Until nothing is missing that can be computed."""
-    running: Running = {}
     waited = 0
     while True:
-      elsewhere = self._start(pool, jobs, running, claims)
-      if not running and not elsewhere:
+      elsewhere = self._start(pool, jobs)
+      if not self._running and not elsewhere:
         return
-      if not running and elsewhere != waited:
-        cells = 'a cell' if elsewhere == 1 else f'{elsewhere} cells'
-        self._say(f'waits for {cells} that other processes compute')
+      if not self._running and elsewhere != waited:
+        self._say(f'waits for {_cells(elsewhere)} of other processes')
         waited = elsewhere
-      if not running:
+      if not self._running:
         time.sleep(_PATIENCE)
       done, _ = futures.wait(
-        running, _PATIENCE, return_when=futures.FIRST_COMPLETED
+        self._running, _PATIENCE, return_when=futures.FIRST_COMPLETED
       )
       for future in done:
-        self._finish(future, *running.pop(future))
+        self._finish(future, *self._running[future])
+        del self._running[future]
       if stop.number:
         raise self._stopped(stop.number)
       if time.monotonic() - self._written > _TABLES_EVERY:
@@ -138,40 +130,31 @@ class Runner:
     wanted = [x for x in self._plan.items() if self._share.wants(x)]
     # Its own before those of others, which it computes if they do not.
     wanted.sort(key=lambda x: not self._share.owns(x))
-    return wanted, [x for x in wanted if not self._there(x.cell)]
+    return wanted, [x for x in wanted if not self._plan.outcome(x.cell)]
 
-  def _there(self, cell: Cell | None) -> bool:
-    return self._plan.outcome(cell) is not None
-
-  def _start(
-    self,
-    pool: futures.Executor,
-    jobs: int,
-    running: Running,
-    claims: contextlib.ExitStack,
-  ) -> int:
+  def _start(self, pool: futures.Executor, jobs: int) -> int:
     """Starts as many cells as may run; says how many others compute."""
-    if len(running) >= jobs:
+    if len(self._running) >= jobs:
       return 0
-    busy = {item.cell.digest for item, _ in running.values() if item.cell}
+    busy = {x.cell.digest for x, _ in self._running.values() if x.cell}
     elsewhere = 0
     _, missing = self._wanted()
     for item in missing:
       cell = item.cell
-      if len(running) >= jobs:
+      if len(self._running) >= jobs:
         break
       if cell is None or cell.digest in self._failed | busy:
         continue
-      claim = claims.enter_context(contextlib.ExitStack())
+      claim = contextlib.ExitStack()
       if not claim.enter_context(self._plan.store.claimed(cell)):
         elsewhere += 1
         claim.close()
-      elif self._there(cell):  # Another process has just finished it.
+      elif self._plan.outcome(cell):  # Another process has just finished it.
         claim.close()
       else:
         busy.add(cell.digest)
         future = pool.submit(workers.compute, cell, self._data_dir)
-        running[future] = item, claim
+        self._running[future] = item, claim
     return elsewhere
 
   def _finish(
@@ -193,8 +176,7 @@ class Runner:
     if error is not None:
       claim.close()
       self._failed.add(item.cell.digest)
-      lines = str(error).strip().splitlines() or ['']
-      self._say(f'failed: {item.label} ({type(error).__name__}: {lines[0]})')
+      self._say(f'failed: {item.label} ({files.reason(error)})')
       return
     outcome = future.result()
     self._plan.store.put(item.cell, outcome)
@@ -209,3 +191,7 @@ class Runner:
     """How long cells take, as h:mm:ss."""
     seconds = max(1, round(self._estimate.seconds(missing)))
     return f'about {datetime.timedelta(seconds=seconds)}'
+
+
+def _cells(count: int) -> str:
+  return '1 cell' if count == 1 else f'{count} cells'

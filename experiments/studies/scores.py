@@ -95,18 +95,17 @@ def summary(results: pd.DataFrame, timed: Iterable[str]) -> pd.DataFrame:
   return pd.DataFrame(rows)
 
 
-def target(results: pd.DataFrame, ruleset: str, arm: str = 'adamw') -> float:
+def target(results: pd.DataFrame, ruleset: str) -> float:
   """The target of a condition: the median final accuracy of AdamW.
 
   Args:
     results: rows of the condition, as `with_accuracy` gives them.
-    ruleset: the one under which the arm is asked.
-    arm: the arm.
+    ruleset: the one under which AdamW is taken.
 
   Returns:
-    The target, a fraction; NaN where the arm has no seed.
+    The target, a fraction; NaN where it has no seed.
   """
-  own = results[(results['ruleset'] == ruleset) & (results['arm'] == arm)]
+  own = results[(results['ruleset'] == ruleset) & (results['arm'] == 'adamw')]
   accuracy = own['accuracy'].dropna()
   return float(np.median(accuracy)) if len(accuracy) else float('nan')
 

@@ -29,7 +29,7 @@ class Value(NamedTuple):
     hyperparameters: as JSON with sorted keys.
     accuracy: the mean over the conditions of its validation accuracy.
     regret: the largest shortfall from the arm's best, over the conditions.
-    stable: whether that is within the tolerance.
+    stable: whether that is at most `TOLERANCE`.
   """
 
   arm: str
@@ -39,7 +39,7 @@ class Value(NamedTuple):
   stable: bool
 
 
-def keep(trials: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
+def keep(trials: pd.DataFrame) -> pd.DataFrame:
   """The value to keep of every arm.
 
   The value has the smallest regret; of equals the highest accuracy. It need
@@ -48,7 +48,6 @@ def keep(trials: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
   Args:
     trials: `trials.csv`. The trials of the first tuning seed count, which all
       of them have; one that diverged is worse than any other.
-    tolerance: how far from the best a stable value may be, a fraction.
 
   Returns:
     A row for each arm, with the fields of `Value` as columns. An arm of which
@@ -74,7 +73,7 @@ def keep(trials: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
     regret = (tried.max() - common).max(axis=1).to_numpy()
     for i in np.lexsort((-accuracy, regret))[:1]:
       # Accuracies are fractions of thousands of images; differences round.
-      near = bool(regret[i] <= tolerance + 1e-9)
+      near = bool(regret[i] <= TOLERANCE + 1e-9)
       found.append(Value(arm, common.index[i], accuracy[i], regret[i], near))
   return pd.DataFrame(found, columns=[*Value._fields])
 

@@ -299,7 +299,7 @@ def train(
   dataset = load(config, data_dir)
   # Before the directory is touched: here wrong settings show.
   run = Run(config, dataset, workdir)
-  claim = Workdir(workdir, 'run', 'train', CONFIG, [_FORMAT]).claimed(
+  claim = Workdir(workdir, 'run', 'train', CONFIG, _FORMAT).claimed(
     dataclasses.asdict(config),
     _WRITTEN,
     resume=resume,

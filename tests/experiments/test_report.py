@@ -12,7 +12,7 @@ from tests.experiments.reporting import directories
     ((), "give one study directory, got 'none'"),
     (('study', 'study'), 'give one study directory'),
     (('nowhere',), 'nowhere is '),
-    (('file',), 'file is not a directory'),
+    (('file',), 'file is no study directory'),
     (('empty',), 'empty'),
     (('foreign',), 'foreign'),
     (('bare',), 'bare/results.csv is not there or empty'),

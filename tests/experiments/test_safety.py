@@ -55,7 +55,7 @@ CELL = Cell(TASK, 'sgd', ({'learning_rate': 0.1},), (0, 1), tests=True)
 
 
 def _run(folder):
-  claim = workdir.Workdir(folder, 'run', 'train', 'config.json', [2]).claimed(
+  claim = workdir.Workdir(folder, 'run', 'train', 'config.json', 2).claimed(
     {'seeds': 2}, ['metrics.csv'], resume=True, overwrite=False
   )
   with claim:

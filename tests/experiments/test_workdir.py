@@ -29,8 +29,8 @@ def _path(tmp_path):
   return tmp_path / 'a run' / 'of mine'
 
 
-def _directory(path, formats=(2,)):
-  return workdir.Workdir(path, 'run', 'train', 'config.json', formats)
+def _directory(path, format_=2):
+  return workdir.Workdir(path, 'run', 'train', 'config.json', format_)
 
 
 def _open(path, settings=SETTINGS, **options):
@@ -180,8 +180,7 @@ def test_directory_of_others_is_refused_and_not_touched(
 
 @pytest.mark.parametrize('overwrite', [True, False])
 def test_run_of_another_version_is_refused(path, overwrite):
-  _directory(path, [1])
-  with _directory(path, [1]).claimed(
+  with _directory(path, 1).claimed(
     SETTINGS, WRITTEN, resume=True, overwrite=False
   ):
     pass

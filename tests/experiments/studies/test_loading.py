@@ -101,6 +101,6 @@ def test_missing_results_are_one_sentence(folder):
   (folder / 'results.csv').unlink()
   with pytest.raises(errors.StorageError, match='no results to report yet'):
     loading.load(folder)
-  with pytest.raises(errors.StorageError, match='is not a directory'):
+  with pytest.raises(errors.StorageError, match='is no study directory'):
     loading.load(folder / 'nowhere')
   assert json.loads((folder / 'study.json').read_text())['arms']

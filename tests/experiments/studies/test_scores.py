@@ -23,7 +23,7 @@ def test_the_target_is_the_median_of_adamw():
   target = lambda *args: scores.target(frame(results), *args)
   assert target('tuned') == pytest.approx(0.6)
   assert target('default') == 0.1
-  assert math.isnan(target('tuned', 'muon'))
+  assert math.isnan(target('stable'))
   # What diverged counts as chance.
   results.append(row('adamw', 2, NAN, 'diverged', ruleset='tuned'))
   assert target('tuned') == 0.5
