@@ -191,12 +191,11 @@ def run(folder: Path, *flags: str, **options: Any) -> Result:
     return process.wait()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-  """By path, the files of a folder."""
+def contents(folder: Path) -> dict[str, bytes | None]:
+  """By path, the files below a folder; None for folders and broken links."""
   return {
-    str(each.relative_to(folder)): each.read_bytes()
+    str(each.relative_to(folder)): each.read_bytes() if each.is_file() else None
     for each in folder.rglob('*')
-    if each.is_file()
   }
 
 

@@ -176,13 +176,6 @@ def folder(tmp_path, monkeypatch):
   return tmp_path
 
 
-def _contents(folder):
-  return sorted(
-    (str(path), path.read_bytes() if path.is_file() else None)
-    for path in folder.rglob('*')
-  )
-
-
 @pytest.mark.parametrize(
   ('name', 'flag', 'values'), TABLE, ids=[f'{n}-{f}' for n, f, _ in TABLE]
 )
@@ -191,7 +184,7 @@ def test_bad_value_exits_with_one_line_and_writes_nothing(
 ):
   key = f'{name}.{flag.removeprefix("config.")}'
   others = WITH.get(key, WITH.get(name, ()))
-  before = _contents(folder)
+  before = program.contents(folder)
   # Some errors need no name of a flag.
   words = {
     'topology': 'compiling for TPUs needs libtpu',
@@ -206,7 +199,7 @@ def test_bad_value_exits_with_one_line_and_writes_nothing(
     assert result.stderr.startswith('error: '), context
     assert result.stderr.count('\n') == 1, context
     assert flag in result.stderr or words in result.stderr, context
-    assert _contents(folder) == before, context
+    assert program.contents(folder) == before, context
 
 
 # A file can give a field whatever Python has.

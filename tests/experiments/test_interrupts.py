@@ -18,21 +18,6 @@ from tests.experiments import program
 ROOT = pathlib.Path(__file__).parents[2]
 # A shell has what it runs in the background ignore Ctrl-C, `nohup` SIGHUP.
 HEEDED = ['env', '--default-signal=INT,TERM,HUP', sys.executable]
-BEGIN = """
-import os, signal, time
-from experiments import interrupts
-interrupts.end_at_once()
-"""
-
-
-def python(code, **options):
-  return subprocess.run(
-    [*HEEDED, '-c', code],
-    capture_output=True,
-    text=True,
-    check=False,
-    **options,
-  )
 
 
 @pytest.mark.parametrize('number', interrupts.SIGNALS)
@@ -54,32 +39,87 @@ def test_a_signal_during_imports_ends_the_program_without_a_word(
   assert process.returncode == -number
 
 
-def test_the_first_signal_is_remembered_and_the_second_ends_the_process():
-  done = python(
-    BEGIN
-    + """
+# By what is expected: a program, what it prints, and how it exits.
+PROGRAMS = {
+  'first signal is remembered and the second ends the process': (
+    """
+interrupts.end_at_once()
 with interrupts.Stop() as stop:
   signal.raise_signal(signal.SIGHUP)
   print(stop.number, flush=True)
   signal.raise_signal(signal.SIGTERM)
   print('not here')
-"""
-  )
-  assert (done.stdout, done.stderr) == ('1\n', '')
-  assert done.returncode == -signal.SIGTERM
-
-
-def test_a_signal_after_the_last_look_ends_the_process():
-  done = python(
-    BEGIN
-    + """
+""",
+    ('1\n', '', -signal.SIGTERM),
+  ),
+  'a signal after the last look ends the process': (
+    """
+interrupts.end_at_once()
 with interrupts.Stop():
   signal.raise_signal(signal.SIGINT)
 print('not here')
-"""
+""",
+    ('', '', -signal.SIGINT),
+  ),
+  'ignored signals stay ignored': (
+    """
+numbers = signal.SIGINT, signal.SIGHUP
+for number in numbers:
+  signal.signal(number, signal.SIG_IGN)
+interrupts.end_at_once()
+with interrupts.Stop() as stop:
+  for number in numbers:
+    signal.raise_signal(number)
+  print(stop.number)
+""",
+    ('0\n', '', 0),
+  ),
+  'a stopped program says one sentence and exits with 128 plus n': (
+    """
+def main(_):
+  raise interrupts.StoppedError(15, 'sgd, after epoch 1 of 3')
+program.run(main)
+""",
+    (
+      '',
+      'stopped and saved: sgd, after epoch 1 of 3. Run the same command to '
+      'resume.\n',
+      143,
+    ),
+  ),
+  'JAX does not take SIGTERM for itself': (
+    """
+from experiments.training import distributed
+distributed.initialize(
+  enabled=True, coordinator_address='localhost:PORT', num_processes=1,
+  process_id=0,
+)
+with interrupts.Stop() as stop:
+  signal.raise_signal(signal.SIGTERM)
+  print(stop.number, flush=True)
+  signal.raise_signal(signal.SIGTERM)
+  time.sleep(1)
+""",
+    ('15\n', None, -signal.SIGTERM),
+  ),
+}
+
+
+@pytest.mark.parametrize(
+  ('code', 'expected'), PROGRAMS.values(), ids=[*PROGRAMS]
+)
+def test_program_with_signals(code, expected):
+  code = code.replace('PORT', str(program.free_port()))
+  imports = 'import signal, time\nfrom experiments import interrupts, program\n'
+  done = subprocess.run(
+    [*HEEDED, '-c', imports + code],
+    capture_output=True,
+    text=True,
+    check=False,
   )
-  assert (done.stdout, done.stderr) == ('', '')
-  assert done.returncode == -signal.SIGINT
+  found = done.stdout, done.stderr, done.returncode
+  for each, wanted in zip(found, expected, strict=True):
+    assert each == wanted or wanted is None, found
 
 
 def test_handlers_are_restored_and_an_error_is_not_replaced():
@@ -92,62 +132,6 @@ def test_handlers_are_restored_and_an_error_is_not_replaced():
   with pytest.raises(KeyError):
     fail()
   assert [signal.getsignal(x) for x in interrupts.SIGNALS] == before
-
-
-def test_ignored_signals_stay_ignored():
-  done = python(
-    """
-import signal
-numbers = signal.SIGINT, signal.SIGHUP
-for number in numbers:
-  signal.signal(number, signal.SIG_IGN)
-from experiments import interrupts
-interrupts.end_at_once()
-with interrupts.Stop() as stop:
-  for number in numbers:
-    signal.raise_signal(number)
-  print(stop.number)
-"""
-  )
-  assert (done.stdout, done.stderr, done.returncode) == ('0\n', '', 0)
-
-
-def test_a_stopped_program_says_one_sentence_and_exits_with_128_plus_n():
-  done = python(
-    """
-from experiments import interrupts, program
-def main(_):
-  raise interrupts.StoppedError(15, 'sgd, after epoch 1 of 3')
-program.run(main)
-"""
-  )
-  assert done.stderr == (
-    'stopped and saved: sgd, after epoch 1 of 3. Run the same command to '
-    'resume.\n'
-  )
-  assert (done.stdout, done.returncode) == ('', 143)
-
-
-JOINED = """
-import signal, time
-from experiments import interrupts
-from experiments.training import distributed
-
-distributed.initialize(
-  enabled=True, coordinator_address='localhost:{}', num_processes=1,
-  process_id=0,
-)
-with interrupts.Stop() as stop:
-  signal.raise_signal(signal.SIGTERM)
-  print(stop.number, flush=True)
-  signal.raise_signal(signal.SIGTERM)
-  time.sleep(1)
-"""
-
-
-def test_jax_does_not_take_sigterm_for_itself():
-  done = python(JOINED.format(program.free_port()))
-  assert (done.stdout, done.returncode) == ('15\n', -signal.SIGTERM)
 
 
 # A terminal sends Ctrl-C to all processes; those of --jobs start or work.

@@ -10,6 +10,7 @@ import pytest
 from experiments import errors
 from experiments import files
 from experiments import workdir
+from tests.experiments.program import contents
 
 SETTINGS = {'dataset': 'digits', 'arms': ['sgd'], 'rate': (0.1, 0.2)}
 OTHER = SETTINGS | {'dataset': 'mnist'}
@@ -49,14 +50,6 @@ def _fill(path, names=LEFT):
     (path / name).write_text(name)
 
 
-def _tree(path):
-  """Every file and folder below a path, and what the files hold."""
-  return {
-    str(p.relative_to(path)): p.read_bytes() if p.is_file() else None
-    for p in path.rglob('*')
-  }
-
-
 def test_bracket_in_the_path_is_refused(path):
   with pytest.raises(workdir.WorkdirError, match=r'has a \[ in its name'):
     _claim(path / 'run[1]')
@@ -84,19 +77,19 @@ def test_empty_directory_is_as_good_as_a_new_one(path, left):
 def test_same_settings_resume_and_change_nothing(path):
   _claim(path)
   _fill(path)
-  before = _tree(path)
+  before = contents(path)
   assert _claim(path)
-  assert _tree(path) == before
+  assert contents(path) == before
   with pytest.raises(workdir.WorkdirError, match='holds this run already'):
     _claim(path, resume=False)
-  assert _tree(path) == before
+  assert contents(path) == before
 
 
 @pytest.mark.parametrize('resume', [True, False])
 def test_other_settings_are_refused_with_the_differences(path, resume):
   _claim(path)
   _fill(path)
-  before = _tree(path)
+  before = contents(path)
   other = OTHER | {'new': 1}
   del other['arms']
   with pytest.raises(workdir.WorkdirError) as info:
@@ -106,7 +99,7 @@ def test_other_settings_are_refused_with_the_differences(path, resume):
     'dataset: "digits" there, "mnist" here; new: null there, 1 here); name '
     'another directory, or pass --overwrite to delete it and start again.'
   )
-  assert _tree(path) == before
+  assert contents(path) == before
 
 
 def test_settings_that_may_change_are_taken_over(path):
@@ -126,7 +119,7 @@ def test_overwrite_deletes_what_a_run_writes_and_no_more(path, settings):
   kept = ['notes.txt', 'plots/curves.png', '.mine.tmp', 'metrics.csv~']
   _fill(path, kept)
   assert not _claim(path, settings, overwrite=True)
-  left = _tree(path)
+  left = contents(path)
   config = json.loads(left.pop('config.json'))
   assert config['dataset'] == settings['dataset']
   assert left == {
@@ -170,12 +163,12 @@ def test_directory_of_others_is_refused_and_not_touched(
     (path / name).parent.mkdir(parents=True, exist_ok=True)
     data = content if isinstance(content, bytes) else content.encode()
     (path / name).write_bytes(data)
-  before = _tree(path)
+  before = contents(path)
   with pytest.raises(errors.UserError) as info:
     _claim(path, overwrite=overwrite)
   assert str(path) in str(info.value)
   assert '\n' not in str(info.value)
-  assert _tree(path) == before
+  assert contents(path) == before
 
 
 @pytest.mark.parametrize('overwrite', [True, False])
@@ -184,12 +177,12 @@ def test_run_of_another_version_is_refused(path, overwrite):
     SETTINGS, WRITTEN, resume=True, overwrite=False
   ):
     pass
-  before = _tree(path)
+  before = contents(path)
   with pytest.raises(
     errors.StorageError, match=r'config\.json: its format is 1, and .* reads 2'
   ):
     _claim(path, overwrite=overwrite)
-  assert _tree(path) == before
+  assert contents(path) == before
 
 
 def test_what_the_system_refuses_is_one_sentence(path):
@@ -207,10 +200,10 @@ def test_what_the_system_refuses_is_one_sentence(path):
 def test_directory_in_use_is_refused_until_it_is_released(path, overwrite):
   with _open(path):
     _fill(path)
-    before = _tree(path)
+    before = contents(path)
     with pytest.raises(workdir.WorkdirError, match='is in use by'):
       _claim(path, overwrite=overwrite)
-    assert _tree(path) == before
+    assert contents(path) == before
   assert _claim(path)
 
 
@@ -240,7 +233,7 @@ def test_crash_while_overwriting_leaves_nothing_to_resume(
       _claim(path, OTHER, overwrite=True)
   # Whatever settings come next, the rest of the old run is not resumed.
   assert not _claim(path, SETTINGS, overwrite=bool(deleted % 2))
-  assert set(_tree(path)) == {'.lock', 'config.json'}
+  assert set(contents(path)) == {'.lock', 'config.json'}
   assert _claim(path, SETTINGS)
 
 
@@ -258,7 +251,7 @@ def test_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
   assert path.read_text() == 'old'
   files.write_text(path, 'ñew')
   assert path.read_text(encoding='utf-8') == 'ñew'
-  assert set(_tree(tmp_path)) == {'results.json'}
+  assert set(contents(tmp_path)) == {'results.json'}
   with pytest.raises(
     errors.StorageError, match=f'^cannot write {tmp_path}/no/x: No such file'
   ):

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 import shutil
 
-import numpy as np
 import pytest
 
 from experiments import errors
@@ -49,21 +48,6 @@ def test_tables_without_a_file_have_no_rows(folder):
   assert condition.chance == 0.1
   assert condition.target is None
   assert study.summary[['steps', 'seconds']].isna().all(axis=None)
-
-
-def test_diverged_seeds_are_chance_and_unfinished_ones_missing(folder):
-  path = folder / 'results.csv'
-  lines = path.read_text().splitlines()
-  lines[1] = lines[1].replace('finished', 'diverged')
-  lines[2] = lines[2].replace('finished', 'missing')
-  path.write_text('\n'.join(lines) + '\n')
-  study = loading.load(folder)
-  assert study.results['accuracy'][0] == 0.1
-  assert np.isnan(study.results['accuracy'][1])
-  assert len(study.finals) == len(study.results) - 1
-  assert study.finals['steps_to_target'][0] == np.inf
-  row = study.summary.iloc[0]
-  assert (row['seeds_planned'], row['seeds'], row['diverged']) == (5, 4, 1)
 
 
 def test_new_column_and_entry_do_not_matter(folder):

@@ -8,7 +8,6 @@ from hypothesis.extra import numpy as arrays
 import numpy as np
 import pytest
 from scipy import integrate
-from scipy import stats
 
 from experiments.studies import profiles
 
@@ -40,20 +39,6 @@ def test_profile_and_score_of_three_arms():
   # In thirds of the width of 3, over four conditions.
   expected = np.array([3 + 1 + 3 + 0, 2 + 3 + 3 + 0, 0]) / 12
   np.testing.assert_allclose(profiles.score(TIMES), expected)
-
-
-@given(ANY)
-def test_a_profile_is_the_distribution_of_the_ratios(times):
-  ratios = profiles.ratios(times)
-  factors = np.linspace(1, 60, 7)
-  found = profiles.profile(times, factors)
-  for arm in range(3):
-    censored = np.minimum(ratios[arm], 1e9)
-    expected = stats.ecdf(censored).cdf.evaluate(factors)
-    np.testing.assert_allclose(found[arm], expected)
-  # The fastest arm of a condition has the ratio 1, unless all missed.
-  reached = np.isfinite(times).any(axis=0)
-  np.testing.assert_array_equal(ratios.min(axis=0) == 1, reached)
 
 
 @given(ANY)
