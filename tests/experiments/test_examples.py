@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / 'experiments' / 'examples'
 
 
-def _run(name):
+def _run(name, *arguments):
   """The standard output of an example in a process of its own."""
   # The example decides how many devices a CPU simulates.
   flags = re.sub(
@@ -21,7 +21,7 @@ def _run(name):
     os.environ.get('XLA_FLAGS', ''),
   )
   return subprocess.run(
-    [sys.executable, '-W', 'error', EXAMPLES / f'{name}.py'],
+    [sys.executable, '-W', 'error', EXAMPLES / f'{name}.py', *arguments],
     env=os.environ | {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': flags},
     cwd=EXAMPLES,
     check=True,
@@ -52,7 +52,21 @@ def test_sharded_training_learns_and_shards_the_moments():
   assert spec == "P(None, None, 'model')"
 
 
-@pytest.mark.parametrize('name', ['linen', 'nnx', 'sharded'])
+def test_a_network_that_cannot_learn_any_more_is_kept_plastic(tmp_path):
+  path = tmp_path / 'picture.png'
+  without, with_ = _run('plasticity', path).splitlines()
+  accuracies = [
+    [float(x) for x in re.findall(r'[01][.]\d\d', line)]
+    for line in (without, with_)
+  ]
+  assert [len(x) for x in accuracies] == [13, 13]
+  assert accuracies[0][0] == accuracies[1][0] == 1.0
+  assert accuracies[0][-1] < 0.2
+  assert accuracies[1][-1] > 0.95
+  assert path.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('name', ['linen', 'nnx', 'plasticity', 'sharded'])
 def test_example_is_short_and_imports_nothing_of_experiments(name):
   text = (EXAMPLES / f'{name}.py').read_text()
   assert len(text.splitlines()) < 70
