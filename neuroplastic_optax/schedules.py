@@ -36,8 +36,9 @@ def _check_update_count(count: _types.ArrayLike) -> None:
 
 
 def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
-  """The number; an array of an integer as a float."""
-  value = _jax_array(value)
+  """The number; one of NumPy's or an array as a floating array of JAX's."""
+  if isinstance(value, np.ndarray | np.generic):
+    value = jnp.asarray(value)
   if isinstance(value, jax.Array) and not jnp.issubdtype(
     value.dtype, jnp.inexact
   ):
@@ -45,19 +46,11 @@ def _floating(value: _types.ArrayLike) -> _types.ArrayLike:
   return value
 
 
-def _jax_array(value: _types.ArrayLike) -> _types.ArrayLike:
-  """The number; that of NumPy as JAX's, which can be cast like any other."""
-  if isinstance(value, np.ndarray | np.generic):
-    return jnp.asarray(value)
-  return value
-
-
-def _product(value: _types.ArrayLike, gate: _types.ArrayLike) -> jax.Array:
-  """The product of two numbers of any dtypes."""
-  if isinstance(gate, jax.Array):
-    value = _jax_array(value)
+def _product(value: _types.ArrayLike, gate: jax.Array) -> jax.Array:
+  """The product of a number and an array of any dtypes."""
+  value = _floating(value)
   # Casts are explicit, for strict dtype promotion.
-  if isinstance(value, jax.Array) and isinstance(gate, jax.Array):
+  if isinstance(value, jax.Array):
     dtype = _arrays.promoted(value, gate)
     value, gate = value.astype(dtype), gate.astype(dtype)
   return jnp.asarray(value * gate)
@@ -128,7 +121,7 @@ def epoch_warmup(
 
   def schedule(count: _types.ArrayLike) -> jax.Array:
     done = _epoch(count, steps_per_epoch) - 1
-    gate: _types.ArrayLike = 1.0
+    gate = jnp.asarray(1.0)
     if warmup_epochs:
       # Not a minimum: on GPUs a number divided by itself may not be 1.
       gate = jnp.where(done < warmup_epochs, done / warmup_epochs, 1.0)
