@@ -34,8 +34,10 @@ def refuse(base: optax.GradientTransformation, params: _types.Params) -> None:
     return
   if pairs and all(x < 0 and x < y for x, y in pairs):
     raise ValueError(
-      'base must be a direction, but this one descends already: instead of '
-      'base=optax.adamw(1e-3), write neuroplastic_optimizer(1e-3, '
-      'base=optax.scale_by_adam(), weight_decay=1e-4, decoupled_weight_decay='
-      'True), or undo the sign with optax.chain(base, optax.scale(-1.0)).'
+      'base must be a direction, but this one descends already. Give the '
+      'learning rate and the decay to neuroplastic_optimizer, and no base '
+      'instead of optax.sgd(0.1), base=optax.trace(0.9) instead of '
+      'optax.sgd(0.1, 0.9), or base=optax.scale_by_adam() instead of '
+      'optax.adamw(1e-3); or undo the sign with optax.chain(base, '
+      'optax.scale(-1.0)).'
     )

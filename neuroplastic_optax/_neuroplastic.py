@@ -193,18 +193,16 @@ def neuroplastic(
   _numbers.check_order('min_alpha', min_alpha, 'max_alpha', max_alpha)
   _numbers.check_switch('gradient_only', gradient_only)
   _numbers.check_switch('parameterwise', parameterwise)
-  _check_type('modulation', modulation, modulations.Modulation, 'Direct()')
+  if isinstance(homeostasis, str) and homeostasis == 'auto':
+    homeostasis = _stages.Homeostasis() if base is None else None
+  _check_type('modulation', modulation, modulations.Modulation, optional=False)
+  _check_type('base', base, optax.GradientTransformation)
+  _check_type('homeostasis', homeostasis, _stages.Homeostasis)
+  _check_type('controller', controller, _stages.LearningRateController)
   if not dataclasses.is_dataclass(modulation):
     raise TypeError(
       f'modulation must be a dataclass: decorate {type(modulation).__name__} '
       'with @dataclasses.dataclass(frozen=True).'
-    )
-  if controller is not None:
-    _check_type(
-      'controller',
-      controller,
-      _stages.LearningRateController,
-      'LearningRateController() or None',
     )
   _numbers.check_choice(
     'diagnostics', diagnostics, _diagnostics.MODES, optional=True
@@ -213,13 +211,8 @@ def neuroplastic(
   _trees.check_stacked_axes(stacked_axes)
   _trees.check_axis_name(axis_name)
   transformation = _Transformation(
-    base=optax.with_extra_args_support(_check_base(base)),
-    stages=_leaf.Stages(
-      numbers,
-      modulation,
-      _resolve_homeostasis(homeostasis, base),
-      parameterwise,
-    ),
+    base=optax.with_extra_args_support(base or optax.identity()),
+    stages=_leaf.Stages(numbers, modulation, homeostasis, parameterwise),
     gradient_only=gradient_only,
     controller=controller,
     weight_decay_mask=weight_decay_mask,
@@ -450,38 +443,16 @@ class _Transformation:
     }
 
 
-def _check_type(name: str, value: Any, kind: type, example: str) -> Any:
-  if not isinstance(value, kind):
-    message = f'{name} must be a {kind.__name__}, such as {example}, got '
-    message += f'{value!r}.'
-    if isinstance(value, type) and issubclass(value, kind):
-      message += f' Did you mean {value.__name__}()?'
-    raise TypeError(message)
-  return value
-
-
-def _resolve_homeostasis(
-  homeostasis: Any, base: optax.GradientTransformation | None
-) -> _stages.Homeostasis | None:
-  if isinstance(homeostasis, str) and homeostasis == 'auto':
-    return _stages.Homeostasis() if base is None else None
-  if homeostasis is None or isinstance(homeostasis, _stages.Homeostasis):
-    return homeostasis
-  raise TypeError(
-    f'homeostasis must be a Homeostasis, None or "auto", got {homeostasis!r}.'
-  )
-
-
-def _check_base(
-  base: optax.GradientTransformation | None,
-) -> optax.GradientTransformation:
-  if base is None:
-    return optax.identity()
-  if not isinstance(base, optax.GradientTransformation):
-    raise TypeError(
-      f'base must be an optax.GradientTransformation or None, got {base!r}.'
-    )
-  return base
+def _check_type(
+  name: str, value: Any, kind: type, *, optional: bool = True
+) -> None:
+  if isinstance(value, kind) or (optional and value is None):
+    return
+  message = f'{name} must be a {kind.__name__}'
+  message += f'{" or None" if optional else ""}, got {value!r}.'
+  if isinstance(value, type) and issubclass(value, kind):
+    message += f' Did you mean {value.__name__}()?'
+  raise TypeError(message)
 
 
 def _check_state_dtype(dtype: Any) -> Any:

@@ -221,20 +221,7 @@ def check_stacked_axes(stacked_axes: Any) -> None:
   if stacked_axes is None or is_callable_of_params(stacked_axes):
     return
   for value in jax.tree.leaves(stacked_axes):
-    _check_axes(value)
-
-
-def _check_axes(value: Any) -> None:
-  message = (
-    'stacked_axes must be an integer ≥ 0, a pytree (prefix) of such, or a '
-    f'callable (path, leaf) -> int, got {value!r}.'
-  )
-  if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    if isinstance(value, jax.Array):
-      message += _numbers.STATIC.format('stacked_axes')
-    raise TypeError(message)
-  if value < 0:
-    raise ValueError(message)
+    _numbers.check_integer('stacked_axes', value, 0)
 
 
 def stacked(stacked_axes: Any, flat: Flat) -> list[int]:
@@ -248,7 +235,7 @@ def stacked(stacked_axes: Any, flat: Flat) -> list[int]:
   for i, (value, leaf) in enumerate(zip(values, flat.leaves, strict=True)):
     if leaf is None:
       continue
-    _check_axes(value)
+    _numbers.check_integer('stacked_axes', value, 0)
     if value > jnp.ndim(leaf):
       raise ValueError(
         f'stacked_axes must be at most the number of axes of a leaf, got '

@@ -69,7 +69,7 @@ def eval_params(
   if len(values) != len(flat.leaves):
     # A part of the params is masked, which may be more than one leaf.
     flat = _trees.flatten(params)
-    values = _spread(held, flat)
+    values = _trees.broadcast('what opt_state holds', held, flat)
 
   def clean(i: int, p: Any, x: Any) -> Any:
     if p is None or x is None:
@@ -86,19 +86,6 @@ def eval_params(
 
   rows = enumerate(zip(flat.leaves, values, strict=True))
   return flat.unflatten([clean(i, p, x) for i, (p, x) in rows])
-
-
-def _spread(held: Any, flat: _trees.Flat) -> list[Any]:
-  """The value for each leaf; None for a leaf that is masked."""
-  try:
-    if not flat.leaves:
-      raise ValueError('there are none.')
-    return _trees.spread(held, flat)
-  except (TypeError, ValueError) as e:
-    raise ValueError(
-      'params must have the structure of those that the optimizer was '
-      f'initialized with: {e}'
-    ) from None
 
 
 def _states(opt_state: _types.OptState) -> list[Any]:

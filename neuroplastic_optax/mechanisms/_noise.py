@@ -29,9 +29,6 @@ _LOG = (
 )
 _SIN = (0.07765591, -0.5982904, 2.5500774, -5.1677103, 3.1415927)
 
-# Of threefry's keys, and of rbg's.
-_KEY_WORDS = (2, 4)
-
 Draw = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -51,8 +48,6 @@ def check_key(key: Any) -> None:
   is_words = not is_key and key.dtype == jnp.uint32 and key.ndim > 0
   if key.shape[is_words:]:
     raise ValueError(f'{message} For many keys, use jax.vmap.')
-  if is_words and len(key) not in _KEY_WORDS:
-    raise ValueError(f'{message} A key has two or four words.')
 
 
 def key_data(key: Any) -> jax.Array:

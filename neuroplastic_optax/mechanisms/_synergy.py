@@ -154,55 +154,49 @@ def synergy(
   def update_fn(updates, state, params=None, **extra_args):
     leaves = _leaves.flatten('synergy', 'updates', updates)
     stacked = leaves.stacked(stacked_axes)
-    now = numbers.at(state.count)
     proposed, states = {}, {}
     for name in names:
       proposed[name], states[name] = inner[name].update(
         updates, state.inner[name], params, **extra_args
       )
-    previous = state.previous if assignment == 'adaptive' else {}
     owner: list[Any] = [None] * len(leaves)
-    log_weights: list[Any] = [None] * len(leaves)
+    keeps = []
     if assignment == 'partition':
       owner = leaves.align(state.owner)
     elif assignment == 'adaptive':
-      columns = [leaves.align(tree) for tree in previous.values()]
-      log_weights = [
-        _agreed(now, *row)
-        for row in zip(
-          leaves.of_leaves(state.log_weights),
-          stacked,
-          leaves.updates.leaves,
-          *columns,
-          strict=True,
-        )
-      ]
+      log_weights = leaves.tree(leaves.of_leaves(state.log_weights))
+      # Not in the order of the dict: within `jit` JAX sorts it.
+      keeps = [*(state.previous[name] for name in names), log_weights]
 
     def step(now, g, *rest):
-      owner, log_weights, n = rest[-3:]
+      *arrays, owner, n = rest
+      over = _leaves.axes(g, n)
+      each = _equalized(arrays[: len(names)], over)
       parts: Any = shares(state.count, g.dtype)
-      if owner is not None:
+      if assignment == 'partition':
         parts = [(owner == k).astype(g.dtype) for k in range(len(names))]
-      elif log_weights is not None:
-        parts = _softened(now, parts, log_weights.astype(g.dtype))
-      each = _equalized(rest[: len(names)], _leaves.axes(g, n))
+      elif assignment == 'adaptive':
+        *last, log_weights = arrays[len(names) :]
+        log_weights = _agreed(now, log_weights, over, g, last)
+        parts = _softened(now, parts, log_weights)
       u = _sum([part * x for part, x in zip(parts, each, strict=True)])
-      return (u, *each) if previous else u
+      return (u, *each, log_weights) if keeps else u
 
     updates, kept = leaves.map(
       step,
-      now,
+      numbers.at(state.count),
       reads=list(proposed.values()),
-      keeps=list(previous.values()),
-      extras=[owner, log_weights, stacked],
+      keeps=keeps,
+      extras=[owner, stacked],
     )
     state = state._replace(
       count=optax.safe_increment(state.count), inner=states
     )
     if assignment == 'adaptive':
+      *previous, log_weights = kept
       state = state._replace(
-        log_weights=leaves.per_leaf(log_weights),
-        previous=dict(zip(previous, kept, strict=True)),
+        log_weights=leaves.per_leaf(leaves.align(log_weights)),
+        previous=dict(zip(names, previous, strict=True)),
       )
     return updates, state
 
@@ -304,25 +298,21 @@ def _equalized(
 def _agreed(
   now: _numbers.Numbers,
   log_weights: jax.Array,
-  stacked: int,
+  over: tuple[int, ...],
   g: jax.Array,
-  *last: jax.Array,
+  last: Sequence[jax.Array],
 ) -> jax.Array:
   """The log-weights of a leaf, given its gradient and û of the last update."""
-  if _leaves.is_absent(g):
-    return log_weights
-  dtype = log_weights.dtype
-  over = _leaves.axes(g, stacked)
-  units = []
-  for x in (g, *last):
-    x = jnp.asarray(x).astype(dtype)
+
+  def unit(x: jax.Array) -> jax.Array:
     norm = _leaves.finite(_leaves.norms(x, over))
-    units.append(x / jnp.where(norm > 0, norm, jnp.ones_like(norm)))
+    return x / jnp.where(norm > 0, norm, jnp.ones_like(norm))
+
+  direction = unit(g)
   cosines = [
-    jnp.sum(units[0] * unit, axis=over, keepdims=True) for unit in units[1:]
+    jnp.sum(direction * unit(x), axis=over, keepdims=True) for x in last
   ]
-  moved = log_weights + now.cast(dtype).rate * jnp.stack(cosines)
-  return _leaves.finite(moved)
+  return _leaves.finite(log_weights + now.rate * jnp.stack(cosines))
 
 
 def _softened(

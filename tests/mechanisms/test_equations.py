@@ -375,3 +375,5 @@ def test_synergy(assignment):
         )
       np.testing.assert_allclose(updates[layer], expected, rtol=1e-6)
       last[layer] = hat
+      for n, x in hat.items() if assignment == 'adaptive' else ():
+        np.testing.assert_allclose(state.previous[n][layer], x, rtol=1e-6)
