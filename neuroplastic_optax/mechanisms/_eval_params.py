@@ -67,8 +67,9 @@ def eval_params(
   flat = _trees.Flat(*jax.tree.flatten(params))
   values: list[Any] = jax.tree.leaves(held)
   if len(values) != len(flat.leaves):
-    # A part of the params is masked, which may be more than one leaf.
-    flat = _trees.flatten(params)
+    # A part of the params is masked, which may be more than one leaf. An empty
+    # tree fits no state: None stands for it.
+    flat = _trees.flatten(params if flat.leaves else None)
     values = _trees.broadcast('what opt_state holds', held, flat)
 
   def clean(i: int, p: Any, x: Any) -> Any:
