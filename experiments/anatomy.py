@@ -27,11 +27,11 @@ from experiments.configs.default import Config
 from experiments.reporting.plots import anatomy as picture
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
-from experiments.training import anatomy
 from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import provenance
 from experiments.training import run as runs
+from experiments.training import single_steps
 from experiments.training.stream_engine import StreamTrainer
 
 STEPS, RATES = 'steps.csv', 'rates.csv'
@@ -56,8 +56,8 @@ def define_flags() -> None:
   )
 
 
-def _windows(config: Config, updates: int) -> anatomy.Windows:
-  """The updates to look at, as the flags say.
+def _looked_at(config: Config, updates: int) -> dict[str, Any]:
+  """The steps to look at, as the flags say, for `single_steps.observe`.
 
   Args:
     config: with the stream.
@@ -67,11 +67,11 @@ def _windows(config: Config, updates: int) -> anatomy.Windows:
     InvalidValueError: there are no such tasks, or they are too short.
   """
   flag = flags.FLAGS
-  places = range(1, config.length)
+  places = range(2, config.length + 1)
   given = flag.tasks
   if given is None:
-    given = [str(x + 1) for x in places[-3:]]
-  tasks = sorted({int(x) - 1 for x in given if x.isdecimal()})
+    given = [str(x) for x in places[-3:]]
+  tasks = sorted({int(x) for x in given if x.isdecimal()})
   if not {*tasks} <= {*places} or not 0 < len(tasks) == len(given):
     raise errors.InvalidValueError(
       f'--tasks must be some of 2 to {config.length}, each once, got '
@@ -85,7 +85,7 @@ def _windows(config: Config, updates: int) -> anatomy.Windows:
       f'--before and --after together must be at most {updates}, the updates '
       f'of a task, got {flag.before} and {after}.'
     )
-  return anatomy.Windows(tuple(tasks), flag.before, after, updates)
+  return {'tasks': tasks, 'before': flag.before, 'after': after}
 
 
 def main(_: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def main(_: Sequence[str]) -> None:
   dataset = runs.load(config, given.data_dir)
   workdir = Path(given.workdir or 'anatomy')
   run = runs.Run(config, dataset, workdir)
-  looked_at = _windows(config, run.context.steps_per_epoch)
+  looked_at = _looked_at(config, run.context.steps_per_epoch)
   workdir.mkdir(parents=True, exist_ok=True)
   console = program.console()
   pixels = mapping.replicate(engine.to_device(dataset), config.seeds)
@@ -110,10 +110,10 @@ def main(_: Sequence[str]) -> None:
     trainer = run.trainer(arm)
     assert isinstance(trainer, StreamTrainer)
     observed = list(
-      anatomy.observe(trainer, run.trials(arm), pixels, looked_at)
+      single_steps.observe(trainer, run.trials(arm), pixels, **looked_at)
     )
-    steps += anatomy.step_rows(arm, observed)
-    rates += anatomy.rate_rows(arm, observed)
+    steps += single_steps.step_rows(arm, observed)
+    rates += single_steps.rate_rows(arm, observed)
     console.print(f'{arm}: {len(observed)} steps taken apart', soft_wrap=True)
   files.write_json(
     workdir / MADE_BY,

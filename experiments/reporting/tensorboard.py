@@ -13,8 +13,8 @@ from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 
 from experiments import files
-from experiments.training.diagnostics import Diagnostics
-from experiments.training.diagnostics import HISTOGRAM
+from experiments.training.records import Diagnostics
+from experiments.training.records import HISTOGRAM
 from experiments.training.records import History
 
 _PREFIX = 'events.out.tfevents.'

@@ -15,8 +15,7 @@ from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
 from experiments.training import engine
 from experiments.training import mapping
-from experiments.training import stream_engine
-from experiments.training import stream_records
+from experiments.training import stream_measures
 from experiments.training import wiring
 from experiments.training.records import History
 from experiments.training.session import Session
@@ -100,13 +99,13 @@ def _of_epochs(
 
 def _of_stream(cell: Cell, history: History) -> dict[str, Any]:
   """The measures of a stream, which were taken while it was learned."""
-  found = stream_records.measured(history)
+  found = stream_measures.by_task(history)
   score = found.get('average_accuracy')
   if score is None:
     # After each task, the online accuracy of all tasks so far.
-    online = found[stream_engine.ONLINE_ACCURACY]
+    online = found[stream_measures.ONLINE_ACCURACY]
     score = np.cumsum(online, axis=1) / (1 + np.arange(online.shape[1]))
-  curves = {'train_loss': _finite(history[stream_engine.ONLINE_LOSS])}
+  curves = {'train_loss': _finite(history[stream_measures.ONLINE_LOSS])}
   if not cell.tests:
     curves['validation_accuracy'] = _finite(score)
   evaluated = cell.tests and history.evaluations.size

@@ -16,9 +16,8 @@ import pandas as pd
 from experiments.studies import frames
 from experiments.studies.cells import Outcome
 from experiments.studies.plan import Final
-from experiments.training import measures
 from experiments.training import stream_engine
-from experiments.training import stream_records
+from experiments.training import stream_measures
 
 # A network that this arm trains, new with every task, is the reference.
 _FRESH = 'adam'
@@ -39,7 +38,7 @@ def make(finals: Sequence[Final]) -> dict[str, pd.DataFrame]:
 
 
 def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
-  """Each measure of every seed over all tasks, as `stream_records.summaries`.
+  """Each measure of every seed over all tasks, as `stream_measures.summaries`.
 
   Besides, the gap to a fresh network: for it, the same condition is looked up
   with a restart at every task. The values of a diverged seed are left empty.
@@ -51,10 +50,10 @@ def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
   }
   for final, outcome in there:
     task = final.condition.task
-    found = stream_records.summaries(_by_task(outcome))
+    found = stream_measures.summaries(_by_task(outcome))
     reference = fresh.get(dataclasses.replace(task, restart=True), {})
     nothing = np.full(task.length, np.nan)
-    gaps = measures.gap_to_fresh(
+    gaps = stream_measures.gap_to_fresh(
       _online(outcome),
       np.array([reference.get(seed, nothing) for seed in final.seeds]),
     )
@@ -113,7 +112,7 @@ def _by_task(outcome: Outcome) -> dict[str, np.ndarray]:
 
 def _online(outcome: Outcome) -> np.ndarray:
   """The online accuracy, [seeds, tasks]."""
-  return _by_task(outcome)[stream_engine.ONLINE_ACCURACY]
+  return _by_task(outcome)[stream_measures.ONLINE_ACCURACY]
 
 
 def _spread(values: np.ndarray) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 import errno
+import functools
 import os
 from pathlib import Path
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -44,7 +46,8 @@ class Checkpoints:
     """
     self._directory = directory.absolute()
     self._log = log
-    self._passed_over: list[int] = []
+    # By number, why those that are passed over cannot be restored.
+    self._refused: dict[int, str] = {}
     with files.writing(directory):
       self._manager = ocp.CheckpointManager(
         self._directory,
@@ -80,26 +83,29 @@ class Checkpoints:
   def _restore(self, *names: str) -> tuple[int, dict[str, Any]] | None:
     """The number and these items of the last checkpoint that has them."""
     args = ocp.args.Composite(**{name: _RESTORES[name] for name in names})
-    reason = ''
+    refused = {}
+    _silence_closed_loops()
     for number in sorted(self._manager.all_steps(), reverse=True):
-      if number in self._passed_over:
+      if number in self._refused:
         continue
-      found: dict[str, Any] | None
+      reason, found = '', None
       try:
         found = dict(self._manager.restore(number, args=args))
         found['history'] = History.from_json(found['history'])
       except Exception as e:  # TensorStore, JSON and files have their own.
         found, reason = None, files.reason(e)[:120]
       # All processes resume from the same one.
-      if not distributed.any_process(found is None):
+      if not distributed.largest(found is None):
+        for other, reason in refused.items():
+          self._log(
+            f'{self._directory.name}: checkpoint {other} cannot be restored '
+            f'({reason}), so checkpoint {number} is used'
+          )
         return number, found or {}
-      self._passed_over.append(number)
-      self._log(
-        f'{self._directory.name}: checkpoint {number} cannot be restored '
-        f'({reason}), so the one before is used'
-      )
-    if not self._passed_over:
+      self._refused[number] = refused[number] = reason
+    if not self._refused:
       return None
+    reason = [*self._refused.values()][-1]
     raise errors.StorageError(
       f'cannot read any checkpoint in {self._directory} ({reason}): delete '
       'this folder to train the arm from its start, or pass --overwrite to '
@@ -122,8 +128,8 @@ class Checkpoints:
     size = sum(leaf.nbytes for leaf in leaves.values())
     with files.writing(path):
       distributed.on_primary(lambda: self._check_room(size))
-      while self._passed_over:
-        self._manager.delete(self._passed_over.pop())
+      while self._refused:
+        self._manager.delete(self._refused.popitem()[0])
       try:
         self._manager.save(
           number,
@@ -145,6 +151,22 @@ class Checkpoints:
   def close(self) -> None:
     """Lets go of what orbax holds."""
     self._manager.close()
+
+
+@functools.cache
+def _silence_closed_loops() -> None:
+  """Hides a traceback of Orbax: the sentence of the error is enough.
+
+  It reads all arrays at once, and closes its event loop at the first error;
+  TensorStore's threads report to that loop what else they have read.
+  """
+  before = sys.unraisablehook
+
+  def hook(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      before(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def by_path(tree: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def initialize(
 
   Args:
     enabled: whether there are others, also where JAX finds out itself who they
-      are: on Cloud TPU and under Slurm the arguments below may be None.
+      are: on Cloud TPU and under Slurm the others may be None.
     coordinator_address: host:port of the first process.
     num_processes: how many there are.
     process_id: which one this is, from 0.
@@ -96,9 +96,6 @@ def leave_if_lost(error: Exception) -> None:
   """Ends this process if the error is that another one is gone.
 
   At once: on the way out, JAX would wait minutes for the one that is gone.
-
-  Args:
-    error: what was raised while the processes worked together.
   """
   if jax.process_count() == 1:
     return
@@ -130,11 +127,6 @@ def fetch(tree: Any) -> Any:
   return jax.tree.map(np.asarray, tree)
 
 
-def any_process(flag: bool) -> bool:
-  """Whether any process says so; all get the same answer."""
-  return bool(largest(int(flag)))
-
-
 def largest(number: int) -> int:
   """The largest of what the processes say; all get the same answer."""
   if jax.process_count() == 1:
@@ -142,18 +134,8 @@ def largest(number: int) -> int:
   return int(np.max(multihost_utils.process_allgather(np.asarray(number))))
 
 
-def agreed(number: int) -> int:
-  """What the primary says; all get the same answer."""
-  if jax.process_count() == 1:
-    return number
-  return int(multihost_utils.broadcast_one_to_all(np.asarray(number)))
-
-
 def on_primary(function: Callable[[], Any]) -> None:
   """Runs something on the primary while the others wait for it.
-
-  Args:
-    function: what to run.
 
   Raises:
     PeerError: on the other processes, if it raised an exception.
@@ -164,7 +146,7 @@ def on_primary(function: Callable[[], Any]) -> None:
       function()
     except BaseException as e:
       error = e
-  failed = any_process(error is not None)
+  failed = largest(error is not None)
   if error is not None:
     raise error
   if failed:

@@ -127,17 +127,7 @@ class Trainer:
     pixels: Pixels,
     n: jax.typing.ArrayLike,
   ) -> TrainState:
-    """Makes n updates of each trial, none of them the last of an epoch.
-
-    Args:
-      state: before them.
-      trials: the trials.
-      pixels: the data.
-      n: how many; may be a tracer.
-
-    Returns:
-      The state after them.
-    """
+    """Makes n updates of each trial, none of them the last of an epoch."""
     return self._map(self._update)(
       state, trials, pixels=pixels, n=n, **self._in_step(state)
     )
@@ -146,11 +136,6 @@ class Trainer:
     self, state: TrainState, trials: Trials, pixels: Pixels
   ) -> tuple[TrainState, dict[str, Any] | None]:
     """Makes the last update of an epoch, whose batch may be smaller.
-
-    Args:
-      state: before it.
-      trials: the trials.
-      pixels: the data.
 
     Returns:
       The state after it; and what `get_diagnostics` says of the update, with a
@@ -171,14 +156,6 @@ class Trainer:
     images in their order, without labels or augmentation. After
     `_RECOMPUTED_BATCHES`, averages with a momentum of 0.9 have forgotten where
     they began.
-
-    Args:
-      state: of the trials.
-      trials: the trials.
-      pixels: the data.
-
-    Returns:
-      The state to evaluate.
     """
     if not self.eval_params:
       return state
@@ -203,8 +180,8 @@ class Trainer:
       sums: of the batches before.
       state: what `evaluated_at` gave.
       pixels: the data.
-      first: the first of these batches; may be a tracer.
-      n: how many; may be a tracer.
+      first: the first of these batches.
+      n: how many.
 
     Returns:
       The sums after them.
@@ -212,22 +189,10 @@ class Trainer:
     evaluate = self._map(self._evaluate)
     return evaluate(sums, state, pixels=pixels, first=first, n=n)
 
-  def readings(self, state: TrainState) -> Any:
-    """What is recorded of an epoch that has ended, on the device."""
-    return state.loss, state.correct, state.readings
-
-  def measured(self, readings: Any, trials: Trials) -> dict[str, Any]:
-    """What is recorded of an epoch, by name; of `metrics`, or `evaluations`.
-
-    Args:
-      readings: what `readings` gave, on the host.
-      trials: the trials.
-
-    Returns:
-      Of each metric a number for each trial.
-    """
-    loss, correct, _ = readings
-    found = learning.means(Sums(loss, correct), self.feed.examples(trials))
+  def measured(self, state: TrainState, trials: Trials) -> dict[str, Any]:
+    """Of an epoch that has ended, by name a number for each trial."""
+    sums = Sums(state.loss, state.correct)
+    found = learning.means(sums, self.feed.examples(trials))
     return {'train_loss': found.loss, 'train_accuracy': found.accuracy}
 
   def _map(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -267,17 +232,7 @@ class Trainer:
     trial: Trial,
     diagnose: bool = False,
   ) -> Learned:
-    """One update of one trial, and the loss that it was made for.
-
-    Args:
-      state: before it.
-      batch: what it learns from.
-      trial: the trial.
-      diagnose: whether `make_diagnosed` makes the update.
-
-    Returns:
-      The state after it, the loss before it, and the loss as a function.
-    """
+    """One update of one trial; `make_diagnosed` makes it if it is diagnosed."""
     loss_fn = self._objective(state, batch, trial)
     make_optimizer = self.make_optimizer
     if diagnose and self.make_diagnosed:

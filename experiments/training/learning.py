@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.training import distributed
 from experiments.training.feeds import Pixels
 from experiments.training.trials import Trial
 
@@ -108,15 +109,8 @@ def descend(
   An optimizer that takes extra arguments is given `value`, `grad`, `value_fn`
   (the loss on the batch, of any parameters) and `new_task`.
 
-  Args:
-    loss_fn: of the parameters, the loss and whatever else comes of it.
-    optimizer: what makes the update.
-    params: the parameters.
-    opt_state: the optimizer's state.
-    new_task: bool [], whether a new task begins with this update.
-
   Returns:
-    The new parameters and state; the loss, and what else came of it, at the
+    The new parameters and state; the loss, and what else `loss_fn` gave, at the
     old ones.
   """
   (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
@@ -139,10 +133,11 @@ def score(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def means(sums: Sums, count: int) -> Metrics:
-  """The means over so many examples, on the host.
+  """The means over so many examples, taken on the host.
 
   There a trial's do not depend on how many others there are: XLA divides a
   vector otherwise than a number.
   """
-  loss, correct = (np.asarray(x, np.float64) / count for x in sums)
+  fetched = distributed.fetch(sums)
+  loss, correct = (np.asarray(x, np.float64) / count for x in fetched)
   return Metrics(loss, correct)

@@ -84,27 +84,17 @@ def _mesh(count: int) -> Mesh | None:
 
 
 def replicate(tree: Any, count: int) -> Any:
-  """Replicates arrays that all trials share, once for all calls.
+  """Replicates arrays, which all processes have alike, once for all calls.
 
-  Args:
-    tree: arrays, which all processes have alike.
-    count: how many trials there are.
-
-  Returns:
-    The same on every device that has trials.
+  They are then on every device that has some of the `count` trials.
   """
   return _place(tree, _mesh(count), PartitionSpec())
 
 
 def shard(tree: Any, count: int) -> Any:
-  """Splits arrays of trials over the devices that train them.
+  """Splits arrays with a leading axis of `count` trials over their devices.
 
-  Args:
-    tree: arrays with a leading axis of trials, which all processes have alike.
-    count: how many trials there are.
-
-  Returns:
-    The same, placed as the results of `over_trials` are.
+  All processes have them alike; the results of `over_trials` are placed so.
   """
   mesh = _mesh(count)
   even = mesh is not None and count % mesh.size == 0

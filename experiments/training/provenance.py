@@ -26,9 +26,6 @@ def begin(workdir: Path) -> None:
 
   What an earlier process wrote there, whose run is resumed, is kept under
   `earlier`.
-
-  Args:
-    workdir: the run directory.
   """
   this, path = collect(), workdir / FILE
   if path.exists():

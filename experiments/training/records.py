@@ -1,15 +1,10 @@
-"""Metrics: what is recorded of a run, and the files that tell of it."""
+"""What is recorded of an arm, epoch by epoch: metrics and diagnostics."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-import statistics
-import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-
-from experiments import files
-from experiments.training.diagnostics import Diagnostics
 
 # Of every trial and epoch. Losses are mean cross-entropies in nats,
 # accuracies fractions; the seconds are those of all trials together.
@@ -21,87 +16,177 @@ METRICS = (
   'train_seconds',
   'test_seconds',
 )
-
-
+HISTOGRAM = 'alpha_histogram'
 _LOSSES = ('train_loss', 'test_loss', 'online_loss', 'weight_norm')
+_EVALUATIONS = 'evaluations'
 
 
-class History:
-  """The metrics of one arm so far: for each, an array [trials, epochs].
+class _Recorded:
+  """Arrays that grow by an epoch.
 
   Attributes:
+    values: by name, [trials, epochs, …].
+  """
+
+  def __init__(self, values: Mapping[str, np.ndarray]) -> None:
+    self.values = dict(values)
+
+  @property
+  def epochs(self) -> int:
+    """How many epochs are recorded."""
+    return next((x.shape[1] for x in self.values.values()), 0)
+
+  def _add(self, name: str, column: np.ndarray) -> None:
+    parts = [self.values[name]] if name in self.values else []
+    self.values[name] = np.concatenate([*parts, column[:, None]], axis=1)
+
+  def _lists(self) -> dict[str, Any]:
+    return {name: x.tolist() for name, x in self.values.items()}
+
+  def _part(self, trials: slice | np.ndarray) -> dict[str, np.ndarray]:
+    return {name: x[trials] for name, x in self.values.items()}
+
+
+class Diagnostics(_Recorded):
+  """What the optimizer says of the last update of each epoch.
+
+  Attributes:
+    values: by name, [trials, epochs, leaves]; of the histogram
+      [trials, epochs, leaves, bins].
+    leaves: the paths of the params, as in `hidden1/kernel`.
+  """
+
+  def __init__(
+    self,
+    values: Mapping[str, np.ndarray] | None = None,
+    leaves: Sequence[str] = (),
+  ) -> None:
+    super().__init__(values or {})
+    self.leaves = list(leaves)
+
+  def append(self, found: Mapping[str, Any]) -> None:
+    """Adds an epoch: what `get_diagnostics` gave, with an axis of trials."""
+    paths = jax.tree.leaves_with_path(found[HISTOGRAM])
+    self.leaves = [leaf_name(path) for path, _ in paths]
+    for name, tree in found.items():
+      column = np.stack(jax.tree.leaves(tree), axis=1)
+      # As wide as what JSON gives back: means of it round alike.
+      floats = np.issubdtype(column.dtype, np.floating)
+      self._add(name, column.astype(np.float64 if floats else np.int64))
+
+  def to_json(self) -> dict[str, Any]:
+    """As lists, from which `from_json` makes the same to the last bit."""
+    return {'leaves': self.leaves, 'values': self._lists()}
+
+  @classmethod
+  def from_json(cls, saved: Mapping[str, Any]) -> 'Diagnostics':
+    """The inverse of `to_json`."""
+    values = {name: np.asarray(x) for name, x in saved['values'].items()}
+    return cls(values, saved['leaves'])
+
+  def part(self, trials: slice | np.ndarray) -> 'Diagnostics':
+    """The diagnostics of some of the trials."""
+    return Diagnostics(self._part(trials), self.leaves)
+
+  def means(self) -> dict[str, np.ndarray]:
+    """Means over the trials that stayed finite, or over all if none did."""
+    finite = np.all(
+      [
+        np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        for x in self.values.values()
+      ],
+      axis=0,
+    )
+    kept = self._part(finite if finite.any() else slice(None))
+    return {name: x.mean(axis=0) for name, x in kept.items()}
+
+  def summary(self) -> dict[str, Any]:
+    """The means, JSON-able.
+
+    Returns:
+      `leaves`, the paths of the params; `elements`, how many each has; and
+      every statistic but the histogram by its name, [epochs][leaves], with None
+      for what is not finite.
+    """
+    values = self.means()
+    counts = values.pop(HISTOGRAM)[-1].sum(axis=-1)
+    return {
+      'leaves': self.leaves,
+      'elements': [round(count) for count in counts],
+      **{
+        name: [
+          [x if np.isfinite(x) else None for x in row] for row in each.tolist()
+        ]
+        for name, each in values.items()
+      },
+    }
+
+
+def leaf_name(path: Any) -> str:
+  """The path of a leaf, without the `value` of NNX's variables."""
+  name = jax.tree_util.keystr(path, simple=True, separator='/')
+  return name.removesuffix('/value')
+
+
+class History(_Recorded):
+  """The metrics of one arm so far, and of a split its evaluations.
+
+  Attributes:
+    values: by name, a metric [trials, epochs]; evaluations, which are
+      accuracies, [trials, tasks, evaluations, tasks].
     diagnostics: what the optimizer's say.
-    evaluations: of a split [trials, tasks, evaluations, tasks], accuracies;
-      else without any.
+    seconds: how long the epoch under way took so far.
+    updates: how many updates the state has seen that is saved beside it.
   """
 
   def __init__(self, trials: int, names: Sequence[str] = METRICS) -> None:
-    """A history without epochs.
-
-    Args:
-      trials: how many.
-      names: of the metrics.
-    """
-    self._values = {name: np.empty((trials, 0)) for name in names}
+    super().__init__({name: np.empty((trials, 0)) for name in names})
     self.diagnostics = Diagnostics()
-    self.evaluations = np.empty((trials, 0, 0, 0))
-    # Of the epoch under way: how long it took so far.
     self.seconds = 0.0
-    # How many updates the state has seen that is saved beside it.
     self.updates = 0
 
   @property
   def names(self) -> tuple[str, ...]:
     """The metrics."""
-    return tuple(self._values)
+    return tuple(name for name in self.values if name != _EVALUATIONS)
 
   @property
-  def epochs(self) -> int:
-    """How many epochs are recorded."""
-    return next(iter(self._values.values())).shape[1]
+  def evaluations(self) -> np.ndarray:
+    """Those of a split; else an array without any."""
+    return self.values.get(_EVALUATIONS, np.empty((0, 0, 0, 0)))
 
   def __getitem__(self, name: str) -> np.ndarray:
-    return self._values[name]
+    return self.values[name]
 
-  def append(
-    self, evaluations: np.ndarray | None = None, **metrics: Any
-  ) -> None:
+  def append(self, **columns: Any) -> None:
     """Adds an epoch.
 
     Args:
-      evaluations: of a split, [trials, evaluations, tasks].
-      **metrics: of each a number, or one for each trial.
+      **columns: of each metric a number, or one for each trial; of a split
+        also `evaluations`, [trials, evaluations, tasks].
     """
-    if evaluations is not None:
-      new = evaluations[:, None]
-      self.evaluations = (
-        np.concatenate([self.evaluations, new], axis=1) if self.epochs else new
-      )
-    for name, old in self._values.items():
-      column = np.broadcast_to(np.asarray(metrics[name], float), len(old))
-      self._values[name] = np.column_stack([old, column])
+    trials = len(next(iter(self.values.values())))
+    for name, column in columns.items():
+      x = np.asarray(column, float)
+      self._add(name, np.broadcast_to(x, (trials, *x.shape[1:])))
 
   def diverged(self) -> np.ndarray:
     """Which trials have met a loss that is not finite."""
     # The last update of an epoch is met by the test loss alone, or by ‖w‖.
-    losses = np.hstack([self[name] for name in _LOSSES if name in self._values])
+    losses = np.hstack([self[name] for name in _LOSSES if name in self.values])
     return ~np.all(np.isfinite(losses), axis=1)
 
   def part(self, trials: slice | np.ndarray) -> 'History':
     """The metrics of some of the trials."""
     part = History(0)
-    part._values = {name: x[trials] for name, x in self._values.items()}
+    part.values = self._part(trials)
     part.diagnostics = self.diagnostics.part(trials)
-    part.evaluations = self.evaluations[trials]
     return part
 
   def to_json(self) -> dict[str, Any]:
     """As lists, from which `from_json` makes the same to the last bit."""
-    values = {name: value.tolist() for name, value in self._values.items()}
-    if self.evaluations.size:
-      values['evaluations'] = self.evaluations.tolist()
     return {
-      **values,
+      **self._lists(),
       'diagnostics': self.diagnostics.to_json(),
       'seconds': self.seconds,
       'updates': self.updates,
@@ -118,108 +203,7 @@ class History:
     history = cls(0)
     history.diagnostics = Diagnostics.from_json(left.pop('diagnostics'))
     history.seconds, history.updates = left.pop('seconds'), left.pop('updates')
-    if 'evaluations' in left:
-      history.evaluations = np.asarray(left.pop('evaluations'))
-    history._values = {name: np.asarray(x, float) for name, x in left.items()}
-    if not left or len({x.shape for x in history._values.values()}) != 1:
+    history.values = {name: np.asarray(x, float) for name, x in left.items()}
+    if len({x.shape[:2] for x in history.values.values()}) != 1:
       raise ValueError('the metrics are not of the same trials and epochs')
     return history
-
-
-def summarize(
-  history: History, seeds: Sequence[int], learning_rate: float, epochs: int
-) -> dict[str, Any]:
-  """What `results.json` says of an arm.
-
-  Args:
-    history: its metrics so far.
-    seeds: the seeds of its trials.
-    learning_rate: its learning rate.
-    epochs: how many epochs it is to be trained.
-
-  Returns:
-    A JSON-able dictionary. Accuracies are fractions, those of diverged seeds
-    None; `mean` and `sd` (of the sample) are over the others.
-  """
-  done = history.epochs == epochs
-  bad = history.diverged()
-  final: list[float | None] = [None] * len(seeds)
-  if history.epochs:
-    last = history['test_accuracy'][:, -1].tolist()
-    final = [None if b else x for x, b in zip(last, bad, strict=True)]
-  finite = [x for x in final if x is not None]
-  diverged = [seed for seed, b in zip(seeds, bad, strict=True) if b]
-  status = 'finished' if done else 'running'
-  return {
-    'status': 'diverged' if diverged else status,
-    'epoch': history.epochs,
-    'epochs': epochs,
-    'learning_rate': learning_rate,
-    'seeds': list(seeds),
-    'final_test_accuracy': final,
-    'mean': statistics.fmean(finite) if finite else None,
-    'sd': statistics.stdev(finite) if len(finite) > 1 else None,
-    'diverged_seeds': diverged,
-    'epoch_train_seconds': median(history['train_seconds']),
-  }
-
-
-def median(values: np.ndarray) -> float | None:
-  """The median of all values; None without any."""
-  return float(np.median(values)) if values.size else None
-
-
-def identity(
-  arm: str, seed: int, epoch: int, steps_per_epoch: int
-) -> dict[str, Any]:
-  """The columns that tell the rows of tables apart; epochs count from 0."""
-  step = (epoch + 1) * steps_per_epoch
-  return {'arm': arm, 'seed': seed, 'epoch': epoch + 1, 'step': step}
-
-
-def rows(
-  arm: str,
-  history: History,
-  seeds: Sequence[int],
-  steps_per_epoch: int,
-  numbers: Mapping[str, float] = types.MappingProxyType({}),
-) -> Iterator[dict[str, Any]]:
-  """One row for each trial and epoch.
-
-  Args:
-    arm: the arm.
-    history: its metrics.
-    seeds: the seed of every trial.
-    steps_per_epoch: updates an epoch.
-    numbers: those that tell these trials from others.
-
-  Yields:
-    The rows.
-  """
-  for trial, seed in enumerate(seeds):
-    for epoch in range(history.epochs):
-      metrics = {name: float(history[name][trial, epoch]) for name in METRICS}
-      yield {
-        **identity(arm, seed, epoch, steps_per_epoch),
-        **numbers,
-        **metrics,
-      }
-
-
-def write(
-  workdir: Path,
-  rows_: Sequence[Mapping[str, Any]],
-  results: Mapping[str, Any],
-  numbers: Sequence[str] = (),
-) -> None:
-  """Writes `metrics.csv`, `metrics.jsonl` and `results.json`, each whole.
-
-  Args:
-    workdir: the run directory.
-    rows_: the rows of the tables.
-    results: what `results.json` says.
-    numbers: the names of the numbers in the rows.
-  """
-  columns = ('arm', 'seed', 'epoch', 'step', *numbers, *METRICS)
-  files.write_rows(workdir, 'metrics', columns, rows_)
-  files.write_json(workdir / 'results.json', results)

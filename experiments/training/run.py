@@ -4,10 +4,9 @@ It knows what it trains and what it measures, and keeps the run directory. Who
 shows it, and who draws it, it is given: an `Observer`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 import contextlib
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,21 @@ import numpy as np
 
 from experiments import data
 from experiments import errors
+from experiments import files
 from experiments import interrupts
 from experiments import optimizers
 from experiments.configs import fields
 from experiments.configs.default import Config
 from experiments.training import checkpoints
-from experiments.training import diagnostics
 from experiments.training import distributed
 from experiments.training import engine
 from experiments.training import mapping
 from experiments.training import provenance
-from experiments.training import records
-from experiments.training import stream_records
+from experiments.training import run_tables
 from experiments.training import trials
 from experiments.training import wiring
+from experiments.training.records import History
+from experiments.training.run_tables import Variant
 from experiments.training.session import Session
 from experiments.workdir import Workdir
 
@@ -84,8 +84,7 @@ class Run:
     self.tasks = self._setup.tasks
     self.context = self._setup.context
     _check_updates(config, self.context.steps_per_epoch)
-    self._files: Any = stream_records if self.tasks else records
-    self.histories: dict[str, records.History] = {}
+    self.histories: dict[str, History] = {}
     self.compile_seconds: dict[str, float] = {}
     # What a model or an optimizer refuses shows now, not after hours.
     for arm in config.arms:
@@ -129,7 +128,7 @@ class Run:
       lanes=config.lanes,
     )
 
-  def variants(self) -> dict[str, 'Variant']:
+  def variants(self) -> dict[str, Variant]:
     """By label, every arm with every combination of numbers so far."""
     found = {}
     seeds = self.config.seeds
@@ -144,53 +143,29 @@ class Run:
     """What `results.json` says, by variant."""
     config = self.config
     found = {}
-    for label, variant in self.variants().items():
-      rate = {optimizers.LEARNING_RATE: config.rates[variant.arm]}
-      found[label] = self._files.summarize(
-        variant.history,
-        config.seed_list,
-        {**rate, **variant.numbers}[optimizers.LEARNING_RATE],
-        config.length,
+    for label, (arm, numbers, history) in self.variants().items():
+      rate = numbers.get(optimizers.LEARNING_RATE, config.rates[arm])
+      found[label] = run_tables.summarize(
+        history, config.seed_list, rate, config.length, config.unit
       )
-      if variant.numbers:
-        found[label] |= {'arm': variant.arm, 'numbers': dict(variant.numbers)}
+      if numbers:
+        found[label] |= {'arm': arm, 'numbers': dict(numbers)}
     return found
 
-  def record(self, arm: str, history: records.History) -> None:
+  def record(self, arm: str, history: History) -> None:
     """Takes an arm's metrics, and writes all that is known of the run."""
     found = {**self.histories, arm: history}
     # A later arm may have been there before.
     self.histories = {x: found[x] for x in self.config.arms if x in found}
-    if not distributed.is_primary():
-      return
-    config, steps = self.config, self.context.steps_per_epoch
-    metrics: list[dict[str, Any]] = []
-    alphas: list[dict[str, Any]] = []
-    for variant in self.variants().values():
-      seeds = config.seed_list
-      metrics += self._files.rows(
-        variant.arm,
-        variant.history,
-        seeds,
-        steps,
-        variant.numbers,
+    if distributed.is_primary():
+      run_tables.write(
+        self.workdir,
+        tuple(self.variants().values()),
+        self.config.seed_list,
+        self.context.steps_per_epoch,
+        self.config.unit,
       )
-      alphas += variant.history.diagnostics.rows(
-        functools.partial(self._identity, variant)
-      )
-    names = tuple(config.combinations[0])
-    self._files.write(self.workdir, metrics, self.results(), names)
-    diagnostics.write(self.workdir, alphas)
-
-  def _identity(
-    self, variant: 'Variant', trial: int, epoch: int
-  ) -> dict[str, Any]:
-    """The columns that tell a variant's rows from all others."""
-    seed, steps = self.config.seed_list[trial], self.context.steps_per_epoch
-    return {
-      **records.identity(variant.arm, seed, epoch, steps),
-      **variant.numbers,
-    }
+      files.write_json(self.workdir / 'results.json', self.results())
 
 
 def _check_fraction(config: Config, dataset: data.Dataset) -> None:
@@ -215,21 +190,6 @@ def _check_updates(config: Config, updates: int) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-  """An arm with one combination of numbers.
-
-  Attributes:
-    arm: the arm.
-    numbers: what `config.trials` makes of it; empty where there are none.
-    history: the metrics of its trials, one a seed.
-  """
-
-  arm: str
-  numbers: Mapping[str, float]
-  history: records.History
-
-
 class Observer:
   """What a run calls as it goes; this one shows and plots nothing."""
 
@@ -248,7 +208,7 @@ class Observer:
   def advanced(self, session: Session) -> None:
     """Some updates or batches were done, a few seconds' worth."""
 
-  def epoch(self, history: records.History) -> None:
+  def epoch(self, history: History) -> None:
     """An epoch is trained, evaluated and recorded."""
 
   def finished(self, run: Run) -> None:
@@ -256,15 +216,7 @@ class Observer:
 
 
 def load(config: Config, data_dir: str | None = None) -> data.Dataset:
-  """The data set of a run; its test part is what the run evaluates on.
-
-  Args:
-    config: the run.
-    data_dir: where TFDS data sets lie.
-
-  Returns:
-    The data set.
-  """
+  """The data set of a run; its test part is what the run evaluates on."""
   dataset = data.load(config.dataset, data_dir=data_dir)
   return data.validation(dataset) if config.split == 'validation' else dataset
 

@@ -14,9 +14,32 @@ from experiments.training import engine
 from experiments.training import lapack
 from experiments.training import learning
 from experiments.training import mapping
-from experiments.training import pace
 from experiments.training.records import History
 from experiments.training.trials import Trials
+
+# How long a call of a program should take.
+_SECONDS = 2.0
+
+
+class Pace:
+  """Learns how long a unit of work takes, so that no call takes long.
+
+  Attributes:
+    per_unit: the seconds that a unit took last; None before the first.
+  """
+
+  def __init__(self) -> None:
+    self.per_unit: float | None = None
+
+  def units(self, left: int) -> int:
+    """How many units the next call gets, of those that are left: at least 1."""
+    if self.per_unit is None:
+      return 1
+    return max(1, min(left, int(_SECONDS / max(self.per_unit, 1e-9))))
+
+  def took(self, units: int, seconds: float) -> None:
+    """Learns from a call."""
+    self.per_unit = seconds / units
 
 
 class Session:
@@ -51,7 +74,7 @@ class Session:
     self.done = 0
     self.history = History(self._count, trainer.metrics)
     self.compile_seconds = 0.0
-    self._paces = {name: pace.Pace() for name in ('update', 'evaluate')}
+    self._paces = {name: Pace() for name in ('update', 'evaluate')}
     self._restored: dict[str, Any] | None = None
     self._last_save = 0
     if saved and (found := saved.restore()):
@@ -130,14 +153,7 @@ class Session:
       self._last_save = number
 
   def seconds_left(self, epochs: int) -> float | None:
-    """An estimate of how long it takes to train so many epochs; None at first.
-
-    Args:
-      epochs: in all.
-
-    Returns:
-      Seconds.
-    """
+    """How long it may take until so many epochs are trained; None at first."""
     update, evaluate = (each.per_unit for each in self._paces.values())
     if update is None:
       return None
@@ -163,34 +179,20 @@ class Session:
     test: dict[str, Any] = {}
     if self._trainer.batches(self._pixels):
       found = self._evaluated(self._evaluate, self._pixels, pause)
-      means = learning.means(
-        distributed.fetch(found), len(self._pixels.test_labels)
-      )
-      test = {'test_loss': means.loss, 'test_accuracy': means.accuracy}
-    readings = self._trainer.readings(self._state)
-    learned = self._trainer.measured(distributed.fetch(readings), self._trials)
-    seconds: dict[str, Any] = {
-      'train_seconds': self.history.seconds,
-      'test_seconds': time.perf_counter() - start,
-    }
-    self.history.append(**learned, **test, **seconds)
+      test = {'test_loss': found.loss, 'test_accuracy': found.accuracy}
+      test['test_seconds'] = time.perf_counter() - start
+    learned = self._trainer.measured(self._state, self._trials)
+    seconds = self.history.seconds
+    self.history.append(**learned, **test, train_seconds=seconds)
     self.history.seconds = 0.0
 
   def evaluate_on(self, pixels: engine.Pixels) -> learning.Metrics:
-    """Evaluates what is trained so far on other images.
-
-    Args:
-      pixels: the data, with other test images.
-
-    Returns:
-      The metrics of every trial; they are not added to the history.
-    """
+    """Evaluates on other test images what is trained so far."""
     evaluate = self._jit(self._trainer.evaluate)
-    sums = self._evaluated(evaluate, pixels, lambda: None)
-    return learning.means(distributed.fetch(sums), len(pixels.test_labels))
+    return self._evaluated(evaluate, pixels, lambda: None)
 
   def _make_updates(self, left: int) -> None:
-    n = distributed.agreed(self._paces['update'].units(left))
+    n = distributed.largest(self._paces['update'].units(left))
     start = time.perf_counter()
     self._state = jax.block_until_ready(
       self._update(self._state, self._trials, self._pixels, jnp.int32(n))
@@ -222,12 +224,12 @@ class Session:
     evaluate: Callable[..., Any],
     pixels: engine.Pixels,
     pause: Callable[[], None],
-  ) -> Any:
+  ) -> learning.Metrics:
     sums, first = self._zeros, 0
     state = self._evaluated_at(self._state, self._trials, self._pixels)
     batches = self._trainer.batches(pixels)
     while first < batches:
-      n = distributed.agreed(self._paces['evaluate'].units(batches - first))
+      n = distributed.largest(self._paces['evaluate'].units(batches - first))
       start = time.perf_counter()
       sums = jax.block_until_ready(
         evaluate(sums, state, pixels, jnp.int32(first), jnp.int32(n))
@@ -236,4 +238,4 @@ class Session:
       first += n
       if first < batches:
         pause()
-    return sums
+    return learning.means(sums, len(pixels.test_labels))

@@ -13,16 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.training import distributed
 from experiments.training import engine
 from experiments.training import keys
 from experiments.training import learning
-from experiments.training import measures
-from experiments.training.diagnostics import leaf_name
+from experiments.training import stream_measures
 from experiments.training.feeds import Batch
 from experiments.training.feeds import Feed
 from experiments.training.feeds import Pixels
 from experiments.training.learning import Place
 from experiments.training.learning import TrainState
+from experiments.training.records import leaf_name
+from experiments.training.stream_measures import ONLINE_ACCURACY
+from experiments.training.stream_measures import ONLINE_LOSS
 from experiments.training.tasks import Tasks
 from experiments.training.trials import Trial
 from experiments.training.trials import Trials
@@ -35,7 +38,6 @@ _EVALUATE_EVERY = 10
 # Images of a task that its end is measured on.
 _SAMPLE = 1000
 
-ONLINE_ACCURACY, ONLINE_LOSS = 'online_accuracy', 'online_loss'
 AT_END = ('dead_units', 'effective_rank', 'weight_norm')
 # Of the share of inactive weights; the name of a leaf follows.
 INACTIVE = 'inactive_'
@@ -131,21 +133,20 @@ class StreamTrainer(engine.Trainer):
     """See the base class."""
     return super().init_one(trial)._replace(readings=self._no_readings())
 
-  def measured(self, readings: Any, trials: Trials) -> dict[str, Any]:
-    """See the base class."""
-    loss, correct, more = readings
-    found = learning.means(
-      learning.Sums(loss, correct), self.feed.examples(trials)
-    )
+  def measured(self, state: TrainState, trials: Trials) -> dict[str, Any]:
+    """See the base class; of a split also `evaluations`."""
+    sums = learning.Sums(state.loss, state.correct)
+    found = learning.means(sums, self.feed.examples(trials))
+    readings = distributed.fetch(state.readings)
     times = self.tasks.updates // self.plasticity_every
     measured = {
       ONLINE_LOSS: found.loss,
       ONLINE_ACCURACY: found.accuracy,
-      'plasticity': np.asarray(more.plasticity, float) / times,
-      **more.at_end,
+      'plasticity': np.asarray(readings.plasticity, float) / times,
+      **readings.at_end,
     }
     if self.tasks.evaluated:
-      hits = np.asarray(more.evaluations, float)
+      hits = np.asarray(readings.evaluations, float)
       measured['evaluations'] = hits / self.tasks.evaluated
     return measured
 
@@ -197,7 +198,7 @@ class StreamTrainer(engine.Trainer):
     step = place.at % self.tasks.updates
     plasticity = jax.lax.cond(
       (step + 1) % self.plasticity_every == 0,
-      lambda: measures.plasticity(
+      lambda: stream_measures.plasticity(
         learned.loss, learned.loss_fn(learned.state.params)
       ),
       lambda: jnp.zeros([], jnp.float32),
@@ -226,9 +227,9 @@ class StreamTrainer(engine.Trainer):
     model: Any = nnx.merge(self._graphdef, params, state.batch_stats, copy=True)
     features = model.features(self._inputs(batch.images))
     at_end = {
-      'dead_units': measures.dead_units(features),
-      'effective_rank': measures.effective_rank(features[-1]),
-      'weight_norm': measures.weight_norm(params),
+      'dead_units': stream_measures.dead_units(features),
+      'effective_rank': stream_measures.effective_rank(features[-1]),
+      'weight_norm': stream_measures.weight_norm(params),
     }
     if self.inactive:
       shares = mechanisms.inactive_fraction(state.opt_state)
@@ -265,15 +266,7 @@ class StreamTrainer(engine.Trainer):
     return state.loss + jnp.sum(losses), state.correct + jnp.sum(correct)
 
   def _evaluated(self, state: TrainState, place: Place) -> jax.Array:
-    """Of each task of a split, how many test images are classified correctly.
-
-    Args:
-      state: to evaluate.
-      place: where it stands.
-
-    Returns:
-      int32 [tasks].
-    """
+    """How many test images of each task are classified right, int32 [tasks]."""
     batch = self.tasks.test(place.plan, place.trial, place.pixels)
     correct = jnp.argmax(self._logits(state, batch), -1) == batch.labels
     return jnp.sum(

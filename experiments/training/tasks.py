@@ -139,11 +139,6 @@ class Tasks(Feed):
   def test(self, plan: Plan, trial: Trial, pixels: Pixels) -> Batch:
     """What is evaluated of a split: images of the test set, task after task.
 
-    Args:
-      plan: of the call.
-      trial: the trial.
-      pixels: the data.
-
     Returns:
       [tasks · evaluated] images; `allowed` has a row for each of them.
     """

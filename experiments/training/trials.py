@@ -80,9 +80,6 @@ def make_trials(
     fraction: how much of the training set to keep, in (0, 1].
     label_noise: the share of wrong training labels, in [0, 1).
     images: how many to keep of those, whatever their classes; None for all.
-
-  Returns:
-    The trials, without hyperparameters.
   """
   labels, indices = [], []
   for seed in seeds:

@@ -61,9 +61,6 @@ class Setup:
         without an α has none.
       lanes: see `engine.Trainer`; None or 0 for what the model says.
       measure: see `stream_engine.StreamTrainer`.
-
-    Returns:
-      The engine.
     """
     model = models.MODELS[self.training.model]
     make_model: Any = model.make
@@ -117,15 +114,7 @@ class Setup:
 def set_up(
   training: Training, dataset: data.Dataset, seeds: Sequence[int]
 ) -> Setup:
-  """Makes what all arms of a training share.
-
-  Args:
-    training: its description.
-    dataset: the data that it is trained on.
-    seeds: one trial each, with its own subset and label noise.
-
-  Returns:
-    The tasks, the trials and what the optimizers know.
+  """Makes what all arms of a training share, with a trial for each seed.
 
   Raises:
     InvalidValueError: the data set does not fit the stream.

@@ -104,8 +104,6 @@ def _refusal(use, folder):
   return ''
 
 
-# TensorStore's threads report to a loop that orbax has closed.
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('name', READERS)
 def test_hostile_files_run_nothing_and_are_refused_with_one_line(
   tmp_path, monkeypatch, name

@@ -7,8 +7,8 @@ import numpy as np
 
 from experiments.reporting.plots import style
 from experiments.reporting.plots.style import COLOURS
-from experiments.training.diagnostics import Diagnostics
-from experiments.training.diagnostics import HISTOGRAM
+from experiments.training.records import Diagnostics
+from experiments.training.records import HISTOGRAM
 
 _MANY = 8  # More layers than this a legend does not tell apart.
 
@@ -34,7 +34,7 @@ def draw(
   """
   figure = Figure(figsize=(15, 8.4), layout='constrained')
   axes = figure.subplots(2, 3)
-  values, leaves = _means(diagnostics), diagnostics.leaves
+  values, leaves = diagnostics.means(), diagnostics.leaves
   distribution(axes[0, 0], diagnostics, bounds)
   _clipped(axes[0, 2], values)
   norms = {x: values[f'{x}_norm'] for x in ('update', 'gradient', 'parameter')}
@@ -56,12 +56,6 @@ def draw(
   return figure
 
 
-def _means(diagnostics: Diagnostics) -> dict[str, np.ndarray]:
-  """The means over the seeds that stayed finite, or over all if none did."""
-  kept = diagnostics.finite().values
-  return {name: x.mean(axis=0) for name, x in kept.items()}
-
-
 def distribution(
   axes: Axes, diagnostics: Diagnostics, bounds: tuple[float, float]
 ) -> None:
@@ -72,7 +66,7 @@ def distribution(
     diagnostics: of one arm.
     bounds: α_min and α_max, the range of the histogram.
   """
-  counts = _means(diagnostics)[HISTOGRAM].sum(axis=1)
+  counts = diagnostics.means()[HISTOGRAM].sum(axis=1)
   share = 100 * counts / counts.sum(axis=1, keepdims=True)
   low, high = bounds
   image = axes.imshow(

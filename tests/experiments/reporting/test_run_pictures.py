@@ -15,7 +15,6 @@ from experiments.reporting import run_pictures
 from experiments.reporting.plots import layers
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
-from experiments.training import diagnostics
 from experiments.training import records
 
 NAN = float('nan')
@@ -41,7 +40,7 @@ def stream(diverged=(False, False, False)):
   loss = np.where(diverged, np.nan, 1.0)
   for task in range(2):
     made.append(
-      np.full((len(diverged), 3, 2), 0.4 + 0.1 * task),
+      evaluations=np.full((len(diverged), 3, 2), 0.4 + 0.1 * task),
       **{**dict.fromkeys(STREAM, 0.5), 'online_loss': loss},
     )
   return made
@@ -50,7 +49,7 @@ def stream(diverged=(False, False, False)):
 def alpha(leaves, epochs=2, seeds=2, **changes):
   """Something plausible; `changes` fill whole arrays."""
   random = np.random.default_rng(0)
-  new = diagnostics.Diagnostics()
+  new = records.Diagnostics()
   new.leaves = [f'layer{i}/kernel' for i in range(leaves)]
   shape = (seeds, epochs, leaves)
   for name in (

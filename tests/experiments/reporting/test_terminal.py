@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments.reporting import terminal
 from experiments.training import records
-from experiments.training import stream_records
+from experiments.training import run_tables
 from tests.experiments.reporting import test_run_pictures
 
 NAN = float('nan')
@@ -79,7 +79,7 @@ def _table(results, compile_seconds=(), title='digits, mlp', width=80):
 def _result(accuracies, losses, seeds=None, epochs=1):
   history = _history(accuracies, losses)
   seeds = seeds or list(range(len(accuracies)))
-  return records.summarize(history, seeds, 0.1, epochs)
+  return run_tables.summarize(history, seeds, 0.1, epochs, 'epoch')
 
 
 def _row(text, arm):
@@ -110,7 +110,7 @@ def test_the_table_names_diverged_seeds_and_what_is_not_done():
     'sgd': _result([0.5], [1.0]),
     'adam': _result([0.5, 0.1, 0.7], [1.0, NAN, 3.0], [4, 5, 6]),
     'lion': _result([0.1], [NAN]),
-    'muon': records.summarize(records.History(2), [0, 1], 1e-3, 5),
+    'muon': run_tables.summarize(records.History(2), [0, 1], 1e-3, 5, 'epoch'),
   }
   text = _table(results, width=120)
   assert _row(text, 'sgd')[3] == '50.00 %'
@@ -148,7 +148,7 @@ def test_the_rows_of_a_grid_are_not_cut_off_either():
 @pytest.mark.parametrize('diverged', [(False, False), (False, True)])
 def test_no_number_of_the_table_of_a_stream_is_cut(diverged):
   history = test_run_pictures.stream(diverged)
-  result = stream_records.summarize(history, [0, 1], 0.123, 2)
+  result = run_tables.summarize(history, [0, 1], 0.123, 2, 'task')
   results = dict.fromkeys(('sgd', 'neural_variability'), result)
   texts = []
   for width in (80, 200):

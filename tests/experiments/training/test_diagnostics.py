@@ -4,14 +4,12 @@ import csv
 import io
 import json
 
-import numpy as np
 from PIL import Image
 import pytest
 from rich.console import Console
 
 from experiments.configs import default
 from experiments.reporting.console import Reporter
-from experiments.training import diagnostics
 from experiments.training import run as runs
 
 
@@ -75,12 +73,3 @@ def test_pictures_of_a_finished_run_are_redrawn_the_same(run):
   assert len(pictures) == 3
   _train(path, arms='gradient_only,sgd')
   assert {p: p.read_bytes() for p in path.rglob('*.png')} == pictures
-
-
-def test_summary_counts_elements_exactly():
-  """Means of shares of a histogram are not whole."""
-  found = diagnostics.Diagnostics()
-  found.leaves = ['kernel']
-  values = np.full((3, 1, 1, 10), 25.6) * (1 - 1e-9)
-  found.values = {diagnostics.HISTOGRAM: values}
-  assert found.summary()['elements'] == [256]

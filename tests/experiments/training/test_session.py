@@ -15,9 +15,9 @@ from experiments import interrupts
 from experiments.configs import default
 from experiments.training import checkpoints
 from experiments.training import engine
-from experiments.training import pace
 from experiments.training import provenance
 from experiments.training import run as runs
+from experiments.training import session
 
 
 def _config(**fields):
@@ -43,8 +43,7 @@ class _Cut(runs.Observer):
   def log(self, text):
     self.said.append(text)
 
-  def advanced(self, session):
-    del session
+  def advanced(self, _):
     self.pauses += 1
     if self.pauses == self.at:
       self.what()
@@ -76,7 +75,7 @@ def _outcome(path):
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch):
   """A call has one update or one batch: as many cuts as there can be."""
-  monkeypatch.setattr(pace.Pace, 'units', lambda self, left: 1)
+  monkeypatch.setattr(session.Pace, 'units', lambda self, left: 1)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +98,7 @@ def _whole(tmp_path_factory):
   """The outcome of a run in as few calls as there can be."""
   path = tmp_path_factory.mktemp('whole')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(pace.Pace, 'units', lambda self, left: left)
+    patch.setattr(session.Pace, 'units', lambda self, left: left)
     cut = _Cut()
     _train(path, cut)
   assert cut.pauses == 2 * (1 + 2)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training import measures
+from experiments.training import stream_measures as measures
 
 # After task k (rows), the accuracy on task j (columns).
 MATRIX = np.array([[0.9, 0.2, 0.1], [0.5, 0.8, 0.3], [0.6, 0.7, 1.0]])
@@ -129,7 +129,8 @@ def test_gap_to_fresh_is_of_every_tenth_task():
 @pytest.mark.parametrize(
   ('tasks', 'first', 'last'), [(1, 0, 0), (5, 0, 4), (20, 0.5, 18.5)]
 )
-def test_a_tenth_of_the_tasks_is_at_least_one(tasks, first, last):
-  values = np.arange(tasks, dtype=float)
-  assert measures.first_tenth(values) == first
-  assert measures.last_tenth(values) == last
+def test_tenth_of_the_tasks_is_at_least_one(tasks, first, last):
+  values = {'online_accuracy': np.arange(tasks, dtype=float)[None]}
+  found = measures.summaries(values)
+  assert found['online_accuracy_first_tenth'] == first
+  assert found['online_accuracy_last_tenth'] == last

@@ -4,13 +4,17 @@ Those of arrays of JAX are taken inside of the program that trains, the others
 of what it leaves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from experiments.training.records import History
+
+ONLINE_ACCURACY, ONLINE_LOSS = 'online_accuracy', 'online_loss'
 
 
 def plasticity(before: jax.Array, after: jax.Array) -> jax.Array:
@@ -169,16 +173,6 @@ def worst_case_accuracy(evaluations: np.ndarray) -> np.ndarray:
   )
 
 
-def first_tenth(values: np.ndarray) -> np.ndarray:
-  """The mean over the first tenth of the tasks, [..., T], at least one."""
-  return values[..., : _tenth(values)].mean(-1)
-
-
-def last_tenth(values: np.ndarray) -> np.ndarray:
-  """The mean over the last tenth of the tasks, [..., T], at least one."""
-  return values[..., -_tenth(values) :].mean(-1)
-
-
 def gap_to_fresh(online: np.ndarray, fresh: np.ndarray) -> np.ndarray:
   """How much better a new network learns a task than one that has a past.
 
@@ -198,12 +192,66 @@ def gap_to_fresh(online: np.ndarray, fresh: np.ndarray) -> np.ndarray:
   return (fresh - online)[..., 9::10].mean(-1)
 
 
-def _tenth(values: np.ndarray) -> int:
-  return max(1, values.shape[-1] // 10)
-
-
 def _mean_before(sums: np.ndarray, count: int) -> np.ndarray:
   """What was summed over the tasks before the k-th, divided by k − 1."""
   before = np.arange(count, dtype=float)
   before[0] = np.nan
   return sums / before
+
+
+# Of a split, after each task; from its matrix of accuracies, or from all
+# evaluations.
+_OF_MATRIX = {
+  'average_accuracy': average_accuracy,
+  'backward_transfer': backward_transfer,
+  'forgetting': forgetting,
+}
+_OF_EVALUATIONS = {
+  'min_accuracy': min_accuracy,
+  'worst_case_accuracy': worst_case_accuracy,
+}
+# These have no value after the first task.
+OF_EARLIER = {'backward_transfer', 'forgetting', 'min_accuracy'}
+
+
+def by_task(history: History) -> dict[str, np.ndarray]:
+  """Every measure of every task so far, by name.
+
+  Returns:
+    [trials, tasks]; NaN where a measure has no value yet.
+  """
+  found = {name: history[name] for name in history.names}
+  if history.evaluations.size:
+    # Of tasks to come there are evaluations, too, but no matrix.
+    done = history.evaluations[..., : history.epochs]
+    for name, of_matrix in _OF_MATRIX.items():
+      found[name] = of_matrix(done[:, :, -1])
+    for name, of_evaluations in _OF_EVALUATIONS.items():
+      found[name] = of_evaluations(done)
+  return found
+
+
+def summaries(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Every measure over all tasks, by name.
+
+  Args:
+    found: as `by_task` gives them.
+
+  Returns:
+    A number for each trial: online accuracy of all tasks, of the first and of
+    the last tenth, at least one; what a split forgot, after the last task; all
+    else as a mean over the tasks.
+  """
+  online = found[ONLINE_ACCURACY]
+  tenth = max(1, online.shape[-1] // 10)
+  summaries = {
+    ONLINE_ACCURACY: online.mean(-1),
+    f'{ONLINE_ACCURACY}_first_tenth': online[..., :tenth].mean(-1),
+    f'{ONLINE_ACCURACY}_last_tenth': online[..., -tenth:].mean(-1),
+  }
+  for name, values in found.items():
+    if name in _OF_MATRIX or name in _OF_EVALUATIONS:
+      summaries[name] = values[:, -1]
+    elif name not in summaries and not name.endswith('_seconds'):
+      summaries[name] = values.mean(-1)
+  return summaries
