@@ -12,8 +12,6 @@ status 1.
 """
 
 import argparse
-import csv
-import json
 import os
 from pathlib import Path
 import shutil
@@ -24,6 +22,7 @@ import time
 
 import numpy as np
 
+from tests.experiments import outcomes
 from tests.experiments import program
 
 KINDS = ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'truncated')
@@ -37,28 +36,6 @@ PROGRAMS = {
   ),
   'study': ('study', 'digits', '--smoke', '--only=sgd'),
 }
-
-
-def _outcome(folder: Path) -> dict[str, object]:
-  """By path, what must not depend on what disturbed a program."""
-  found: dict[str, object] = {}
-  for file in sorted(folder.rglob('*')):
-    name = str(file.relative_to(folder))
-    if file.suffix == '.csv':
-      with file.open(newline='') as text:
-        rows = [*csv.DictReader(text)]
-      found[name] = _timeless(
-        [x for x in rows if 'seconds' not in x.get('measure', '')]
-      )
-    elif file.name in ('results.json', 'outcome.json', 'config.json'):
-      found[name] = _timeless(json.loads(file.read_text()))
-  return found
-
-
-def _timeless(value):
-  if isinstance(value, dict):
-    return {k: _timeless(x) for k, x in value.items() if 'seconds' not in k}
-  return [_timeless(x) for x in value] if isinstance(value, list) else value
 
 
 def disturbed(name: str, kind: str, folder: Path, seed: int) -> str:
@@ -103,7 +80,7 @@ def disturbed(name: str, kind: str, folder: Path, seed: int) -> str:
   result = program.run(folder, *flags, name=what)
   if result.code == 1 and result.stderr.count('\n') == 1:
     return 'refused'
-  found, expected = _outcome(folder / 'work'), _outcome(whole / 'work')
+  found, expected = outcomes.of(folder / 'work'), outcomes.of(whole / 'work')
   names = [x for x in found | expected if found.get(x) != expected.get(x)]
   if result.code or names or not expected:
     return f'{where}: {result}, {names} differ'

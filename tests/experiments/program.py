@@ -46,6 +46,7 @@ TINY = (
   '--config.batch_size=12',
   '--config.seeds=2',
 )
+WORKDIR = '--workdir=my run'
 
 
 def quick() -> dict[str, Any]:

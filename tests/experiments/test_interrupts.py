@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP end every program; a training saves first.
 
-`test_train` and `test_session` hold what a training saves.
+`test_resuming` and `test_session` hold what a training saves.
 """
 
 import os

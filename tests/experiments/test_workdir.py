@@ -211,7 +211,7 @@ def test_directory_in_use_is_refused_until_it_is_released(path, overwrite):
 def test_crash_while_overwriting_leaves_nothing_to_resume(
   path, deleted, monkeypatch
 ):
-  """A process killed there is the subject of `test_train`."""
+  """A process killed there is the subject of `test_resuming`."""
   _claim(path)
   _fill(path)
   left = deleted

@@ -1,6 +1,5 @@
 """A run may be stopped or killed between any two programs, also in an epoch."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -13,11 +12,11 @@ import pytest
 
 from experiments import interrupts
 from experiments.configs import default
-from experiments.training import checkpoints
 from experiments.training import engine
 from experiments.training import provenance
 from experiments.training import run as runs
 from experiments.training import session
+from tests.experiments import outcomes
 
 
 def _config(**fields):
@@ -53,25 +52,6 @@ def _train(path, cut=None, **fields):
   return runs.train(_config(**fields), path, cut or _Cut())
 
 
-def _outcome(path):
-  """All that must not depend on how a run was cut."""
-  saved = checkpoints.Checkpoints(path / 'checkpoints' / 'gradient_only')
-  with contextlib.closing(saved):
-    last, state, _ = saved.restore()
-  results = json.loads((path / 'results.json').read_text())
-  del results['gradient_only']['epoch_train_seconds']
-  return {
-    'last': last,
-    'state': {name: x.tobytes() for name, x in state.items()},
-    'results': results,
-    'diagnostics': (path / 'diagnostics.jsonl').read_text(),
-    'losses': [
-      line.split(',')[:8]
-      for line in (path / 'metrics.csv').read_text().splitlines()
-    ],
-  }
-
-
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch):
   """A call has one update or one batch: as many cuts as there can be."""
@@ -102,14 +82,14 @@ def _whole(tmp_path_factory):
     cut = _Cut()
     _train(path, cut)
   assert cut.pauses == 2 * (1 + 2)
-  return _outcome(path)
+  return outcomes.of(path)
 
 
 def test_how_an_epoch_is_cut_changes_nothing(tmp_path, whole):
   cut = _Cut()
   _train(tmp_path, cut)
   assert cut.pauses == PAUSES
-  assert _outcome(tmp_path) == whole
+  assert outcomes.of(tmp_path) == whole
 
 
 # In an epoch, between batches of the test set, and between two epochs.
@@ -128,7 +108,7 @@ def test_stopped_anywhere_it_ends_the_same(tmp_path, whole, at):
   assert any('resumes' in text for text in again.said)
   assert run.histories['gradient_only'].epochs == 2
   assert cut.pauses + again.pauses <= PAUSES + 4
-  assert _outcome(tmp_path) == whole
+  assert outcomes.of(tmp_path) == whole
 
 
 def test_killed_in_an_epoch_it_ends_the_same(tmp_path, whole):
@@ -138,7 +118,7 @@ def test_killed_in_an_epoch_it_ends_the_same(tmp_path, whole):
   with pytest.raises(KeyboardInterrupt):
     _train(tmp_path, _Cut(10, kill))
   _train(tmp_path)
-  assert _outcome(tmp_path) == whole
+  assert outcomes.of(tmp_path) == whole
 
 
 def test_second_signal_does_not_wait(tmp_path):
