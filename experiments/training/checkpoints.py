@@ -83,7 +83,7 @@ class Checkpoints:
   def _restore(self, *names: str) -> tuple[int, dict[str, Any]] | None:
     """The number and these items of the last checkpoint that has them."""
     args = ocp.args.Composite(**{name: _RESTORES[name] for name in names})
-    refused = {}
+    refused: dict[int, str] = {}
     _silence_closed_loops()
     for number in sorted(self._manager.all_steps(), reverse=True):
       if number in self._refused:

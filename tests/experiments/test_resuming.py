@@ -116,7 +116,7 @@ def test_full_disk_exits_with_one_line(finished, folder):
   assert program.run(folder, *flags).code == 0
   result = program.run(folder, *flags, file_size=15_000)
   assert (result.code, result.stderr) == (
-    2,
+    1,
     'error: cannot write my run/curves.png: File too large.\n',
   )
   assert not [*(folder / 'my run').rglob('*tmp*')]
