@@ -161,9 +161,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     )
 
 
-def console(*, quiet: bool = False) -> Console:
+def console() -> Console:
   """Where a program speaks. Paths are no markup, whatever they hold."""
-  return Console(highlight=False, markup=False, emoji=False, quiet=quiet)
+  return Console(highlight=False, markup=False, emoji=False)
 
 
 def wide_console() -> Console:

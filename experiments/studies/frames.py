@@ -10,11 +10,9 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-import zlib
 
 import pandas as pd
 
-from experiments import errors
 from experiments import files
 
 FINISHED, DIVERGED, MISSING = 'finished', 'diverged', 'missing'
@@ -91,7 +89,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     path = folder / f'{name}.csv.gz'
   if not path.exists():
     return make(name, ())
-  try:
+  with files.reading(path):
     # As texts: Python reads numbers to the last digit, and no arm is missing
     # because it is called `none`.
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -105,8 +103,6 @@ def read(folder: Path, name: str) -> pd.DataFrame:
       elif column not in _TEXTS:
         found[column] = found[column].map(lambda x: float(x or 'nan'))
     return _typed(name, found)
-  except (OSError, EOFError, ValueError, OverflowError, zlib.error) as e:
-    raise errors.StorageError(f'cannot read {path}: {e}') from e
 
 
 def write(folder: Path, name: str, frame: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from experiments import errors
+from experiments import files
 from experiments.data import streams
 from experiments.studies import directory
 from experiments.studies import frames
@@ -144,7 +145,7 @@ def _conditions(
   """The conditions that have results, in the order of the definition."""
   there = {*results['condition']}
   known = study.get('conditions') or {}
-  try:
+  with files.reading(path / STUDY):
     return {
       name: Condition(
         name,
@@ -155,12 +156,6 @@ def _conditions(
       for name, defined in study['definition']['conditions'].items()
       if name in there
     }
-  except (AttributeError, KeyError, TypeError, ValueError):
-    raise errors.StorageError(
-      f'cannot read {path / STUDY}: it does not say what accuracy chance has '
-      'under each condition; run the command of the study once more, which '
-      'writes it.'
-    ) from None
 
 
 def _check(

@@ -40,15 +40,14 @@ def _meaning(source: str) -> str:
   tree = ast.parse(source)
   for node in ast.walk(tree):
     body = getattr(node, 'body', None)
-    # Strings that stand alone: docstrings, and comments of attributes.
     if isinstance(body, list):
       body[:] = [x for x in body if not _is_text(x)]
   return ast.dump(tree)
 
 
-def _is_text(node: ast.stmt) -> bool:
-  return (
-    isinstance(node, ast.Expr)
-    and isinstance(node.value, ast.Constant)
-    and isinstance(node.value.value, str)
-  )
+def _is_text(node: ast.AST) -> bool:
+  """Whether it is a string that stands alone: a docstring, or a comment."""
+  match node:
+    case ast.Expr(value=ast.Constant(value=str())):
+      return True
+  return False

@@ -66,7 +66,7 @@ def test_new_column_and_entry_do_not_matter(folder):
     ('study.json', 'experiments.study', 'other', 'we did not write it'),
     ('study.json', '"definition"', '"format": 2, "definition"', 'format'),
     ('study.json', '"study"', '"stud"', 'study.json'),
-    ('study.json', '"chance"', '"luck"', 'run the command of the study once'),
+    ('study.json', '"chance"', '"luck"', 'KeyError: .chance'),
     ('results.csv', 'cifar10_10', 'cifar100', 'of another study'),
     ('results.csv', ',1,"{', ',0,"{', 'twice'),
     ('results.csv', ',1,"{', ',one,"{', "'one'"),
