@@ -16,17 +16,7 @@ from experiments import errors
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-  """Names the file or folder that the system refuses to write.
-
-  Args:
-    path: what is written.
-
-  Yields:
-    Nothing.
-
-  Raises:
-    StorageError: instead of an OSError.
-  """
+  """Raises a `StorageError` that names what the system refuses to write."""
   try:
     yield
   except OSError as e:
@@ -35,17 +25,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-  """Names the file that cannot be read, whatever is wrong with it.
-
-  Args:
-    path: what is read.
-
-  Yields:
-    Nothing.
-
-  Raises:
-    StorageError: instead of any other error.
-  """
+  """Raises a `StorageError` that names what cannot be read, and says why."""
   try:
     yield
   except errors.UserError:
@@ -75,9 +55,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
   Yields:
     The path to write to, beside the other. After an error it is removed.
-
-  Raises:
-    StorageError: the system refuses.
   """
   temporary = temporary_of(path)
   with writing(path):
@@ -117,17 +94,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-  """Reads a JSON file.
-
-  Args:
-    path: the file.
-
-  Returns:
-    The value.
-
-  Raises:
-    StorageError: it cannot be read, or is no JSON.
-  """
+  """Reads a JSON file."""
   with reading(path):
     return json.loads(path.read_text(encoding='utf-8'))
 
@@ -154,12 +121,6 @@ def write_rows(
   """Writes `NAME.csv` with these columns, and all of the rows as `NAME.jsonl`.
 
   JSON has null for NaN and infinity.
-
-  Args:
-    folder: where they are written.
-    name: theirs.
-    columns: those of the CSV file.
-    rows: what is written.
   """
   write_table(folder / f'{name}.csv', columns, rows)
   lines = ''.join(json.dumps(_finite(row)) + '\n' for row in rows)

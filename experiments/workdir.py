@@ -23,10 +23,14 @@ class WorkdirError(errors.UserError):
 
 
 class Workdir:
-  """A directory for one run, or for one study.
+  """A directory for one run, or for one study; nothing is touched yet.
 
-  Attributes:
+  Args:
     path: where it is; there may be nothing yet.
+    holds: what it is for, a word.
+    program: what writes it.
+    mark: the name of the file that says whose it is.
+    format_: that of its files; no other can be read.
   """
 
   def __init__(
@@ -37,15 +41,6 @@ class Workdir:
     mark: str,
     format_: int,
   ) -> None:
-    """Names a directory, and touches nothing.
-
-    Args:
-      path: where it is.
-      holds: what it is for, a word.
-      program: what writes it.
-      mark: the name of the file that says whose it is.
-      format_: that of its files; no other can be read.
-    """
     self.path = path
     self._holds, self._mark = holds, mark
     self._ours = {_PROGRAM: f'neuroplastic_optax/experiments.{program}'}
@@ -73,16 +68,10 @@ class Workdir:
     }
 
   def check(self) -> None:
-    """Fails where the directory holds what is not ours; changes nothing.
-
-    Raises:
-      UserError: the message says what it holds.
-    """
-    if self.mark() is not None:
+    """Fails where the directory holds what is not ours; changes nothing."""
+    if self.mark() is not None or not self.path.exists():
       return
-    with self._usable():
-      there = self.path.exists()
-      names = {x.name for x in self.path.iterdir()} if there else set()
+    names = {x.name for x in self.path.iterdir()}
     # What is left where a process was killed before it wrote the mark.
     harmless = {_LOCK, files.temporary_of(self.path / self._mark).name}
     if strangers := sorted(names - harmless):
@@ -100,21 +89,11 @@ class Workdir:
   def locked(self, *, wait: bool) -> Iterator[None]:
     """Makes the directory, and keeps other processes from locking it.
 
-    The system unlocks it when the process ends, however it ends.
-
-    Args:
-      wait: whether to wait for a process that has locked it.
-
-    Yields:
-      Nothing.
-
-    Raises:
-      WorkdirError: it cannot be made, or another process has locked it.
+    The system unlocks it when the process ends, however it ends. A process that
+    has locked it is waited for, or refused by a `WorkdirError`.
     """
-    with contextlib.ExitStack() as stack:
-      with self._usable():
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((self.path / _LOCK).open('a'))
+    self.path.mkdir(parents=True, exist_ok=True)
+    with (self.path / _LOCK).open('a') as lock:
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
       except BlockingIOError:
@@ -133,9 +112,6 @@ class Workdir:
       there: what it says.
       here: what it should say; both as JSON has it.
       hint: what else can be done than to name another directory.
-
-    Raises:
-      WorkdirError: it differs; the message names the first differences.
     """
     if found := _differences(there, here):
       # Another study differs in its name before all else.
@@ -209,15 +185,6 @@ class Workdir:
       if found != wanted:
         self.write(wanted)
       yield True
-
-  @contextlib.contextmanager
-  def _usable(self) -> Iterator[None]:
-    try:
-      yield
-    except OSError as e:
-      raise WorkdirError(
-        f'--workdir={self.path} cannot be used: {e.strerror}.'
-      ) from e
 
 
 def _differences(there: Any, here: Any, name: str = '') -> list[str]:

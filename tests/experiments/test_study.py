@@ -166,7 +166,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     (('digits', '--shard=1'), '--shard must be i/n'),
     (('digits', '--reuse=nowhere'), "--reuse must name.*'nowhere'"),
     (('digits', '--workdir='), '--workdir=: must name a folder'),
-    (('digits', '--workdir=/proc/study'), '--workdir=/proc/study'),
+    (('digits', '--workdir=/proc/study'), '/proc/study: No such file'),
     (('digits', '--workdir=file/study'), '--workdir=file/study'),
     (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
     (('digits', '--workdir=cut'), 'cannot read cut/study.json: '),

@@ -217,7 +217,7 @@ def test_diverging_arm_does_not_change_the_others(finished, folder):
       r"'mnist' is not prepared in data: run `python -m experiments.prepare "
       r'mnist --data_dir=data` first',
     ),
-    (['--workdir=/proc/x'], '--workdir=/proc/x cannot be used: No such file'),
+    (['--workdir=/proc/x'], '/proc/x: No such file or directory'),
     (['--conf'], '.*conf'),
   ],
 )

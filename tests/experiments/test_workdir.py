@@ -185,17 +185,6 @@ def test_run_of_another_version_is_refused(path, overwrite):
   assert contents(path) == before
 
 
-def test_what_the_system_refuses_is_one_sentence(path):
-  path.parent.mkdir()
-  path.write_text('mine')
-  for name in (path, path / 'x'):
-    with pytest.raises(
-      workdir.WorkdirError, match=f'^--workdir={name} cannot be used: Not a dir'
-    ):
-      _claim(name, overwrite=True)
-  assert path.read_text() == 'mine'
-
-
 @pytest.mark.parametrize('overwrite', [True, False])
 def test_directory_in_use_is_refused_until_it_is_released(path, overwrite):
   with _open(path):
