@@ -25,6 +25,7 @@ from experiments import program
 from experiments.studies import catalogue
 from experiments.studies import declarations
 from experiments.studies import directory
+from experiments.studies import known
 from experiments.studies import speeds
 from experiments.studies import workers
 from experiments.studies.cells import Store
@@ -58,7 +59,11 @@ def define_flags() -> None:
     'only', None, 'The arms to run, comma-separated. Default: all.'
   )
   flags.DEFINE_list(
-    'reuse', [], 'Other study directories, whose cells are taken over.'
+    'reuse',
+    [],
+    'Other study directories, whose results are taken over: cells of this '
+    'version of the code, or the rows of a directory that has only tables, '
+    'whatever version made them.',
   )
 
 
@@ -104,13 +109,13 @@ def _share(shard: str | None, only: tuple[str, ...]) -> Share:
 
 
 def _reused(names: Sequence[str]) -> list[Path]:
-  """The cells of the study directories of --reuse."""
+  """The study directories of --reuse."""
   for name in names:
     if directory.read(Path(name)) is None:
       raise errors.InvalidValueError(
         f'--reuse must name study directories, got {name!r}.'
       )
-  return [Path(name) / directory.CELLS for name in names]
+  return [Path(name) for name in names]
 
 
 def main(names: Sequence[str]) -> None:
@@ -123,8 +128,16 @@ def main(names: Sequence[str]) -> None:
     given.workdir or f'studies/{study.name}{"-smoke" * given.smoke}'
   )
   place = directory.StudyDirectory(workdir, study, arms, smoke=given.smoke)
-  store = Store(workdir / directory.CELLS, _reused(given.reuse))
-  plan = Plan(study, place.arms, store)
+  others = _reused(given.reuse)
+  store = Store(
+    workdir / directory.CELLS, [other / directory.CELLS for other in others]
+  )
+  tables = [
+    known.Tables(other)
+    for other in others
+    if not (other / directory.CELLS).exists()
+  ]
+  plan = Plan(study, place.arms, store, tables)
   load = functools.partial(workers.load, data_dir=given.data_dir)
   # What is not prepared shows before anything is written.
   for name in study.datasets:

@@ -8,6 +8,7 @@ Declaring:
 Computing:
   plan          the cells of a study, and who computes them
   cells         how cells are named and stored; `versions` names the code
+  known         results of which only tables are left
   computing     one cell, in one compiled program
   speeds        how long updates and cells take
   running       all cells that are missing; `workers` are the processes

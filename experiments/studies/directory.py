@@ -92,16 +92,26 @@ class StudyDirectory:
     """Writes the tables, and what is known of the tuning, from the cells."""
     with self._workdir.locked(wait=True):
       items = plan.items()
-      there = sum(plan.outcome(item.cell) is not None for item in items)
+      there = sum(plan.there(item.cell) for item in items)
       done = there == len(items)
       found = read(self.path) or {}
       made = tables.make(plan, self.speeds())
       made.write(self.path)
+      reused: dict[Path, list[str]] = {}
+      for item in items:
+        if known := plan.known(item.cell):
+          reused.setdefault(known.folder, []).append(item.label)
+      others = [*(cells.parent for cells in plan.store.givers), *reused]
       end = (found.get('end') or provenance.now()) if done else None
       self._workdir.write(
         {
           **found,
-          'provenance': _makers(found, plan.store.givers),
+          'provenance': _makers(found, others),
+          # Which rows are of the tables of another study.
+          'reused': {
+            load(folder)['definition']['study']: labels
+            for folder, labels in reused.items()
+          },
           'cells': {'planned': len(items), 'finished': there},
           'tuning': made.tuning,
           'conditions': made.conditions,
@@ -153,9 +163,9 @@ def load(path: Path) -> dict[str, Any]:
 def _makers(
   study: Mapping[str, Any], givers: Sequence[Path]
 ) -> list[Mapping[str, Any]]:
-  """What made the cells: first the runs of studies that gave some."""
+  """What made the results: first the runs of studies that gave some."""
   own = list(study.get('provenance') or [])
   others: list[Mapping[str, Any]] = []
-  for cells in givers:
-    others += (read(cells.parent) or {}).get('provenance') or []
+  for folder in givers:
+    others += (read(folder) or {}).get('provenance') or []
   return [*(each for each in others if each not in own), *own]

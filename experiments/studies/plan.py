@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments import optimizers
 from experiments.studies import declarations
+from experiments.studies import known
 from experiments.studies import stable
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
@@ -17,6 +18,7 @@ from experiments.studies.cells import Store
 from experiments.studies.declarations import Condition
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
+from experiments.studies.known import Known
 from experiments.studies.tuner import Batch
 from experiments.studies.tuner import Tuner
 
@@ -60,6 +62,7 @@ class Final(NamedTuple):
     seeds: the reporting seeds.
     cell: None while the tuned hyperparameters are not known.
     outcome: of the cell; None while it is not there.
+    known: its rows in the tables of another study, which stand for an outcome.
   """
 
   condition: Condition
@@ -68,6 +71,7 @@ class Final(NamedTuple):
   seeds: tuple[int, ...]
   cell: Cell | None
   outcome: Outcome | None
+  known: Known | None
 
   @property
   def identity(self) -> dict[str, str]:
@@ -89,10 +93,19 @@ class Plan:
     study: the declaration.
     arms: those of its arms that are in this study directory.
     store: where the results are.
+    others: tables of other studies, from which results are taken that are not
+      in the store.
   """
 
-  def __init__(self, study: Study, arms: Sequence[str], store: Store) -> None:
+  def __init__(
+    self,
+    study: Study,
+    arms: Sequence[str],
+    store: Store,
+    others: Sequence[known.Tables] = (),
+  ) -> None:
     self.study, self.arms, self.store = study, tuple(arms), store
+    self._others = others
     # By arm and tuning condition; None for all of them.
     self._tuned: dict[tuple[str, str | None], dict[str, float]] = {}
 
@@ -121,7 +134,7 @@ class Plan:
 
   def _scores(self, task: Task) -> Callable[[str, Batch], np.ndarray | None]:
     def found(arm: str, batch: Batch) -> np.ndarray | None:
-      outcome = self.store.get(self.tuning_cell(task, arm, batch))
+      outcome = self.outcome(self.tuning_cell(task, arm, batch))
       return outcome.scores(len(batch.seeds)) if outcome else None
 
     return found
@@ -142,8 +155,8 @@ class Plan:
           cell = None
           if trial is not None:
             cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
-          outcome = self.outcome(cell)
-          found.append(Final(condition, ruleset, arm, seeds, cell, outcome))
+          there = self.outcome(cell), self.known(cell)
+          found.append(Final(condition, ruleset, arm, seeds, cell, *there))
     return found
 
   def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
@@ -227,7 +240,21 @@ class Plan:
 
   def outcome(self, cell: Cell | None) -> Outcome | None:
     """The outcome of a cell, if it is there."""
-    return self.store.get(cell) if cell else None
+    if cell is None:
+      return None
+    if (outcome := self.store.get(cell)) or not (taken := self.known(cell)):
+      return outcome
+    return taken.outcome
+
+  def known(self, cell: Cell | None) -> Known | None:
+    """What other studies know of a cell that is not in the store."""
+    if cell is None or self.store.get(cell):
+      return None
+    return known.find(self._others, cell)
+
+  def there(self, cell: Cell | None) -> bool:
+    """Whether a cell needs no computing."""
+    return self.outcome(cell) is not None or self.known(cell) is not None
 
 
 def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:

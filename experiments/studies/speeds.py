@@ -50,7 +50,7 @@ def unmeasured(
     known: what was measured. For a new arm all of its kind are measured again:
       only what was measured together compares.
   """
-  if any(plan.outcome(item.cell) is None for item in plan.items()):
+  if not all(plan.there(item.cell) for item in plan.items()):
     return {}
   wanted: dict[str, tuple[Task, list[str]]] = {}
   for final in plan.finals():

@@ -6,15 +6,18 @@ the end of each, and that on the first task at every evaluation. `mean` and `sd`
 are over the `n` seeds that stayed finite.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.studies import frames
+from experiments.studies import known
 from experiments.studies.cells import Outcome
+from experiments.studies.declarations import Task
 from experiments.studies.plan import Final
 from experiments.training import stream_engine
 from experiments.training import stream_measures
@@ -25,30 +28,38 @@ _FRESH = 'adam'
 
 def make(finals: Sequence[Final]) -> dict[str, pd.DataFrame]:
   """By name, the tables."""
-  there = [
-    (final, final.outcome)
-    for final in finals
-    if final.outcome is not None and final.outcome.measures is not None
-  ]
+  fresh = {
+    final.condition.task: dict(zip(final.seeds, _online(outcome), strict=True))
+    for final, outcome in _there(finals)
+    if final.condition.task.restart and final.arm == _FRESH
+  }
+  rows: dict[str, Callable[[Sequence[Final]], Iterator[Any]]] = {
+    'streams': functools.partial(_streams, fresh),
+    'measures': _measures,
+    'evaluations': _evaluations,
+  }
   return {
-    'streams': frames.make('streams', _streams(there)),
-    'measures': frames.make('measures', _measures(there)),
-    'evaluations': frames.make('evaluations', _evaluations(there)),
+    name: frames.make(name, known.parts(name, finals, make))
+    for name, make in rows.items()
   }
 
 
-def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
+def _there(finals: Sequence[Final]) -> Iterator[tuple[Final, Outcome]]:
+  """The results that are there, with their outcomes."""
+  for final in finals:
+    if final.outcome is not None and final.outcome.measures is not None:
+      yield final, final.outcome
+
+
+def _streams(
+  fresh: Mapping[Task, Mapping[int, np.ndarray]], finals: Sequence[Final]
+) -> Iterator[Any]:
   """Each measure of every seed over all tasks, as `stream_measures.summaries`.
 
   Besides, the gap to a fresh network: for it, the same condition is looked up
   with a restart at every task. The values of a diverged seed are left empty.
   """
-  fresh = {
-    final.condition.task: dict(zip(final.seeds, _online(outcome), strict=True))
-    for final, outcome in there
-    if final.condition.task.restart and final.arm == _FRESH
-  }
-  for final, outcome in there:
+  for final, outcome in _there(finals):
     task = final.condition.task
     found = stream_measures.summaries(_by_task(outcome))
     reference = fresh.get(dataclasses.replace(task, restart=True), {})
@@ -70,9 +81,9 @@ def _streams(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
       }
 
 
-def _measures(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
+def _measures(finals: Sequence[Final]) -> Iterator[Any]:
   """Each measure, task by task."""
-  for final, outcome in there:
+  for final, outcome in _there(finals):
     kept = ~np.array(outcome.diverged)
     for name, values in _by_task(outcome).items():
       spreads = pd.DataFrame(map(_spread, values[kept].T))
@@ -83,9 +94,9 @@ def _measures(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
       yield spreads[spreads['n'] > 0]
 
 
-def _evaluations(there: Sequence[tuple[Final, Outcome]]) -> Iterator[Any]:
+def _evaluations(finals: Sequence[Final]) -> Iterator[Any]:
   """The evaluations that are plotted."""
-  for final, outcome in there:
+  for final, outcome in _there(finals):
     if outcome.evaluations is None:
       continue
     # [seeds, tasks, evaluations, evaluated]

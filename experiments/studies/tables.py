@@ -14,6 +14,7 @@ import pandas as pd
 from experiments import optimizers
 from experiments.studies import comparisons
 from experiments.studies import frames
+from experiments.studies import known
 from experiments.studies import scores
 from experiments.studies import speeds
 from experiments.studies import statistics
@@ -62,23 +63,24 @@ def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
   tuners = plan.tuners()
   finals = plan.finals(tuners)
   conditions = plan.study.conditions
-  results = frames.make('results', map(_result, finals))
+  table = lambda name, rows: frames.make(name, known.parts(name, finals, rows))
+  results = table('results', lambda some: map(_result, some))
   targets = _targets(plan, results)
   results = _timed(results, finals, targets, speeds_ or {})
   made = {
     'trials': frames.make('trials', _trials(plan, tuners)),
     'results': results,
     'comparisons': _comparisons(plan, results),
-    'curves': frames.make('curves', _curves(finals)),
-    'alpha': frames.make('alpha', _alpha(finals)),
+    'curves': table('curves', _curves),
+    'alpha': table('alpha', _alpha),
   }
   if any(each.task.stream for each in conditions):
     made |= stream_tables.make(finals)
-  known = {
+  said = {
     each.name: {'chance': each.chance, 'target': targets.get(each.name)}
     for each in conditions
   }
-  return Tables(made, known, {k: _tuned(x) for k, x in tuners.items()})
+  return Tables(made, said, {k: _tuned(x) for k, x in tuners.items()})
 
 
 def _trials(plan: Plan, tuners: Mapping[str, Tuner]) -> Iterator[Any]:

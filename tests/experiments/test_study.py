@@ -139,6 +139,30 @@ def test_cells_of_another_study_directory_are_taken_over(whole):
 
 
 @pytest.mark.slow
+def test_tables_of_a_study_directory_without_cells_are_taken_over(
+  whole, tmp_path
+):
+  folder = tmp_path / 'run'
+  shutil.copytree(whole[0] / 'study', folder / 'study')
+  shutil.rmtree(folder / 'study' / 'cells')
+  result = run(folder, *SMOKE[:-1], '--workdir=new', '--reuse=study')
+  assert result.code == 0, result.stderr
+  assert '10 cells, 10 of them finished' in result.stdout
+  found = tables(folder, 'new')
+  assert found['trials.csv'] == tables(folder)['trials.csv']
+  assert found['results.csv'] == [
+    {**row, 'steps_to_target': ''} for row in tables(folder)['results.csv']
+  ]
+  said = json.loads((folder / 'new' / 'study.json').read_text())
+  assert len(said['reused']['digits']) == 10
+  assert 'digits, tuned, adamw' in said['reused']['digits']
+  assert (
+    said['provenance'][:-1]
+    == json.loads((folder / 'study' / 'study.json').read_text())['provenance']
+  )
+
+
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_processes_along(tmp_path):
   folder = tmp_path / 'run'
   with program.started(folder, *SMOKE, '--jobs=2', name='study') as process:

@@ -1,0 +1,159 @@
+"""Results of which only the tables are left, as of studies that are published.
+
+They are told by all that a cell is told by, but for the version of the code,
+which is of their time: whoever names their directory answers for that.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from experiments import files
+from experiments import optimizers
+from experiments.studies import frames
+from experiments.studies.cells import Cell
+from experiments.studies.cells import Outcome
+from experiments.studies.declarations import Task
+from experiments.studies.scores import IDENTITY
+
+_MEASURED = (frames.FINISHED, frames.DIVERGED)
+
+
+class Known(NamedTuple):
+  """What tables hold of a cell.
+
+  Attributes:
+    folder: where they lie.
+    outcome: of trials, as far as the tuner and the tables ask for it.
+    tables: of a reported cell, by name, its rows.
+  """
+
+  folder: Path
+  outcome: Outcome | None = None
+  tables: Mapping[str, pd.DataFrame] = {}
+
+
+class Tables:
+  """The tables of a study directory without cells.
+
+  Args:
+    folder: the study directory.
+
+  Raises:
+    StorageError: they cannot be read.
+  """
+
+  def __init__(self, folder: Path) -> None:
+    self._folder = folder
+    definition = files.read_json(folder / 'study.json')['definition']
+    tuning = definition.get('tuning') or {'tasks': {}}
+    found = {name: frames.read(folder, name) for name in frames.TABLES}
+    # By the trial, its row; by all trainings of an arm, what names their rows.
+    self._trials = {}
+    for row in _with_tasks(found.pop('trials'), tuning['tasks']):
+      self._trials[_key(row), row['seed']] = row
+    self._finals: dict[Any, Any] = {}
+    tasks = {k: x['task'] for k, x in definition['conditions'].items()}
+    rows = pd.DataFrame(
+      _with_tasks(found['results'], tasks), columns=[*found['results'], 'task']
+    )
+    for identity, own in rows.groupby([*IDENTITY, 'hyperparameters']):
+      if own['status'].isin(_MEASURED).all():
+        key = _key(own.iloc[0]), tuple(own['seed'])
+        self._finals.setdefault(key, identity[:-1])
+    # Times are until a target that other studies do not share.
+    found['results'][['steps_to_target', 'seconds_to_target']] = float('nan')
+    del found['comparisons']
+    self._rows = {
+      name: dict(iter(table.groupby(IDENTITY))) for name, table in found.items()
+    }
+    self._empty = {name: table[:0] for name, table in found.items()}
+
+  def find(self, cell: Cell) -> Known | None:
+    """What they hold of a cell; None if that is not all of it."""
+    keys = [_key_of(cell, trial) for trial in cell.trials]
+    if not cell.tests:
+      rows = [
+        self._trials.get((key, seed)) for key in keys for seed in cell.seeds
+      ]
+      if None in rows:
+        return None
+      return Known(self._folder, _outcome(rows))
+    # A restart is what others are compared with task by task and seed by seed.
+    identity = self._finals.get((keys[0], cell.seeds))
+    if identity is None or cell.task.restart:
+      return None
+    return Known(
+      self._folder,
+      tables={
+        name: rows.get(identity, self._empty[name])
+        for name, rows in self._rows.items()
+      },
+    )
+
+
+def find(others: Iterable[Tables], cell: Cell) -> Known | None:
+  """What the first of some studies that knows a cell holds of it."""
+  return next(filter(None, (each.find(cell) for each in others)), None)
+
+
+def parts(
+  name: str,
+  finals: Sequence[Any],
+  make: Callable[[Sequence[Any]], Iterator[Any]],
+) -> Iterator[Any]:
+  """The parts of a table, in the order of the results.
+
+  Args:
+    name: of the table.
+    finals: the results.
+    make: makes the rows of those that were computed.
+  """
+  for final in finals:
+    if final.known is None:
+      yield from make([final])
+    else:
+      yield final.known.tables[name].assign(**final.identity)
+
+
+def _with_tasks(
+  table: pd.DataFrame, tasks: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+  """The rows that say how they were trained, with their task."""
+  known = {}
+  for name, task in tasks.items():
+    # Tasks of its time may have had what there is no more.
+    with contextlib.suppress(TypeError):
+      known[name] = Task(**task)
+  return [
+    {**row, 'task': known[row['condition']]}
+    for row in table.to_dict('records')
+    if row['condition'] in known and row['hyperparameters']
+  ]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+  values = json.loads(row['hyperparameters'])
+  return row['task'], row['arm'], frozenset(values.items())
+
+
+def _key_of(cell: Cell, trial: Mapping[str, float]) -> tuple[Any, ...]:
+  values = optimizers.ARMS[cell.arm].values(trial)
+  return cell.task, cell.arm, frozenset(values.items())
+
+
+def _outcome(rows: Sequence[Any]) -> Outcome:
+  """Of trials: their last accuracy, and whether they diverged."""
+  return Outcome(
+    curves={
+      'validation_accuracy': [[row['validation_accuracy']] for row in rows]
+    },
+    test_accuracy=None,
+    diverged=[row['status'] == frames.DIVERGED for row in rows],
+    steps_per_epoch=0,
+    seconds=0.0,
+  )
