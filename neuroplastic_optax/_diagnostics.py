@@ -79,16 +79,8 @@ def _like(tree: Any, leaves: Sequence[Any]) -> Any:
   try:
     return jax.tree.unflatten(treedef, leaves)
   except Exception:
-    names = [_name(path) for path, _ in paths]
+    names = [_trees.path_name(path) for path, _ in paths]
     return dict(zip(names, leaves, strict=True))
-
-
-def _name(path: Any) -> str:
-  """The path of a leaf, as `layer/kernel`."""
-  # An NNX variable appends `.value`.
-  if path and path[-1] == jax.tree_util.GetAttrKey('value'):
-    path = path[:-1]
-  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def collect(
@@ -232,7 +224,7 @@ def _scalars(found: dict[str, Any]) -> dict[str, jax.Array]:
     for path, x in jax.tree.leaves_with_path(found[name]):
       whole = _replicated(x) if jnp.ndim(x) else x
       for index in np.ndindex(jnp.shape(x)):
-        parts = [_name(path), *map(str, index), name]
+        parts = [_trees.path_name(path), *map(str, index), name]
         scalars['/'.join(filter(None, parts))] = whole[index] if index else x
   return scalars
 

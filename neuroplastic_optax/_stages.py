@@ -84,7 +84,8 @@ class Homeostasis(_numbers.Stage):
     scale = self.target_rms_scale
     if not _trees.is_callable_of_params(scale):
       for path, leaf in jax.tree.leaves_with_path(scale):
-        name = 'Homeostasis.target_rms_scale' + jax.tree_util.keystr(path)
+        where = jax.tree_util.keystr(_trees.plain(path))
+        name = f'Homeostasis.target_rms_scale{where}'
         _numbers.POSITIVE.check(name, leaf)
 
 

@@ -34,7 +34,7 @@ class Flat:
   def path(self, index: int) -> str:
     """The path of one leaf, as `['layer']['kernel']`."""
     found = jax.tree.leaves_with_path(self.tree, is_leaf=_is_none)
-    return jax.tree_util.keystr(found[index][0])
+    return jax.tree_util.keystr(plain(found[index][0]))
 
   def map_with_path(self, function: Callable[[Any, Any], Any]) -> list[Any]:
     """`function(path, leaf)` of every leaf; None for None."""
@@ -57,6 +57,20 @@ class Flat:
   def unflatten(self, leaves: Iterable[Any]) -> Any:
     """The tree of this structure with these leaves."""
     return self.treedef.unflatten(leaves)
+
+
+def plain(path: tuple[Any, ...]) -> tuple[Any, ...]:
+  """The path of a leaf, without the attribute `value` of NNX's variables.
+
+  A dictionary's key of that name stays.
+  """
+  is_variable = path and path[-1] == jax.tree_util.GetAttrKey('value')
+  return path[:-1] if is_variable else path
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+  """The path of a leaf, as `layer/kernel`."""
+  return jax.tree_util.keystr(plain(path), simple=True, separator='/')
 
 
 def flatten(tree: Any) -> Flat:

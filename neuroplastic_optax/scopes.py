@@ -2,7 +2,8 @@
 
 A scope is a callable of the params that returns a pytree of bools. `thirds`
 returns a pytree of numbers instead, for `Homeostasis.target_rms_scale`. The
-path of a leaf is written with slashes, as in `block1/conv/kernel`.
+path of a leaf is written with slashes, as in `block1/conv/kernel`; of an NNX
+variable, without its attribute `value`.
 
 The published scopes (Jiang et al., arXiv:2604.26297) depend on the order of the
 leaves in the model: `classifier`, `early_blocks`, `late_blocks` and `thirds`.
@@ -38,10 +39,6 @@ __docformat__ = 'google'
 Scope = Callable[[_types.Params], Any]
 
 
-def _path(path: Any) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator='/')
-
-
 def matching(regex: str) -> Scope:
   """The leaves whose path matches a regular expression somewhere.
 
@@ -75,7 +72,7 @@ def matching(regex: str) -> Scope:
   def scope(params: _types.Params) -> Any:
     _check_matches(pattern, params)
     return jax.tree.map_with_path(
-      lambda path, _: pattern.search(_path(path)) is not None, params
+      lambda path, _: pattern.search(_trees.path_name(path)) is not None, params
     )
 
   return scope
@@ -92,7 +89,7 @@ def _check_matches(pattern: re.Pattern[str], params: _types.Params) -> None:
   """
   absent = lambda x: x is None or isinstance(x, optax.MaskedNode)
   found = jax.tree.leaves_with_path(params, is_leaf=absent)
-  paths = [_path(path) for path, _ in found]
+  paths = [_trees.path_name(path) for path, _ in found]
   if not paths or any(map(pattern.search, paths)):
     return
   shown = ', '.join(map(repr, paths[:_SHOWN]))
@@ -259,7 +256,7 @@ def _by_rank(
 
   def scope(params: _types.Params) -> Any:
     paths, treedef = jax.tree.flatten_with_path(params)
-    names = [_path(path) for path, _ in paths]
+    names = [_trees.path_name(path) for path, _ in paths]
     ordered = sorted(names, key=lambda name: _place(name, order))
     rank = {name: i for i, name in enumerate(ordered)}
     return jax.tree.unflatten(

@@ -1,10 +1,12 @@
 """Scopes take the leaves that they name."""
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
+from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
@@ -55,6 +57,36 @@ def test_scopes_by_path_and_rank():
   tx.init(MODEL)
   with pytest.raises(ValueError, match='regex'):
     scopes.matching('(')
+
+
+@pytest.mark.parametrize('within', [lambda m: m, nnx.state])
+def test_paths_of_nnx_do_not_end_in_value(within):
+  """Of a module and of its state; a dictionary's key `value` stays."""
+  params = within(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+  assert jax.tree.leaves(scopes.matching('kernel$')(params)) == [False, True]
+  assert jax.tree.leaves(scopes.matching('^bias$')(params)) == [True, False]
+  order = ['kernel', 'bias']
+  scale = scopes.thirds(0.5, 1.0, 2.0, order)(params)
+  assert jax.tree.leaves(scale) == [1.0, 0.5]
+  with pytest.raises(ValueError, match="the paths are 'bias', 'kernel'[.]$"):
+    scopes.matching('value')(params)
+  with pytest.raises(ValueError, match="none starts 'bias'[.]"):
+    scopes.thirds(0.5, 1.0, 2.0, ['kernel'])(params)
+  keys = {'kernel': {'value': jnp.ones(2)}, 'value': jnp.ones(2)}
+  assert _names(scopes.matching('value$')(keys)) == {'kernel/value', 'value'}
+  assert _names(scopes.matching('^value$')(keys)) == {'value'}
+
+
+def test_errors_name_a_leaf_of_nnx_without_value():
+  params = nnx.state(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.Param)
+  whole = jax.tree.map(lambda x: x.astype(int), params)
+  with pytest.raises(TypeError, match=r"got params\['bias'\] of dtype int32"):
+    neuroplastic().init(whole)
+  with pytest.raises(ValueError, match=r"rms_scale\['bias'\] must be a number"):
+    Homeostasis(target_rms_scale=jax.tree.map(lambda _: -1.0, params))
+  keys = {'a': {'value': jnp.ones(2, int)}}
+  with pytest.raises(TypeError, match=r"got params\['a'\]\['value'\] of dtype"):
+    neuroplastic().init(keys)
 
 
 def test_a_pattern_that_matches_nothing_is_refused_with_the_paths():

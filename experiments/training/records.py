@@ -124,8 +124,9 @@ class Diagnostics(_Recorded):
 
 def leaf_name(path: Any) -> str:
   """The path of a leaf, without the `value` of NNX's variables."""
-  name = jax.tree_util.keystr(path, simple=True, separator='/')
-  return name.removesuffix('/value')
+  if path[-1:] == (jax.tree_util.GetAttrKey('value'),):
+    path = path[:-1]
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 class History(_Recorded):

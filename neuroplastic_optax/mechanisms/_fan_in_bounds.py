@@ -56,7 +56,10 @@ def fan_in_bounds(
     _refuse_count(params)
     flat = _trees.flatten(params)
     stacked = _trees.stacked(stacked_axes, flat)
-    parents = flat.map_with_path(lambda path, _: _parent(path))
+    # Of what holds a leaf.
+    parents = flat.map_with_path(
+      lambda path, _: jax.tree_util.keystr(_trees.plain(path)[:-1])
+    )
     own: list[Any] = [None] * len(flat.leaves)
     of_kernels: dict[Any, list[Any]] = {parent: [] for parent in parents}
     for i, leaf in enumerate(flat.leaves):
@@ -89,11 +92,3 @@ def _bound(scale: Any, fan_in: int) -> Any:
   if _numbers.is_known(scale):
     scale = float(scale)
   return scale / math.sqrt(fan_in)
-
-
-def _parent(path: tuple[Any, ...]) -> str:
-  """The path of what holds a leaf; `.value`, which nnx appends, is no part."""
-  last = path[-1] if path else None
-  if isinstance(last, jax.tree_util.GetAttrKey) and last.name == 'value':
-    path = path[:-1]
-  return jax.tree_util.keystr(path[:-1])
