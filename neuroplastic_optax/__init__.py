@@ -92,11 +92,13 @@ from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
 from neuroplastic_optax._diagnostics import get_diagnostics
+from neuroplastic_optax._diagnostics import PerLeaf
 from neuroplastic_optax._neuroplastic import neuroplastic
 from neuroplastic_optax._optimizer import neuroplastic_optimizer
 from neuroplastic_optax._stages import Homeostasis
 from neuroplastic_optax._stages import LearningRateController
 from neuroplastic_optax._state import NeuroplasticState
+from neuroplastic_optax._statistics import Statistics
 
 # In the order of the API reference.
 __all__ = (  # noqa: RUF022
@@ -110,6 +112,8 @@ __all__ = (  # noqa: RUF022
   'schedules',
   'get_diagnostics',
   'NeuroplasticState',
+  'PerLeaf',
+  'Statistics',
 )
 
 # How pdoc is to read docstrings.

@@ -20,27 +20,20 @@ Mode = Literal['global', 'per_leaf']
 
 
 class PerLeaf(NamedTuple):
-  """Something of every leaf, and the structure of the params.
+  """In a state, statistics of every leaf, and the structure of the params.
 
-  In the state, a tree like the params would pass for one of their copies, to be
-  sharded or masked as they are. A named tuple is what serializers know; Flax
-  has no way to serialize a static tree definition.
+  There a tree like the params would pass for one of their copies, to be sharded
+  or masked as they are. A named tuple is what serializers know; Flax has no way
+  to serialize a static tree definition.
+
+  Attributes:
+    statistics: a tuple with a `Statistics`, or an array, for each leaf; None
+      for None.
+    structure: the params with None for every leaf, without arrays.
   """
 
-  statistics: tuple[Any, ...]  # Of a leaf; None of None.
-  structure: Any  # The params with None for every leaf: it holds no array.
-
-  def trees(self) -> dict[str, Any]:
-    """By name, a tree like the params."""
-    named = [
-      None if x is None else _arrays_of(x).named() for x in self.statistics
-    ]
-    return {
-      name: _like(
-        self.structure, [None if x is None else x[name] for x in named]
-      )
-      for name in NAMES
-    }
+  statistics: tuple[Any, ...]
+  structure: Any
 
 
 def per_leaf(flat: _trees.Flat, statistics: Sequence[Any]) -> Any:
@@ -67,6 +60,17 @@ def tree_of(kept: Any) -> Any:
     kept.structure,
     [None if x is None else jax.tree.leaves(x)[0] for x in kept.statistics],
   )
+
+
+def _by_name(kept: PerLeaf) -> dict[str, Any]:
+  """By name of a statistic, a tree like the params."""
+  named = [
+    None if x is None else _arrays_of(x).named() for x in kept.statistics
+  ]
+  return {
+    name: _like(kept.structure, [None if x is None else x[name] for x in named])
+    for name in NAMES
+  }
 
 
 def _like(tree: Any, leaves: Sequence[Any]) -> Any:
@@ -209,7 +213,7 @@ def get_diagnostics(
     )
   found: dict[str, Any] = {name: {} for name in NAMES}  # No leaves.
   if isinstance(kept, PerLeaf):
-    found = kept.trees()
+    found = _by_name(kept)
   elif isinstance(kept, Statistics):
     found = _arrays_of(kept).named()
   return _scalars(found) if flat else found

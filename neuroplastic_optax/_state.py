@@ -20,7 +20,8 @@ class NeuroplasticState(NamedTuple):
       `state_dtype`. None in gradient-only mode.
     base: the state of the base.
     diagnostics: the statistics of the last update, to be read with
-      `get_diagnostics`. None if diagnostics are off.
+      `get_diagnostics`: a `Statistics` or a `PerLeaf`. None if diagnostics are
+      off.
   """
 
   count: jax.Array  # type: ignore[assignment]  # tuple.count is a method.

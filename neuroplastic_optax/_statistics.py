@@ -61,15 +61,19 @@ _MULTIPLIED = np.isin(_NUMBERS, ('update_norm', 'controller_multiplier'))
 
 
 class Statistics(NamedTuple):
-  """The statistics of one tensor, or of several pooled, at one update.
+  """In a state, the statistics of a tensor, or of several pooled.
 
-  With stacked axes, both have the sizes of those axes as leading shape. The
-  numbers are one array, because XLA makes a kernel for each array: it would
-  compile the update of hundreds of leaves for minutes.
+  They are of one update. `get_diagnostics` gives them names. The numbers are
+  one array, because XLA makes a kernel for each array: it would compile the
+  update of hundreds of leaves for minutes.
+
+  Attributes:
+    numbers: float32 [14], with the sizes of stacked axes in front.
+    histogram: of α, int32 [64], with the same in front.
   """
 
-  numbers: jax.Array  # float32 [len(_NUMBERS)], in the order of `_NUMBERS`.
-  histogram: jax.Array  # int32 [BINS]
+  numbers: jax.Array  # In the order of `_NUMBERS`.
+  histogram: jax.Array
 
   @_broadcasting
   def named(self) -> dict[str, jax.Array]:

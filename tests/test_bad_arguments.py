@@ -306,8 +306,11 @@ def public():
 
 
 # What is not called with arguments of a user's: rules are made by subclasses,
-# a `Tensor` by the library.
-NOT_CALLED = {'Modulation', 'Residual', 'Tensor', 'number', 'switch'}
+# a `Tensor` and statistics by the library.
+NOT_CALLED = {
+  'Modulation', 'PerLeaf', 'Residual', 'Statistics', 'Tensor', 'number',
+  'switch',
+}  # fmt: skip
 ARGUMENTS = [
   (name, argument)
   for name, function in public().items()

@@ -58,8 +58,8 @@ def _examples(value):
 # What needs no example of its own: it appears in those of others, or is only
 # read.
 WITHOUT = {
-  'NeuroplasticState', 'modulations.Modulation', 'modulations.Tensor',
-  'schedules.epoch',
+  'NeuroplasticState', 'PerLeaf', 'Statistics', 'modulations.Modulation',
+  'modulations.Tensor', 'schedules.epoch',
 }  # fmt: skip
 
 

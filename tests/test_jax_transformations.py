@@ -1,6 +1,7 @@
 """JAX's transformations of a training, and export, change nothing of it."""
 
 import functools
+import importlib.util
 
 import chex
 import jax
@@ -10,9 +11,12 @@ import numpy as np
 import optax
 import pytest
 
+import neuroplastic_optax
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.mechanisms.registry import beside
+from tests.mechanisms.registry import CASES
 from tests.running import trained
 from tests.settings import every_setting
 from tests.settings import mostly_slow
@@ -182,3 +186,31 @@ def test_an_update_of_symbolic_shapes(settings):
       rtol=1e-5,
       atol=1e-6,
     )
+
+
+def _node_classes(tree):
+  """The classes of all nodes of a tree."""
+  level = jax.tree_util.default_registry.flatten_one_level(tree)
+  if level is None:
+    return set()
+  return {type(tree)}.union(*map(_node_classes, level[0]))
+
+
+def test_every_class_in_a_state_is_public_so_that_exports_serialize():
+  txs = {name: case.tx() for name, case in CASES.items()}
+  for mode in ('global', 'per_leaf'):
+    txs[mode] = neuroplastic_optimizer(0.1, diagnostics=mode)
+  tx = beside(txs)
+  one = random_tree(0)
+  params = dict.fromkeys(txs, one)
+  state = tx.init(params)
+  public = (neuroplastic_optax, neuroplastic_optax.mechanisms, optax)
+  for each in _node_classes(state) - {dict, list, tuple, type(None)}:
+    name = each.__name__
+    assert any(getattr(m, name, None) is each for m in public), name
+    export.register_namedtuple_serialization(each, serialized_name=name)
+  if importlib.util.find_spec('flatbuffers'):
+    exported = export.export(jax.jit(tx.update))(params, state, params)
+    again = export.deserialize(exported.serialize())
+    assert again.in_tree == exported.in_tree
+    assert again.out_tree == exported.out_tree
