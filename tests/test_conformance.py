@@ -76,39 +76,3 @@ ShardingTest = _load(
 )
 if jax.device_count() < 8:
   ShardingTest = pytest.mark.skip('needs eight devices')(ShardingTest)
-
-CONFORMANCE = {
-  AliasTest: {
-    'test_gradient_accumulation',
-    'test_optimization',
-    'test_optimizers_accept_extra_args',
-    'test_optimizers_can_be_wrapped_in_inject_hyperparams',
-    'test_preserve_dtype',
-    'test_state_shape_dtype_shard_stability',
-  },
-  ContribTest: {
-    'test_optimizers',
-    'test_optimizers_accept_extra_args',
-    'test_optimizers_accept_learning_rate_schedule_if_type_annotated_as_such',
-    'test_optimizers_can_be_wrapped_in_inject_hyperparams',
-  },
-  ShardingTest: {
-    'test_init_with_abstract_input',
-    'test_state_sharding_type_init_match_update',
-    'test_state_sharding_type_preserved_with_jit',
-  },
-}
-
-
-@pytest.mark.parametrize('test_case', CONFORMANCE, ids=lambda c: c.__name__)
-def test_conformance_covers_every_variant(test_case):
-  counts = {}
-  for name in optax_suite.names_of(test_case):
-    family = optax_suite.family(name, VARIANTS)
-    counts[family] = counts.get(family, 0) + 1
-  assert counts.keys() >= CONFORMANCE[test_case]
-  assert all(count % len(VARIANTS) == 0 for count in counts.values()), counts
-
-
-def test_tests_of_sharding_are_skipped_on_accelerators_alone():
-  assert jax.device_count() >= 8 or jax.default_backend() != 'cpu'

@@ -21,25 +21,10 @@ from tests.running import trained
 from tests.settings import every_setting
 from tests.settings import mostly_slow
 from tests.settings import RULES
-from tests.trees import is_ours
 from tests.trees import random_tree
 from tests.trees import random_trees
 from tests.trees import stack
 from tests.trees import types_of
-
-
-class VariantsTest(chex.TestCase):
-  """Compiled or not, on the device or from the host: one result."""
-
-  @chex.all_variants(with_pmap=False)
-  def test_init_and_update(self):
-    tx = neuroplastic_optimizer(0.1, weight_decay=0.01)
-    params, (gradient,) = random_tree(0), random_trees(1)
-    state = self.variant(tx.init)(params)
-    chex.assert_trees_all_equal(state, tx.init(params))
-    actual = self.variant(tx.update)(gradient, state, params)
-    expected = tx.update(gradient, state, params)
-    chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-8)
 
 
 @every_setting
@@ -58,28 +43,6 @@ def test_vmap_over_members_equals_a_loop(settings):
   alone = [jax.jit(train)(params) for params in members]
   # Adam's bias correction rounds according to how it was compiled.
   chex.assert_trees_all_close(together, stack(alone), rtol=2e-5, atol=1e-6)
-
-
-@every_setting
-def test_update_and_no_update_are_branches_of_one_type(settings):
-  tx = neuroplastic_optimizer(0.1, **settings)
-  params, gradient = random_tree(0), random_tree(1)
-  state = tx.init(params)
-
-  @jax.jit
-  def maybe(do, gradient, state):
-    return jax.lax.cond(
-      do,
-      lambda: tx.update(gradient, state, params),
-      lambda: (jax.tree.map(jnp.zeros_like, gradient), state),
-    )
-
-  updates, after = maybe(False, gradient, state)
-  chex.assert_trees_all_equal(after, state)
-  assert not any(jnp.any(u) for u in jax.tree.leaves(updates))
-  updates, after = maybe(True, gradient, state)
-  assert optax.tree.get(after, 'count', filtering=is_ours) == 1
-  assert all(jnp.any(u) for u in jax.tree.leaves(updates))
 
 
 # Donated, a leaf's buffer must find a use; a warning that it has none is an

@@ -1,4 +1,4 @@
-"""Long runs: nothing drifts, and counters that are full stay full."""
+"""Long runs: nothing drifts."""
 
 import resource
 
@@ -11,10 +11,8 @@ import pytest
 from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
-from tests.mechanisms import registry
 from tests.trees import types_of
 
-MOST = np.iinfo(np.int32).max
 CHUNK, CHUNKS = 50_000, 20
 
 LONG = {
@@ -61,30 +59,7 @@ def test_a_million_updates(settings, compiled):
       before = _megabytes()
   assert compiled.count('jit(chunk)') == 1
   assert _megabytes() < before + 20
-  (count,) = {int(x) for x in _counts(carried[1])}
+  leaves = jax.tree.leaves(carried[1])
+  (count,) = {int(x) for x in leaves if x.dtype == jnp.int32}
   assert count == CHUNKS * CHUNK
   assert abs(float(carried[0]['b'])) < 0.5
-
-
-def _is_count(x):
-  return x.dtype == jnp.int32 and jnp.ndim(x) == 0
-
-
-def _counts(state):
-  return [x for x in jax.tree.leaves(state) if _is_count(x)]
-
-
-@pytest.mark.parametrize('case', registry.CASES.values(), ids=registry.CASES)
-def test_full_counters_stay_full(case):
-  tx = case.tx()
-  params = {'w': jnp.full((3, 4), 0.5), 'b': jnp.full(4, -0.5)}
-
-  fill = lambda x: jnp.full_like(x, MOST - 1) if _is_count(x) else x
-  state = jax.tree.map(fill, tx.init(params))
-  counters = len(_counts(state))
-  for _ in range(3):
-    updates, state = tx.update(params, state, params)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(updates))
-    assert len(_counts(state)) == counters
-    # A counter that wraps is below 0; one that is set back is small.
-    assert all(int(x) >= 0 for x in _counts(state))

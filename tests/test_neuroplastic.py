@@ -116,21 +116,6 @@ def test_shape_and_order_of_elements_do_not_matter(seed):
 # The base.
 
 
-def test_alpha_comes_from_the_raw_gradient():
-  params, gradients = problem(10, 3)
-  # Whatever the base makes of a gradient, α is what it is without a base.
-  constant = optax.stateless(
-    lambda updates, params: jax.tree.map(jnp.ones_like, updates)
-  )
-  alpha, _ = all_updates(neuroplastic(constant), params, gradients)
-  updates, _ = all_updates(neuroplastic(homeostasis=None), params, gradients)
-  expected = [
-    jax.tree.map(lambda a, g: a * g, a, g)
-    for a, g in zip(alpha, gradients, strict=True)
-  ]
-  chex.assert_trees_all_close(updates, expected, rtol=1e-6)
-
-
 def test_the_base_gets_params_and_extra_args():
   def update(updates, state, params, *, factor, **_):
     return jax.tree.map(lambda u, p: factor * p, updates, params), state
@@ -147,25 +132,6 @@ def test_the_base_gets_params_and_extra_args():
 
 
 # Weight decay.
-
-
-@pytest.mark.parametrize(
-  'weight_decay', [0.1, optax.linear_schedule(0.0, 0.2, 3)]
-)
-@pytest.mark.parametrize('mask', [None, {'layer': True, 'scale': False}])
-def test_coupled_decay_without_homeostasis_is_added(weight_decay, mask):
-  params, gradients = problem(4, 4)
-  bare = neuroplastic(homeostasis=None)
-  actual, _ = all_updates(
-    neuroplastic(
-      homeostasis=None, weight_decay=weight_decay, weight_decay_mask=mask
-    ),
-    params,
-    gradients,
-  )
-  decay = optax.add_decayed_weights(weight_decay, mask)
-  expected, _ = all_updates(optax.chain(bare, decay), params, gradients)
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 # The state.

@@ -81,13 +81,6 @@ def test_fields_accept_what_their_message_allows(name):
         Fields(**{name: value})
 
 
-def test_switch_must_be_a_python_bool():
-  for value in (1, 0, None, 'yes', np.True_, jnp.array(True)):
-    message = f'Fields.flag must be True or False, got {value!r}.'
-    with pytest.raises(TypeError, match=f'^{re.escape(message)}$'):
-      Fields(flag=value)
-
-
 def test_field_without_default_must_be_given():
   @dataclasses.dataclass(frozen=True)
   class Required(modulations.Modulation):
@@ -100,42 +93,6 @@ def test_field_without_default_must_be_given():
   with pytest.raises(TypeError, match="'power' and 'flag'"):
     Required()
   assert Required(1.0, True).power == 1.0
-
-
-NUMBERS = {
-  'activity_weight': 'a number in [0, inf)',
-  'gradient_weight': 'a number in [0, inf)',
-  'memory_weight': 'a number in [0, inf)',
-  'activity_decay': 'a number in [0, 1)',
-  'memory_b1': 'a number in [0, 1)',
-  'memory_b2': 'a number in [0, 1)',
-  'min_alpha': 'a number in [0, inf)',
-  'max_alpha': 'a number in [0, inf)',
-  'plasticity_scale': 'a number in [0, inf)' + SCHEDULE,
-  'weight_decay': 'a number in [0, inf)' + SCHEDULE,
-  'eps': 'a number in (0, inf)',
-}
-
-
-@pytest.mark.parametrize('builder', [neuroplastic, neuroplastic_optimizer])
-def test_arguments_name_what_is_allowed(builder):
-  more, numbers = {}, dict(NUMBERS)
-  if builder is neuroplastic_optimizer:
-    more = dict(learning_rate=0.1)
-    numbers['learning_rate'] = 'a number in (-inf, inf)' + SCHEDULE
-  parameters = inspect.signature(builder).parameters.values()
-  assert {p.name for p in parameters if type(p.default) is float} == {*NUMBERS}
-  for name, allowed in numbers.items():
-    message = f'{name} must be {allowed}, got nan.'
-    with pytest.raises(ValueError, match=f'^{re.escape(message)}$'):
-      builder(**{**more, name: np.nan})
-    for value in (0.5, np.asarray(0.5), jnp.float32(0.5)):
-      builder(**{**more, name: value})
-  for name, why in (('max_update_norm', 'norm clip'), ('target_rms', 'RMS')):
-    with pytest.raises(
-      ValueError, match=f'Homeostasis.{name} .* None .no {why}'
-    ):
-      Homeostasis(**{name: -1.0})
 
 
 @pytest.mark.parametrize('builder', [neuroplastic, neuroplastic_optimizer])
@@ -300,8 +257,12 @@ def test_stages_cannot_be_changed_and_are_hashable():
 def test_optimizer_can_be_built_inside_vmap_over_all_its_numbers(decoupled):
   # Each number at three fractions of its default, and those that default to 0.
   fractions = jnp.array([1.0, 0.9, 0.5])
-  parameters = inspect.signature(neuroplastic).parameters
-  numbers = {name: fractions * parameters[name].default for name in NUMBERS}
+  parameters = inspect.signature(neuroplastic).parameters.values()
+  numbers = {
+    x.name: fractions * x.default
+    for x in parameters
+    if type(x.default) is float
+  }
   numbers |= dict(learning_rate=fractions, weight_decay=0.2 * fractions)
   one = Homeostasis(1.0, 0.5, 2.0, target_rms_scale={'w': 3.0, 'b': 1.0})
   homeostasis = jax.tree.map(lambda x: x * fractions, one)

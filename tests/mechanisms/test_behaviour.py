@@ -1,7 +1,5 @@
 """Each mechanism does on a small known case what it is for."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,50 +67,6 @@ def test_curl_descent_is_stable_where_its_matrix_is(fraction):
 # Exponentiated gradient.
 
 
-def _noisy_r_of_k(r, rate, seed, *, exponentiated):
-  """The error after learning the mean of r of 100 coins, example by example."""
-  k, steps, noise = 100, 200, 0.05
-  truth = jnp.where(jnp.arange(k) < r, 1 / r, 0.0)
-  last = mechanisms.exponentiate() if exponentiated else optax.identity()
-  tx = optax.chain(optax.scale(-rate), last)
-
-  def coins(key, n):
-    x = jax.random.bernoulli(key, 0.5, (n, k)).astype(jnp.float32)
-    drawn = jax.random.normal(jax.random.fold_in(key, 1), (n,))
-    return x, x @ truth + noise * drawn
-
-  def step(carry, key):
-    w, state = carry
-    x, y = coins(key, 1)
-    gradient = (x @ w - y) @ x
-    updates, state = tx.update(gradient, state, w)
-    return (optax.apply_updates(w, updates), state), None
-
-  w = jnp.full(k, 1 / k)
-  keys = jax.random.split(jax.random.key(seed), steps)
-  (w, _), _ = jax.lax.scan(step, (w, tx.init(w)), keys)
-  x, y = coins(jax.random.key(1000), 2000)
-  return jnp.mean((x @ w - y) ** 2), jnp.min(w)
-
-
-# Each at the best of its learning rates, as a mean over seeds.
-RATES = {True: [0.3, 0.7, 1.4], False: [0.005, 0.01, 0.02, 0.04]}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(('r', 'ratio'), [(5, 0.5), (20, 0.9), (50, 1.01)])
-def test_exponentiated_gradient_gains_where_inputs_are_irrelevant(r, ratio):
-  best = {}
-  for exponentiated, rates in RATES.items():
-    one = functools.partial(_noisy_r_of_k, r, exponentiated=exponentiated)
-    each = jax.vmap(jax.vmap(one, (None, 0)), (0, None))
-    errors, least = jax.jit(each)(jnp.array(rates), jnp.arange(4))
-    best[exponentiated] = float(errors.mean(1).min())
-    if exponentiated:
-      assert (least > 0).all()
-  assert best[True] < ratio * best[False], best
-
-
 def test_exponentiated_gradient_keeps_signs_of_any_step():
   rng = np.random.default_rng(0)
   tx = mechanisms.exponentiate()
@@ -128,74 +82,6 @@ def test_exponentiated_gradient_keeps_signs_of_any_step():
       if dtype != 'float16' or abs(np.asarray(w, float)).min() > 1e-4:
         assert (np.sign(np.asarray(w, float)) == signs).all(), dtype
       w = jnp.where(abs(w) < 0.1, w * 0 + signs.astype(dtype), w)
-
-
-# Clipping and norms.
-
-
-def _regression(seed):
-  rng = np.random.default_rng(seed)
-  return jnp.asarray(rng.normal(size=(64, 10)), jnp.float32), jnp.asarray(
-    rng.integers(0, 2, (64, 1)), jnp.float32
-  )
-
-
-def _mlp(seed=0):
-  rng = np.random.default_rng(seed)
-  draw = lambda n, m: jnp.asarray(
-    rng.uniform(-1, 1, (n, m)) / n**0.5, jnp.float32
-  )
-  return {
-    'first': {'kernel': draw(10, 32), 'bias': jnp.zeros(32)},
-    'last': {'kernel': draw(32, 1), 'bias': jnp.zeros(1)},
-  }
-
-
-def _logits(params, x):
-  hidden = jax.nn.relu(x @ params['first']['kernel'] + params['first']['bias'])
-  return hidden @ params['last']['kernel'] + params['last']['bias']
-
-
-def _cross_entropy(params, x, y):
-  return jnp.mean(optax.sigmoid_binary_cross_entropy(_logits(params, x), y))
-
-
-@functools.cache
-def _norms_on_permuted_inputs(bounded):
-  params = _mlp()
-  bound = mechanisms.clip_weights(mechanisms.fan_in_bounds(1.5))
-  tx = optax.chain(optax.sgd(1.0), bound) if bounded else optax.sgd(1.0)
-  state = tx.init(params)
-  x, y = _regression(0)
-  rng = np.random.default_rng(0)
-
-  @jax.jit
-  def task(params, state, x):
-    def step(_, carry):
-      params, state = carry
-      gradient = jax.grad(_cross_entropy)(params, x, y)
-      updates, state = tx.update(gradient, state, params)
-      return optax.apply_updates(params, updates), state
-
-    return jax.lax.fori_loop(0, 200, step, (params, state))
-
-  for _ in range(8):
-    params, state = task(params, state, x[:, rng.permutation(10)])
-  return float(optax.tree.norm(params)), params
-
-
-@pytest.mark.slow
-def test_weight_clipping_bounds_the_norm_on_permuted_inputs():
-  free, _ = _norms_on_permuted_inputs(False)
-  norm, params = _norms_on_permuted_inputs(True)
-  bounds = mechanisms.fan_in_bounds(1.5)(params)
-  jax.tree.map(
-    lambda w, b: np.testing.assert_array_less(abs(w), b * (1 + 1e-6)),
-    params,
-    bounds,
-  )
-  assert norm < 1.5 * (10 * 32 / 10 + 32 / 32 + 32 / 10 + 1 / 32) ** 0.5
-  assert free > 2 * norm
 
 
 # Forgetting.
@@ -257,30 +143,6 @@ def test_the_first_of_two_tasks_is_kept(make):
 # Noise, displaced params, no gradients.
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_eval_params_of_neural_variability_are_the_clean_trajectory(dtype):
-  """On a quadratic the noise averages out, and θ is that of no noise."""
-  matrix = jnp.array([1.0, 0.5, 0.25])
-  gradient = lambda p: (matrix * p.astype(jnp.float32)).astype(dtype)
-  inner = optax.sgd(0.05)
-  start = jnp.ones(3, dtype) * 4
-  keys = jax.random.split(jax.random.key(0), 500)
-
-  def noisy(key):
-    tx = mechanisms.neural_variability(inner, 0.1, key=key)
-    p, state = _train(tx, start, gradient, 40)
-    return mechanisms.eval_params(state, p), p
-
-  clean, held = jax.vmap(noisy)(keys)
-  expected = 4 * (1 - 0.05 * matrix) ** 40
-  found = clean.astype(jnp.float32)
-  # What noise did to the gradients remains, and is small.
-  np.testing.assert_allclose(found.mean(0), expected, atol=0.02)
-  assert (found.std(0) < 0.05).all()
-  spread = (held.astype(jnp.float32) - found).std(0)
-  np.testing.assert_allclose(spread, 0.1, rtol=0.15)
-
-
 @pytest.mark.parametrize(
   ('dtype', 'distribution', 'samples'),
   [('float32', 'rademacher', 1), ('bfloat16', 'normal', 3)],
@@ -323,41 +185,7 @@ def test_spsa_in_low_precision_sees_small_perturbations():
   assert (updates != 0).all()
 
 
-# Sleep, hares, replicas.
-
-
-def test_jitter_keeps_the_mean_and_signs():
-  first = jnp.ones((2000, 1))
-  tx = mechanisms.sleep(1, 1.0, strength=0.0, jitter=0.3)
-  w = 2 * first
-  updates, _ = tx.update(w, tx.init(first), w)
-  after = np.asarray(w + updates)
-  assert (after > 0).all()
-  np.testing.assert_allclose(after.mean(), 2.0, rtol=0.03)
-  np.testing.assert_allclose(np.log(after / 2).std(), 0.3, rtol=0.1)
-
-
-@pytest.mark.slow
-def test_coupled_replicas_average_their_noise():
-  tx = optax.chain(
-    optax.sgd(0.1), mechanisms.couple_replicas(0.3, axis_name='replicas')
-  )
-  alone = optax.sgd(0.1)
-
-  def run(tx, key):
-    def step(w_state, key):
-      w, state = w_state
-      gradient = w + jax.random.normal(key, w.shape)
-      updates, state = tx.update(gradient, state, w)
-      return (optax.apply_updates(w, updates), state), w
-
-    start = jnp.zeros(20), tx.init(jnp.zeros(20))
-    return jax.lax.scan(step, start, jax.random.split(key, 300))[1][100:]
-
-  keys = jax.random.split(jax.random.key(0), 8)
-  coupled = jax.vmap(lambda k: run(tx, k), axis_name='replicas')(keys)
-  free = jax.vmap(lambda k: run(alone, k))(keys)
-  assert jnp.mean(coupled**2) < 0.5 * jnp.mean(free**2)
+# Sleep and synergy.
 
 
 @pytest.mark.parametrize('weights', [None, {'a': 1.0, 'b': 3.0, 'c': 4.0}])

@@ -281,18 +281,6 @@ def test_simultaneous_perturbation(distribution, samples):
     np.testing.assert_allclose(u, e, rtol=1e-7, atol=1e-9)
 
 
-def test_couple_replicas():
-  rng = np.random.default_rng(0)
-  step = lambda g, w, k: m.couple_replicas(k, axis_name='r').update(
-    g, m.CoupleReplicasState(jnp.int32(0)), w
-  )[0]
-  for strength in (0.0, 0.3, 1.0):
-    w, g = _draw(rng, (3, 5)), _draw(rng, (3, 5))
-    u = jax.vmap(step, (0, 0, None), axis_name='r')(g, w, strength)
-    expected = g - strength * (w - w.mean(0))
-    np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-12)
-
-
 @pytest.mark.parametrize('distribution', ['normal', 'laplace', 'uniform'])
 def test_neural_variability(distribution):
   def make(refresh, key):

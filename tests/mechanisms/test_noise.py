@@ -78,14 +78,6 @@ def test_rademacher_is_a_fair_coin():
   assert abs(x.mean()) < 5 / x.size**0.5
 
 
-def test_the_tails_are_as_long_as_they_should_be():
-  x = np.concatenate([_draw(seed=seed).ravel() for seed in range(5)])
-  for far in (3.0, 4.0):
-    expected = x.size * scipy.stats.norm.sf(far) * 2
-    found = (abs(x) > far).sum()
-    assert abs(found - expected) < 5 * expected**0.5
-
-
 @pytest.mark.parametrize('other', [dict(seed=1), dict(count=1), dict(leaf=1)])
 def test_other_seeds_steps_and_leaves_are_independent(other):
   x, y = _draw().ravel(), _draw(**other).ravel()
@@ -145,8 +137,8 @@ def test_keys_of_all_kinds_draw_the_same(key):
   np.testing.assert_array_equal(updates, expected)
 
 
-@pytest.mark.parametrize('impl', ['rbg', 'unsafe_rbg'])
-def test_rbg_keys_vary_too(impl):
+@pytest.mark.parametrize('impl', ['threefry2x32', 'rbg', 'unsafe_rbg'])
+def test_lanes_with_keys_of_their_own_draw_as_alone(impl):
   keys = jax.random.split(jax.random.key(0, impl=impl), 3)
 
   def draw(key):
@@ -157,20 +149,6 @@ def test_rbg_keys_vary_too(impl):
   assert len(np.unique(together)) == 27
   for key, expected in zip(keys, together, strict=True):
     np.testing.assert_allclose(draw(key), expected, rtol=1e-6)
-
-
-def test_replicas_with_keys_of_their_own():
-  w = jnp.zeros((4, 5))
-
-  def train(key):
-    tx = mechanisms.scale_by_upgd(noise=1.0, key=key)
-    return tx.update(w, tx.init(w), w)[0]
-
-  keys = jax.random.split(jax.random.key(0), 6)
-  together = jax.jit(jax.vmap(train))(keys)
-  assert len(np.unique(together)) == together.size
-  for key, expected in zip(keys, together, strict=True):
-    np.testing.assert_allclose(train(key), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize('key', [True, 1.5, 'seed', None, jnp.ones(2)])

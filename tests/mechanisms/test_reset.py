@@ -186,24 +186,6 @@ def test_a_mask_that_does_not_fit_is_refused(mask, error, message):
 # reset_moments.
 
 
-def test_moments_are_reset_at_a_boundary():
-  inner = optax.adam(0.1)
-  tx = mechanisms.reset_moments(inner)
-  params, gradients = random_tree(0), random_trees(6)
-  state, alone = tx.init(params), inner.init(params)
-  update = jax.jit(tx.update)
-  for t, gradient in enumerate(gradients):
-    boundary = t == 3
-    if boundary:
-      alone = inner.init(params)
-    updates, state = update(
-      gradient, state, params, new_task=jnp.asarray(boundary)
-    )
-    expected, alone = inner.update(gradient, alone, params)
-    chex.assert_trees_all_close(updates, expected, rtol=1e-5)
-    params = optax.apply_updates(params, updates)
-
-
 def test_moments_are_reset_after_every_period():
   inner = optax.adam(0.1)
   tx = mechanisms.reset_moments(inner, period=3)
