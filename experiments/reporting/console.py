@@ -2,8 +2,15 @@
 
 from collections.abc import Iterator
 import contextlib
+import time
 
+import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TextColumn
+from rich.progress import TimeRemainingColumn
 
 from experiments import optimizers
 from experiments.reporting import run_pictures
@@ -13,9 +20,15 @@ from experiments.training import run as runs
 from experiments.training.records import History
 from experiments.training.session import Session
 
+# Where there is no bar, how often a line says how far a long epoch is.
+_LINE_SECONDS = 10.0
+
 
 class Reporter(runs.Observer):
-  """Progress and results on a console, pictures and events in the directory."""
+  """Progress and results on a console, pictures and events in the directory.
+
+  Progress is a bar on a terminal, and lines elsewhere.
+  """
 
   def __init__(self, console: Console) -> None:
     self._console = console
@@ -32,7 +45,7 @@ class Reporter(runs.Observer):
     if run.tasks:
       stream, batch_size = f'{config.stream}, ', run.tasks.batch_size
       length += f' of {_counted(run.tasks.updates, "update")}'
-    self._say(
+    self.log(
       f'{stream}{config.dataset}, {config.model}: {length}, '
       f'batch {batch_size}, {_counted(config.seeds, "seed")}'
       f'{combinations} → {run.workdir}'
@@ -40,32 +53,57 @@ class Reporter(runs.Observer):
 
   def log(self, text: str) -> None:
     """See the base class."""
-    self._say(text)
+    self._console.print(text, soft_wrap=True)
 
   @contextlib.contextmanager
   def training(
     self, run: runs.Run, arm: str, session: Session
   ) -> Iterator[None]:
     """See the base class."""
-    self._epochs, done = run.config.length, session.done / session.steps
+    self._arm, self._config = arm, run.config
     # Of a finished arm, too: a kill may have cost it its last event.
     self._board = _board(run, arm, session.history)
-    with terminal.progress(
-      self._console, arm, done, self._epochs, run.config.unit
-    ) as self._shown:
+    self._last_line = time.monotonic()
+    with Progress(
+      TextColumn('{task.description}'),
+      BarColumn(),
+      MofNCompleteColumn(),
+      TextColumn(f'{run.config.unit}s, {{task.fields[text]}}'),
+      TimeRemainingColumn(),
+      console=self._console,
+      disable=not self._console.is_terminal,
+    ) as self._bar:
+      self._task = self._bar.add_task(arm, total=run.config.length, text='…')
+      self._bar.update(self._task, completed=session.done / session.steps)
       yield
 
   def advanced(self, session: Session) -> None:
     """See the base class."""
-    self._shown.advanced(
-      session.done, session.steps, session.seconds_left(self._epochs)
-    )
+    self._bar.update(self._task, completed=session.done / session.steps)
+    if time.monotonic() - self._last_line < _LINE_SECONDS:
+      return
+    seconds = session.seconds_left(self._config.length)
+    left = '' if seconds is None else f', {_duration(seconds)} left'
+    epoch, update = divmod(session.done, session.steps)
+    if update:
+      self._line(epoch + 1, f'update {update}/{session.steps}{left}')
+    else:
+      self._line(epoch, f'evaluating{left}')
 
   def epoch(self, history: History) -> None:
     """See the base class."""
-    self._shown.epoch(history)
+    text = _epoch_text(history)
+    self._bar.update(self._task, completed=history.epochs, text=text)
+    self._line(history.epochs, text)
     if self._board:
       self._board.add(history)
+
+  def _line(self, epoch: int, text: str) -> None:
+    """Says it where there is no bar."""
+    if not self._console.is_terminal:
+      self._last_line = time.monotonic()
+      where = f'{self._config.unit} {epoch}/{self._config.length}'
+      self.log(f'{self._arm}: {where}, {text}')
 
   def finished(self, run: runs.Run) -> None:
     """See the base class."""
@@ -79,16 +117,42 @@ class Reporter(runs.Observer):
       }
       table = terminal.results_table(run.results(), seconds, run.title)
     self._console.print(table)
-    drawn = run_pictures.draw(run, self._say)
+    drawn = run_pictures.draw(run, self.log)
     written = ', '.join(['metrics', 'results', *drawn])
-    self._say(f'{written} are in {run.workdir}')
-
-  def _say(self, text: str) -> None:
-    self._console.print(text, soft_wrap=True)
+    self.log(f'{written} are in {run.workdir}')
 
 
 def _counted(count: int, what: str) -> str:
   return f'{count} {what}' + ('' if count == 1 else 's')
+
+
+def _duration(seconds: float) -> str:
+  """A time in words, to two digits or so: 12 s, 3.4 min, 1.5 h."""
+  if seconds < 100:
+    return f'{seconds:.0f} s'
+  if seconds < 6000:
+    return f'{seconds / 60:.1f} min'
+  return f'{seconds / 3600:.1f} h'
+
+
+def _epoch_text(history: History) -> str:
+  diverged = history.diverged()
+  seconds = f'{history["train_seconds"][0, -1]:.2f} s'
+  if diverged.all():
+    return f'all diverged, {seconds}'
+  train, test = ('train', 'test')
+  if 'online_loss' in history.names:
+    train, test = ('online', 'online')
+  loss, accuracy = (
+    history[name][~diverged, -1]
+    for name in (f'{train}_loss', f'{test}_accuracy')
+  )
+  sd = np.std(accuracy, ddof=1) if len(accuracy) > 1 else None
+  text = (
+    f'{train} loss {np.mean(loss):.4f}, '
+    f'{test} accuracy {terminal.percent(np.mean(accuracy), sd)} %, {seconds}'
+  )
+  return text + (f', {diverged.sum()} diverged' if diverged.any() else '')
 
 
 def _board(
@@ -97,18 +161,15 @@ def _board(
   """TensorBoard's files of an arm so far, if the user wants them."""
   if not run.config.tensorboard:
     return None
-  return tensorboard.Events(
-    run.workdir / 'tensorboard' / arm,
-    _names(run),
-    history,
-    optimizers.ARMS[arm].alpha_bounds,
-  )
-
-
-def _names(run: runs.Run) -> list[str]:
-  """A folder for each trial, below that of its arm."""
-  return [
+  # A folder for each trial.
+  names = [
     '/'.join([*(f'{k}={v:g}' for k, v in numbers.items()), f'seed{seed}'])
     for numbers in run.config.combinations
     for seed in run.config.seed_list
   ]
+  return tensorboard.Events(
+    run.workdir / 'tensorboard' / arm,
+    names,
+    history,
+    optimizers.ARMS[arm].alpha_bounds,
+  )

@@ -1,6 +1,6 @@
 """Tables and pictures of what optimizers cost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,24 +11,10 @@ from experiments import optimizers
 from experiments.costs import compiling
 from experiments.costs.measuring import Row
 from experiments.optimizers.rivals import REFERENCE
+from experiments.reporting import numbers
+from experiments.reporting import terminal
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
-
-
-def _table(
-  title: str,
-  name: str,
-  rows: Sequence[Row],
-  columns: Sequence[tuple[str, Callable[[Row], str]]],
-) -> Table:
-  """A table of rows, whose columns are a heading and the cell of a row."""
-  table = Table(title=title)
-  table.add_column(name, no_wrap=True)
-  for heading, _ in columns:
-    table.add_column(heading, justify='right', no_wrap=True)
-  for row in rows:
-    table.add_row(row['name'], *(cell(row) for _, cell in columns))
-  return table
 
 
 def _reference(rows: Sequence[Row]) -> Row:
@@ -37,75 +23,122 @@ def _reference(rows: Sequence[Row]) -> Row:
 
 def measured(title: str, rows: Sequence[Row]) -> Table:
   """The table of programs that were measured side by side."""
-  reference = _reference(rows)
-
-  def relative(key: str, digits: int) -> Callable[[Row], str]:
-    if not reference[key]:
-      return lambda row: '–'
-    return lambda row: f'{row[key] / reference[key]:.{digits}f}'
-
-  return _table(
+  other = _reference(rows)
+  return terminal.table(
     title,
-    'optimizer',
-    rows,
+    (
+      *('optimizer', 'step', '÷ AdamW', 'state', 'accessed', '÷ AdamW'),
+      *('compile', '÷ AdamW'),
+    ),
     [
-      ('step', lambda row: _time(row['seconds'])),
-      ('÷ AdamW', lambda row: f'{row["ratio"]:.2f}'),
-      ('state', lambda row: _megabytes(row['state_bytes'])),
-      ('accessed', lambda row: _megabytes(row['bytes_accessed'])),
-      ('÷ AdamW', relative('bytes_accessed', 2)),
-      ('compile', lambda row: f'{row["compile_seconds"]:.1f} s'),
-      ('÷ AdamW', relative('compile_seconds', 1)),
+      (
+        row['name'],
+        _time(row['seconds']),
+        f'{row["ratio"]:.2f}',
+        _megabytes(row['state_bytes']),
+        _megabytes(row['bytes_accessed']),
+        # XLA may not count them.
+        _ratio(row['bytes_accessed'], other['bytes_accessed'], 2),
+        f'{row["compile_seconds"]:.1f} s',
+        _ratio(row['compile_seconds'], other['compile_seconds'], 1),
+      )
+      for row in rows
     ],
   )
 
 
 def compile_times(title: str, rows: Sequence[Row]) -> Table:
   """The table of compile times by the number of leaves."""
-  reference = _reference(rows)['seconds']
-
-  def seconds(count: int) -> Callable[[Row], str]:
-    return lambda row: f'{row["seconds"][count]:.2f} s'
-
-  def relative(count: int) -> Callable[[Row], str]:
-    return lambda row: f'{row["seconds"][count] / reference[count]:.1f}'
-
-  columns: list[tuple[str, Callable[[Row], str]]] = []
-  for count in reference:
-    columns.append((f'{count} leaves', seconds(count)))
-    columns.append(('÷ AdamW', relative(count)))
-  return _table(title, 'optimizer', rows, columns)
+  other = _reference(rows)['seconds']
+  headings, cells = ['optimizer'], [[row['name']] for row in rows]
+  for count in other:
+    headings += [f'{count} leaves', '÷ AdamW']
+    for row, own in zip(rows, cells, strict=True):
+      seconds = row['seconds'][count]
+      own += [f'{seconds:.2f} s', _ratio(seconds, other[count], 1)]
+  return terminal.table(title, headings, cells)
 
 
 def looped(title: str, rows: Sequence[Row]) -> Table:
   """The table of steps alone and in a loop."""
-  return _table(
+  return terminal.table(
     title,
-    'model',
-    rows,
+    ('model', 'alone', 'in the loop', '÷ alone'),
     [
-      ('alone', lambda row: _time(row['alone_seconds'])),
-      ('in the loop', lambda row: _time(row['loop_seconds'])),
-      ('÷ alone', lambda row: f'{row["ratio"]:.2f}'),
+      (
+        row['name'],
+        _time(row['alone_seconds']),
+        _time(row['loop_seconds']),
+        f'{row["ratio"]:.2f}',
+      )
+      for row in rows
     ],
   )
 
 
 def streamed(title: str, rows: Sequence[Row]) -> Table:
   """The table of tasks of streams, beside ordinary training."""
-  return _table(
+  return terminal.table(
     title,
-    'stream',
-    rows,
+    (
+      *('stream', 'updates', 'ordinary', 'stream', '÷ ordinary', 'measured'),
+      '÷ stream',
+    ),
     [
-      ('updates', lambda row: str(row['updates'])),
-      ('ordinary', lambda row: _time(row['plain_seconds'])),
-      ('stream', lambda row: _time(row['stream_seconds'])),
-      ('÷ ordinary', lambda row: f'{row["ratio"]:.2f}'),
-      ('measured', lambda row: _time(row['measured_seconds'])),
-      ('÷ stream', lambda row: f'{row["measures_ratio"]:.2f}'),
+      (
+        row['name'],
+        str(row['updates']),
+        _time(row['plain_seconds']),
+        _time(row['stream_seconds']),
+        f'{row["ratio"]:.2f}',
+        _time(row['measured_seconds']),
+        f'{row["measures_ratio"]:.2f}',
+      )
+      for row in rows
     ],
   )
+
+
+def compiled(title: str, rows: Sequence[compiling.Report]) -> Table:
+  """The table of compiled programs."""
+  names = compiling.COLLECTIVES
+  reference = {
+    (row.model, row.program): row.bytes_accessed
+    for row in rows
+    if row.arm == REFERENCE
+  }
+  cells = []
+  for row in rows:
+    needed = (
+      *(row.argument_bytes, row.temporary_bytes, row.peak_bytes),
+      row.bytes_accessed,
+    )
+    collectives = [f'{n} {names[x]}' for x, n in row.collectives.items() if n]
+    cells.append(
+      (
+        f'{row.model}, {row.parameters / 1e6:.1f} M',
+        row.program,
+        row.arm,
+        *(f'{count / 2**20:.1f} MiB' for count in needed),
+        _ratio(row.bytes_accessed, reference.get((row.model, row.program)), 2),
+        ', '.join(collectives) or 'none',
+      )
+    )
+  return terminal.table(
+    title,
+    (
+      *('model', 'program', 'optimizer', 'arguments', 'temporaries', 'peak'),
+      *('accessed', '÷ AdamW', 'collectives'),
+    ),
+    cells,
+    texts=(0, 1, 2, 8),
+    caption='collectives: '
+    + ', '.join(f'{short} {kind}' for kind, short in names.items()),
+  )
+
+
+def _ratio(x: float, reference: float | None, digits: int) -> str:
+  return f'{x / reference:.{digits}f}' if reference else numbers.NONE
 
 
 def _time(seconds: float) -> str:
@@ -113,7 +146,7 @@ def _time(seconds: float) -> str:
 
 
 def _megabytes(count: float | None) -> str:
-  return f'{count / 1e6:.1f} MB' if count else '–'
+  return f'{count / 1e6:.1f} MB' if count else numbers.NONE
 
 
 def draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
@@ -130,12 +163,11 @@ def draw(tables: Mapping[str, Sequence[Row]], path: Path) -> None:
 
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
   ratios = [row['ratio'] for row in rows]
+  colours = {True: style.COLOURS[0], False: '#999999'}
   bars = axes.barh(
     [row['name'] for row in rows],
     ratios,
-    color=[
-      style.COLOURS[0] if _is_ours(x['name']) else '#999999' for x in rows
-    ],
+    color=[colours[_is_ours(row['name'])] for row in rows],
   )
   axes.bar_label(bars, [f'{ratio:.2f}' for ratio in ratios], padding=3)
   axes.axvline(1, color='black', linewidth=0.8)
@@ -149,46 +181,3 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
 def _is_ours(name: str) -> bool:
   """Whether an optimizer, as `NAME+suffix`, is NeuroPlastic or a variant."""
   return optimizers.ARMS[name.partition('+')[0]].alpha_bounds is not None
-
-
-def compiled(title: str, rows: Sequence[compiling.Report]) -> Table:
-  """The table of compiled programs."""
-  table = Table(
-    title=title,
-    caption='collectives: '
-    + ', '.join(
-      f'{short} {kind}' for kind, short in compiling.COLLECTIVES.items()
-    ),
-  )
-  for heading in ('model', 'program', 'optimizer'):
-    table.add_column(heading, no_wrap=True)
-  for heading in ('arguments', 'temporaries', 'peak', 'accessed', '÷ AdamW'):
-    table.add_column(heading, justify='right', no_wrap=True)
-  table.add_column('collectives', no_wrap=True)
-  reference = {
-    (row.model, row.program): row for row in rows if row.arm == REFERENCE
-  }
-  for row in rows:
-    other = reference.get((row.model, row.program))
-    table.add_row(
-      f'{row.model}, {row.parameters / 1e6:.1f} M',
-      row.program,
-      row.arm,
-      *(
-        f'{count / 2**20:.1f} MiB'
-        for count in (
-          row.argument_bytes,
-          row.temporary_bytes,
-          row.peak_bytes,
-          row.bytes_accessed,
-        )
-      ),
-      f'{row.bytes_accessed / other.bytes_accessed:.2f}' if other else '–',
-      ', '.join(
-        f'{n} {compiling.COLLECTIVES[kind]}'
-        for kind, n in row.collectives.items()
-        if n
-      )
-      or 'none',
-    )
-  return table

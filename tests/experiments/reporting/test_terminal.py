@@ -2,11 +2,13 @@
 
 import io
 import re
+import types
 
 import pytest
 from rich.console import Console
 
 from experiments.reporting import terminal
+from experiments.reporting.console import Reporter
 from experiments.training import records
 from experiments.training import run_tables
 from tests.experiments.reporting import test_run_pictures
@@ -38,10 +40,14 @@ def _history(accuracies, losses):
   return history
 
 
-def _shown(history, *, done=0, is_terminal=False):
+def _shown(history, *, is_terminal=False):
   console = _console(200, is_terminal=is_terminal)
-  with terminal.progress(console, 'sgd', done, 4) as show:
-    show.epoch(history)
+  reporter = Reporter(console)
+  config = types.SimpleNamespace(length=4, unit='epoch', tensorboard=False)
+  run = types.SimpleNamespace(config=config)
+  session = types.SimpleNamespace(done=0, steps=1, history=history)
+  with reporter.training(run, 'sgd', session):
+    reporter.epoch(history)
   return console.file.getvalue()
 
 
