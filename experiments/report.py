@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments import errors
 from experiments import program
 from experiments.reporting import report
-from experiments.reporting.page import state
+from experiments.reporting import state
 from experiments.studies import loading
 
 

@@ -1,20 +1,27 @@
 """Makes a report of a study: tables, pictures, and a page with all of them."""
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import math
 from pathlib import Path
 from typing import NamedTuple
 
+import jinja2
+from markupsafe import Markup
+
 from experiments import files
 from experiments.reporting import figures
+from experiments.reporting import state
 from experiments.reporting import tables
-from experiments.reporting.figures import Kind
 from experiments.reporting.figures import kind as kinds
-from experiments.reporting.page import page
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
 from experiments.studies.loading import Published
 
 PAGE, FIGURES, TABLES = 'report.html', 'figures', 'tables'
+# The template of the page, its style sheet and its script.
+_HERE = Path(__file__).with_name('page')
 
 
 class Report(NamedTuple):
@@ -30,6 +37,21 @@ class Report(NamedTuple):
   left_out: dict[str, str]
 
 
+class _Picture(NamedTuple):
+  """A picture that was drawn: its name, what it shows, and its two files."""
+
+  name: str
+  alt: str
+  svg: str
+  png: bytes
+
+  @property
+  def markup(self) -> Markup:
+    """The element of the page."""
+    # Matplotlib made it, and ElementTree has escaped what is in it.
+    return Markup(saving.element(self.svg, self.name, self.alt))
+
+
 def make(study: Published) -> Report:
   """Makes a report; nothing is written."""
   found: dict[str, str | bytes] = {}
@@ -39,15 +61,12 @@ def make(study: Published) -> Report:
       made[name] = table
       found[f'{TABLES}/{name}.md'] = table.markdown()
       found[f'{TABLES}/{name}.csv'] = table.csv()
-  drawn: dict[Kind, list[page.Picture]] = {}
+  drawn: dict[kinds.Kind, list[_Picture]] = {}
   left_out = {}
   for each in sorted(figures.KINDS.values(), key=lambda x: x.place):
     own = drawn.setdefault(each, [])
     try:
-      for picture, png in _pictures(each, study):
-        own.append(picture)
-        found[f'{FIGURES}/{picture.name}.svg'] = picture.svg
-        found[f'{FIGURES}/{picture.name}.png'] = png
+      own += _pictures(each, study)
     # Whatever Matplotlib meets, the tables and the other pictures are there.
     except Exception as e:
       left_out[each.title] = f'It cannot be drawn: {type(e).__name__}: {e}'
@@ -55,28 +74,68 @@ def make(study: Published) -> Report:
       reason = figures.words(each.absent, study)
       if not own and reason:
         left_out[each.title] = reason
-  found[PAGE] = page.page(study, made, drawn, left_out)
+    for picture in own:
+      found[f'{FIGURES}/{picture.name}.svg'] = picture.svg
+      found[f'{FIGURES}/{picture.name}.png'] = picture.png
+  found[PAGE] = _page(study, made, drawn, left_out)
   return Report(found, left_out)
 
 
-def _pictures(
-  each: Kind, study: Published
-) -> Iterator[tuple[page.Picture, bytes]]:
+def _pictures(each: kinds.Kind, study: Published) -> Iterator[_Picture]:
   for name, drawing in kinds.named(each.name, each.draw(study)):
     with style.report(name):
       figure = drawing.make()
       vector = saving.svg(figure)
       # It is laid out; to do so again takes as long as all the rest.
       figure.set_layout_engine('none')
-      yield page.Picture(name, drawing.alt, vector), saving.png(figure)
+      yield _Picture(name, drawing.alt, vector, saving.png(figure))
+
+
+def _page(
+  study: Published,
+  made: Mapping[str, tables.Table],
+  pictures: Mapping[kinds.Kind, Sequence[_Picture]],
+  left_out: Mapping[str, str],
+) -> str:
+  """The page: one file that needs nothing else."""
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_HERE),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  environment.filters['key'] = _key
+  look, script = (
+    (_HERE / f'page.{ending}').read_text(encoding='utf-8')
+    for ending in ('css', 'js')
+  )
+  digest = hashlib.sha256(script.encode()).digest()
+  return environment.get_template('page.html').render(
+    study=study,
+    tables=made,
+    pictures=pictures,
+    words=figures.words,
+    left_out=left_out,
+    sentences=list(state.sentences(study)),
+    provenance=state.provenance(study),
+    style=Markup(look),
+    script=Markup(script),
+    script_hash=base64.b64encode(digest).decode(),
+  )
+
+
+def _key(value: float) -> str:
+  """A number as JavaScript reads it; empty where there is none."""
+  if math.isnan(value):
+    return ''
+  if math.isinf(value):
+    return 'Infinity' if value > 0 else '-Infinity'
+  return repr(float(value))
 
 
 def write(report: Report, path: Path) -> None:
   """Writes a report into a study directory; each file appears whole.
-
-  Args:
-    report: the report.
-    path: the directory.
 
   Raises:
     StorageError: the system refuses.

@@ -1,6 +1,7 @@
 """The tables that programs print."""
 
 from collections.abc import Collection, Mapping, Sequence
+import math
 from typing import Any
 
 from rich.table import Table
@@ -126,8 +127,8 @@ def stream_table(results: Mapping[str, Any], title: str) -> Table:
 
 def percent(mean: float | None, sd: float | None) -> str:
   """A fraction in percent, with its sd where there is one."""
-  nan = float('nan')
-  return numbers.spread(*(nan if x is None else 100 * x for x in (mean, sd)))
+  mean, sd = (math.nan if x is None else 100 * x for x in (mean, sd))
+  return numbers.spread(mean, sd)
 
 
 def _seconds(seconds: float | None, digits: int) -> str:

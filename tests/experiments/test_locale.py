@@ -16,7 +16,7 @@ from experiments import program
 program.run(lambda _: program.console().print('digits \\u2192 97 \\xb1 1 %'))
 """
 READ = """
-from experiments.reporting.page import page
+from experiments.reporting import report
 from experiments.studies import versions
 versions.code()
 print('read')

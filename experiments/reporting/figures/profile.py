@@ -105,9 +105,7 @@ def _panel(axes: Axes, costs: pd.DataFrame, shown: float) -> None:
       zorder=3 + 0.1 * place,
       label=f'{place + 1}. {costs.index[i]}',
     )
-  axes.legend(
-    loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL
-  )
+  style.legend(axes)
 
 
 def _step(axes: Axes, x: np.ndarray, y: np.ndarray, **how: Any) -> None:

@@ -87,7 +87,7 @@ def _series(study: Published) -> Iterator[tuple[str, _Series]]:
 def _means(finals: pd.DataFrame) -> pd.DataFrame:
   """The mean accuracy of every arm with its interval, as a comparison."""
   rows = [
-    (*key, *statistics.compare(own)[1:4])
+    (*key, *map(float, statistics.compare(own)[1:4]))
     for key, own in finals.groupby(IDENTITY, sort=False)['accuracy']
   ]
   return pd.DataFrame(rows, columns=[*IDENTITY, *_ENDS])

@@ -9,7 +9,7 @@ from experiments.reporting.plots import style
 
 
 def draw(rates: pd.DataFrame, steps: pd.DataFrame, title: str) -> Figure:
-  """Draws four panels; the upper ones compare the arms in the largest tensor.
+  """Four panels; the upper ones compare the arms in the largest tensor.
 
   Above: what gradients of each size are multiplied by; and how many elements
   carry the step, before and after a task begins. Below, for the last arm: the
@@ -20,9 +20,6 @@ def draw(rates: pd.DataFrame, steps: pd.DataFrame, title: str) -> Figure:
     rates: the rows of `rates.csv`.
     steps: those of `steps.csv`.
     title: what stands above.
-
-  Returns:
-    The picture.
   """
   figure = Figure(figsize=(12, 7.5), layout='constrained')
   (by_size, width), (tensors, spread) = figure.subplots(2, 2)

@@ -20,11 +20,8 @@ _MANY = 7
 
 
 def of(arm: str) -> str:
-  """The family of an arm; tables may know more arms than the code.
-
-  Args:
-    arm: its name, which a run extends by hyperparameters: `adam, lr=0.1`.
-  """
+  """The family of an arm; tables may know more arms than the code."""
+  # A run extends its name by hyperparameters: `adam, lr=0.1`.
   found = optimizers.ARMS.get(arm.partition(',')[0])
   return found.family if found else UNKNOWN
 
@@ -52,6 +49,6 @@ def panels(
     parts = [members[i : i + size] for i in range(0, len(members), size)]
     parts = [x for x in parts if not set(shown).isdisjoint(x)]
     for i, part in enumerate(parts, 1):
-      title = f'{family} ({i} of {len(parts)})' if len(parts) > 1 else family
-      found.append((title, part))
+      count = f' ({i} of {len(parts)})' if len(parts) > 1 else ''
+      found.append((family + count, part))
   return found

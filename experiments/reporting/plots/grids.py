@@ -13,7 +13,6 @@ from experiments.reporting.plots import families
 from experiments.reporting.plots import lines as plots
 from experiments.reporting.plots import style
 from experiments.reporting.plots.lines import Line
-from experiments.reporting.plots.style import COLOURS
 
 _WIDTH, _HEIGHT, _LEGEND = 2.35, 1.75, 1.7  # Inches.
 # So many points of a line that is only grey, and of the edges of a band.
@@ -30,17 +29,13 @@ def draw(
   lost: Collection[str],
   title: str,
 ) -> Figure:
-  """Draws what arms measured of a stream, task by task, in rows by family.
+  """What arms measured of a stream, task by task, in rows by family.
 
   Args:
     found: by the name of a measure, the lines by arm.
-    order: all arms of the study, so that each has the same place and colour in
-      all of its pictures.
+    order: all arms of the study; see `lines.draw`.
     lost: the arms that diverged, which have a name and no line.
     title: what stands above.
-
-  Returns:
-    The picture.
   """
   measures = [each for each in quantities.BY_TASK if each.name in found]
   there = {*lost}.union(*found.values())
@@ -64,7 +59,12 @@ def draw(
     column[-1].set_xlabel('task')
   for row, (name, arms) in zip(axes, rows, strict=True):
     row[0].set_title(name)
-    _legend(row[-1], [arm for arm in arms if arm in there], arms, lost)
+    shown = {arm: i for i, arm in enumerate(arms) if arm in there}
+    style.legend(
+      row[-1],
+      [Line2D([], [], **plots.appearance(i)) for i in shown.values()],
+      [f'{arm} ×' if arm in lost else arm for arm in shown],
+    )
   style.title(figure, title)
   return figure
 
@@ -76,14 +76,12 @@ def _panel(axes: Axes, lines: Mapping[str, Line], arms: Sequence[str]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
   # Rows share their axes, but all say what stands there.
   axes.tick_params(labelbottom=True, labelleft=True)
-  plots.draw_others(
-    axes,
-    [_coarse(line) for arm, line in lines.items() if arm not in arms],
-  )
+  others = [line for arm, line in lines.items() if arm not in arms]
+  plots.draw_others(axes, [_coarse(line) for line in others])
   for i, arm in enumerate(arms):
     if arm in lines:
       plots.draw_line(axes, arm, lines[arm], i)
-      _mark_end(axes, lines[arm], COLOURS[i])
+      _mark_end(axes, lines[arm], style.COLOURS[i])
 
 
 def _ticks(lines: Mapping[str, Line]) -> list[float]:
@@ -111,32 +109,8 @@ def _mark_end(axes: Axes, line: Line, colour: str) -> None:
   low, high = axes.get_ylim()
   if len(there) and not low <= (end := line.y[there[-1]]) <= high:
     marker, place = ('^', high) if end > high else ('v', low)
-    axes.plot(
-      line.x[there[-1]],
-      place,
-      marker,
-      color=colour,
-      markersize=5,
-      clip_on=False,
-      zorder=5,
-    )
-
-
-def _legend(
-  axes: Axes, names: Sequence[str], arms: Sequence[str], lost: Collection[str]
-) -> None:
-  """Names beside a row; those of diverged arms have a cross."""
-  handles = [
-    Line2D([], [], **plots.appearance(arms.index(arm)), linewidth=1.4)
-    for arm in names
-  ]
-  axes.legend(
-    handles,
-    [f'{arm} ×' if arm in lost else arm for arm in names],
-    loc='center left',
-    bbox_to_anchor=(1.0, 0.5),
-    fontsize=style.SMALL,
-  )
+    (mark,) = axes.plot(line.x[there[-1]], place, marker, color=colour)
+    mark.set(markersize=5, clip_on=False, zorder=5)
 
 
 def _limits(lines: Mapping[str, Line], *, log: bool) -> tuple[float, float]:
@@ -155,13 +129,8 @@ def _limits(lines: Mapping[str, Line], *, log: bool) -> tuple[float, float]:
   for _ in range(int(_SHARE * len(ends))):
     low, high = ends[:, 0].min(), ends[:, 1].max()
     # Without the line that reaches farthest, above or below.
-    fewer = min(
-      (
-        np.delete(ends, i, axis=0)
-        for i in (ends[:, 0].argmin(), ends[:, 1].argmax())
-      ),
-      key=_reach,
-    )
+    farthest = ends[:, 0].argmin(), ends[:, 1].argmax()
+    fewer = min((np.delete(ends, i, axis=0) for i in farthest), key=_reach)
     if not 0 < _FAR * _reach(fewer) < high - low:
       break
     ends = fewer

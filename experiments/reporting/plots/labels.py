@@ -1,61 +1,46 @@
 """Names beside the ends of lines, instead of a legend."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 import numpy as np
 from scipy import optimize
 
+from experiments.reporting import numbers
 from experiments.reporting.plots import style
 
 _LINE = 11.0  # Points, of a line of text.
 
 
-class Label(NamedTuple):
-  """A name for a line.
-
-  Attributes:
-    text: the name.
-    x: where the line ends.
-    y: where the line ends.
-    colour: of the line.
-  """
-
-  text: str
-  x: float
-  y: float
-  colour: str
-
-
-def draw(axes: Axes, labels: Sequence[Label], height: float) -> None:
-  """Writes the labels at the right of the axes, none over another.
+def draw(
+  axes: Axes, labels: Sequence[tuple[str, float, float, str]], height: float
+) -> None:
+  """Writes names at the right of the axes, none over another.
 
   Args:
     axes: whose limits are final.
-    labels: those of lines that end within the horizontal limits. A label says
-      where its line ends if that is below the axes.
+    labels: the names, where along x and y the lines end, and their colours. A
+      label says where its line ends if that is below the axes.
     height: of the axes, about, in points.
   """
   low, high = axes.get_ylim()
-  ends = [float(np.clip(label.y, low, high)) for label in labels]
+  ends = [float(np.clip(y, low, high)) for _, _, y, _ in labels]
   places = spread([(y - low) / (high - low) for y in ends], _LINE / height)
-  for label, end, place in zip(labels, ends, places, strict=True):
-    text = label.text
-    if label.y < low:
-      text = f'{text} ▼ {label.y:.1f}'.replace('-', '−')
+  for (text, x, y, colour), end, place in zip(
+    labels, ends, places, strict=True
+  ):
     axes.annotate(
-      text,
-      xy=(label.x, end),
+      text if y >= low else f'{text} ▼ {numbers.fixed(y, 1)}',
+      xy=(x, end),
       xytext=(1.07, place),
       textcoords='axes fraction',
       va='center',
       fontsize=style.SMALL,
-      color=label.colour,
+      color=colour,
       annotation_clip=False,
       arrowprops={
         'arrowstyle': '-',
-        'color': label.colour,
+        'color': colour,
         'linewidth': 0.5,
         'relpos': (0.0, 0.5),
         'shrinkA': 1,

@@ -14,8 +14,6 @@ import pandas as pd
 from experiments.reporting.plots import families
 from experiments.reporting.plots import labels
 from experiments.reporting.plots import style
-from experiments.reporting.plots.style import COLOURS
-from experiments.reporting.plots.style import STYLES
 from experiments.studies import statistics
 
 # Fewer seeds have no interval: it would cover the picture.
@@ -76,7 +74,7 @@ class Scale(NamedTuple):
 def with_interval(
   x: ArrayLike, rows: Mapping[str, Any] | pd.DataFrame, factor: float = 1
 ) -> Line:
-  """A line of means with their 95 % t intervals, where there are enough seeds.
+  """Means over seeds, with 95 % t intervals where there are enough seeds.
 
   Args:
     x: where each of them stands.
@@ -107,30 +105,13 @@ def over_seeds(
   return with_interval(1 + np.arange(n) if x is None else x, rows, factor)
 
 
-def with_sd(values: np.ndarray) -> Line:
-  """The means over seeds, [seeds, n], at 1, 2, …, n, and their sd around."""
-  x = 1 + np.arange(values.shape[1])
-  mean = values.mean(0) if len(values) else np.full(len(x), np.nan)
-  if len(values) < 2:
-    return Line(x, mean)
-  sd = values.std(0, ddof=1)
-  return Line(x, mean, mean - sd, mean + sd)
-
-
 def draw(
   lines: Mapping[str, Line], order: Sequence[str], scale: Scale, title: str
 ) -> Figure:
-  """Draws the lines of all arms, in panels by family.
+  """The lines of all arms, in panels by family.
 
-  Args:
-    lines: by arm.
-    order: all arms of the study, so that each has the same place and colour in
-      all of its pictures.
-    scale: what the axes are.
-    title: what stands above.
-
-  Returns:
-    The picture.
+  By `order`, all arms of the study, each has the same place and colour in all
+  of its pictures.
   """
   parts = families.panels(dict.fromkeys([*order, *lines]), lines)
   columns = min(_COLUMNS, len(parts))
@@ -150,16 +131,7 @@ def draw(
 
 
 def together(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
-  """Draws the lines of a few arms in one panel, whatever their families.
-
-  Args:
-    lines: by arm; as many as there are markers, at most.
-    scale: what the axes are.
-    title: what stands above.
-
-  Returns:
-    The picture.
-  """
+  """The lines of up to seven arms in one panel, whatever their families."""
   figure = Figure(figsize=_ALONE, layout='constrained')
   axes = figure.subplots()
   axes.set_ylim(*_limits(lines))
@@ -170,14 +142,7 @@ def together(lines: Mapping[str, Line], scale: Scale, title: str) -> Figure:
 
 
 def trim(axes: np.ndarray, count: int, x: str, y: str) -> None:
-  """Removes the axes that are left over, and labels those at the edges.
-
-  Args:
-    axes: [rows, columns].
-    count: how many of them hold something.
-    x: what is along the horizontal axes.
-    y: what is along the vertical axes.
-  """
+  """Labels the edges of axes, [rows, columns], and removes all but `count`."""
   for place in axes.flat[count:]:
     place.remove()
   for place in axes[:, 0]:
@@ -193,32 +158,29 @@ def _panel(
 ) -> None:
   _set_x(axes, lines, scale)
   axes.grid(axis='x', visible=False)
-  draw_others(
-    axes,
-    [_stepped(x, scale.steps) for arm, x in lines.items() if arm not in arms],
-  )
+  how = {'drawstyle': 'steps-post', 'marker': ''} if scale.steps else {}
+  others = [each for arm, each in lines.items() if arm not in arms]
+  draw_others(axes, [each[:2] for each in others], **how)
   if scale.zero:
     axes.axhline(0, color=style.TEXT, linewidth=0.8, zorder=1.5)
   found = []
   for i, arm in enumerate(arms):
     if arm not in lines:
       continue
-    draw_line(axes, arm, lines[arm], i, steps=scale.steps)
+    draw_line(axes, arm, lines[arm], i, **how)
     _cross(axes, lines[arm], i)
     there = np.flatnonzero(np.isfinite(lines[arm].y))
     if len(there):
       x, y = (float(each[there[-1]]) for each in lines[arm][:2])
-      found.append(labels.Label(arm, x, y, COLOURS[i]))
+      found.append((arm, x, y, style.COLOURS[i]))
     else:
       # An arm that diverged has a name all the same.
       end, low = axes.get_xlim()[1], axes.get_ylim()[0]
-      found.append(labels.Label(f'{arm} ×', end, low, COLOURS[i]))
+      found.append((f'{arm} ×', end, low, style.COLOURS[i]))
   if scale.ends:
     labels.draw(axes, found, _AXES)
   else:
-    axes.legend(
-      loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=style.SMALL
-    )
+    style.legend(axes)
 
 
 def _set_x(axes: Axes, lines: Mapping[str, Line], scale: Scale) -> None:
@@ -238,59 +200,42 @@ def _set_x(axes: Axes, lines: Mapping[str, Line], scale: Scale) -> None:
 
 
 def draw_others(
-  axes: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]]
+  axes: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]], **how: Any
 ) -> None:
   """Draws lines, each its x and y, in grey behind all else."""
   # One line with gaps: hundreds of lines would make large files.
   gapped = [np.append(each, [[np.nan]] * 2, axis=1) for each in lines]
   if gapped:
-    axes.plot(
-      *np.concatenate(gapped, axis=1), color=style.GREY, linewidth=0.7, zorder=1
-    )
+    points = np.concatenate(gapped, axis=1)
+    axes.plot(*points, color=style.GREY, linewidth=0.7, zorder=1, **how)
 
 
 def appearance(i: int) -> dict[str, Any]:
   """The colour, style and marker of the i-th arm of a panel."""
   return {
-    'color': COLOURS[i],
-    'linestyle': STYLES[i % len(STYLES)],
+    'color': style.COLOURS[i],
+    'linestyle': style.STYLES[i % len(style.STYLES)],
     'marker': _MARKERS[i],
     'markersize': 3.5,
   }
 
 
-def draw_line(
-  axes: Axes, arm: str, line: Line, i: int, *, steps: bool = False
-) -> None:
-  """Draws an arm of a panel: its line and, where it has one, its band.
-
-  Args:
-    axes: where.
-    arm: its name, for a legend.
-    line: what is drawn.
-    i: its place in the panel, which decides its colour and style.
-    steps: whether a value holds until the next.
-  """
-  x, y = _stepped(line, steps)
+def draw_line(axes: Axes, arm: str, line: Line, i: int, **how: Any) -> None:
+  """Draws the i-th arm of a panel: its line and, where it has one, its band."""
   axes.plot(
-    x,
-    y,
-    **appearance(i) | ({'marker': ''} if steps else {}),
+    line.x,
+    line.y,
+    **appearance(i) | how,
     # A few tell lines apart; many would make large files.
-    markevery=max(1, len(x) // _MARKED),
+    markevery=max(1, len(line.x) // _MARKED),
     label=arm,
     zorder=3,
   )
-  draw_band(axes, line, COLOURS[i], 0.13)
-
-
-def draw_band(axes: Axes, line: Line, colour: str, opacity: float) -> None:
-  """Fills the band of a line, where it has one."""
   if line.low is not None and line.high is not None:
     axes.fill_between(
       *(line.x, line.low, line.high),
-      color=colour,
-      alpha=opacity,
+      color=style.COLOURS[i],
+      alpha=0.13,
       linewidth=0,
     )
 
@@ -304,17 +249,11 @@ def _cross(axes: Axes, line: Line, i: int) -> None:
       line.crosses,
       [height] * len(line.crosses),
       'x',
-      color=COLOURS[i],
+      color=style.COLOURS[i],
       markersize=6,
       markeredgewidth=1.8,
       zorder=4,
     )
-
-
-def _stepped(line: Line, steps: bool) -> tuple[np.ndarray, np.ndarray]:
-  if not steps:
-    return line.x, line.y
-  return np.repeat(line.x, 2)[1:], np.repeat(line.y, 2)[:-1]
 
 
 def _limits(lines: Mapping[str, Line]) -> tuple[float, float]:

@@ -20,15 +20,12 @@ _DARK = 60
 
 
 def draw(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
-  """Draws a heat map of every arm, with numbers where there is room.
+  """A heat map of every arm, with numbers where there is room.
 
   Args:
     matrices: by arm, fractions, [after task, on task]; NaN where there is none,
       and everywhere if all seeds diverged: the picture says so.
     title: what stands above.
-
-  Returns:
-    The picture.
   """
   columns = min(_COLUMNS, len(matrices))
   rows = math.ceil(len(matrices) / columns)

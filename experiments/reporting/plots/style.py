@@ -61,11 +61,7 @@ def plain() -> contextlib.AbstractContextManager[None]:
 
 
 def report(name: str) -> contextlib.AbstractContextManager[None]:
-  """Around what draws and saves a picture in the style of reports.
-
-  Args:
-    name: of the picture, of which the identifiers within its SVG are made.
-  """
+  """The same in the style of reports; SVG's identifiers are made of a name."""
   own = _REPORT | {'svg.hashsalt': name}
   return matplotlib.style.context(['default', own])
 
@@ -81,6 +77,12 @@ def of(index: int) -> dict[str, Any]:
 def title(figure: Figure, text: str) -> None:
   """Writes the title of a picture in the style of reports."""
   figure.suptitle(text, x=0.01, ha='left', fontsize=11)
+
+
+def legend(axes: Axes, *what: Any) -> None:
+  """Writes a legend at the right of the axes."""
+  beside = (1.0, 0.5)
+  axes.legend(*what, loc='center left', bbox_to_anchor=beside, fontsize=SMALL)
 
 
 def log_x(axes: Axes) -> None:

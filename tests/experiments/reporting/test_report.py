@@ -14,7 +14,7 @@ from scipy import stats
 
 from experiments.reporting import figures
 from experiments.reporting import report
-from experiments.reporting.page import state
+from experiments.reporting import state
 from experiments.reporting.tables import TABLES
 from experiments.studies import catalogue
 from experiments.studies import loading

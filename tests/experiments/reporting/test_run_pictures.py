@@ -12,7 +12,6 @@ import pytest
 
 from experiments import errors
 from experiments.reporting import run_pictures
-from experiments.reporting.plots import layers
 from experiments.reporting.plots import saving
 from experiments.reporting.plots import style
 from experiments.training import records
@@ -131,7 +130,9 @@ def test_alpha_of_any_run_is_a_picture(tmp_path, leaves, epochs, changes):
   path = tmp_path / 'diagnostics' / 'full.png'
   found = alpha(leaves, epochs, **changes)
   with style.plain():
-    saving.save(layers.draw(found, (0.2, 2.0), 'full: digits'), path)
+    saving.save(
+      run_pictures.layers(found, (0.2, 2.0), 'full: digits', 'epoch'), path
+    )
   is_picture(path)
   assert [p.name for p in path.parent.iterdir()] == ['full.png']
 
@@ -139,7 +140,7 @@ def test_alpha_of_any_run_is_a_picture(tmp_path, leaves, epochs, changes):
 def test_alpha_of_a_diverged_seed_is_left_out():
   found = alpha(6, seeds=3)
   found.values['update_norm'][1, 1, 4] = NAN
-  axes = layers.draw(found, (0.2, 2.0), '').axes[1]
+  axes = run_pictures.layers(found, (0.2, 2.0), '', 'epoch').axes[1]
   expected = found.values['alpha_mean'][[0, 2]].mean(axis=0)
   shown = np.array([line.get_ydata() for line in axes.lines])
   np.testing.assert_allclose(shown, expected.T)
