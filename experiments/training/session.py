@@ -107,40 +107,32 @@ class Session:
     Args:
       options: of the compiler.
     """
-    trainer, pixels = self._trainer, self._pixels
+    trainer, trials, pixels = self._trainer, self._trials, self._pixels
     jit = self._jit = functools.partial(jax.jit, compiler_options=options)
+    compiled = lambda function, *args, donated=(): (
+      jit(function, donate_argnums=donated).lower(*args).compile()
+    )
     if self._restored is None:
-      self._state = jit(trainer.init)(self._trials)
+      self._state = jit(trainer.init)(trials)
     else:
-      abstract = jax.eval_shape(trainer.init, self._trials)
+      abstract = jax.eval_shape(trainer.init, trials)
       found = checkpoints.as_tree(self._restored, abstract)
       self._state = mapping.shard(found, self._count)
       self._restored = None
     start = time.perf_counter()
-    zeros = mapping.shard(trainer.no_sums(self._trials), self._count)
-    n = jnp.int32(1)
-    self._update = (
-      jit(trainer.update, donate_argnums=0)
-      .lower(self._state, self._trials, pixels, n)
-      .compile()
-    )
-    self._close = (
-      jit(trainer.close, donate_argnums=0)
-      .lower(self._state, self._trials, pixels)
-      .compile()
-    )
-    self._evaluated_at = (
-      jit(trainer.evaluated_at)
-      .lower(self._state, self._trials, pixels)
-      .compile()
-      if trainer.eval_params and trainer.batches(pixels)
-      else lambda state, *_: state
-    )
+    state, n = self._state, jnp.int32(1)
+    self._update = compiled(trainer.update, state, trials, pixels, n, donated=0)
+    self._close = compiled(trainer.close, state, trials, pixels, donated=0)
+    self._zeros = mapping.shard(trainer.no_sums(trials), self._count)
+    self._evaluated_at: Callable[..., Any] = trainer.evaluated_at
     if trainer.batches(pixels):
-      self._evaluate = (
-        jit(trainer.evaluate).lower(zeros, self._state, pixels, n, n).compile()
+      if trainer.eval_params:
+        self._evaluated_at = compiled(
+          trainer.evaluated_at, state, trials, pixels
+        )
+      self._evaluate = compiled(
+        trainer.evaluate, self._zeros, state, pixels, n, n
       )
-    self._zeros = zeros
     self.compile_seconds = time.perf_counter() - start
 
   def save(self) -> None:

@@ -58,18 +58,9 @@ class Readings(NamedTuple):
   at_end: dict[str, jax.Array]
 
 
-def evaluate_every(updates: int) -> int:
-  """Updates from one evaluation of a split to the next, in tasks of so many.
-
-  There is one more at the end of a task that does not divide by them.
-  """
-  return min(_EVALUATE_EVERY, updates)
-
-
 def evaluated_after(updates: int) -> list[int]:
-  """After how many updates of a task a split is evaluated."""
-  every = evaluate_every(updates)
-  return [*range(every, updates, every), updates]
+  """After how many updates of a task a split is evaluated, also at its end."""
+  return [*range(_EVALUATE_EVERY, updates, _EVALUATE_EVERY), updates]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,11 +111,6 @@ class StreamTrainer(engine.Trainer):
     """Updates from one reading of plasticity to the next."""
     return min(_PLASTICITY_EVERY, self.tasks.updates)
 
-  @property
-  def evaluations(self) -> int:
-    """How many there are of a task; the last one is at its end."""
-    return -(-self.tasks.updates // evaluate_every(self.tasks.updates))
-
   def batches(self, pixels: Pixels) -> int:
     """None: what is evaluated of a stream is evaluated while it learns."""
     return 0
@@ -151,7 +137,7 @@ class StreamTrainer(engine.Trainer):
     return measured
 
   def _no_readings(self) -> Readings:
-    shape = self.evaluations, self.tasks.count
+    shape = len(evaluated_after(self.tasks.updates)), self.tasks.count
     return Readings(
       jnp.zeros([], jnp.float32),
       jnp.zeros(shape, jnp.int32) if self.tasks.evaluated else None,
@@ -205,12 +191,11 @@ class StreamTrainer(engine.Trainer):
     )
     readings = readings._replace(plasticity=readings.plasticity + plasticity)
     if self.tasks.evaluated:
-      every = evaluate_every(self.tasks.updates)
-      due = (step + 1) % every == 0
+      due = (step + 1) % _EVALUATE_EVERY == 0
       due |= step + 1 == self.tasks.updates
       evaluations = jax.lax.cond(
         due,
-        lambda: readings.evaluations.at[step // every].set(
+        lambda: readings.evaluations.at[step // _EVALUATE_EVERY].set(
           self._evaluated(new, place)
         ),
         lambda: readings.evaluations,

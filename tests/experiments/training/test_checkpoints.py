@@ -16,6 +16,7 @@ import pytest
 from experiments import errors
 from experiments.training import checkpoints
 from experiments.training import records
+from tests.experiments.training.test_records import history
 
 
 class State(NamedTuple):
@@ -43,20 +44,6 @@ def _open(path):
   return contextlib.closing(checkpoints.Checkpoints(path))
 
 
-def _history(epochs, replicas=2):
-  history = records.History(replicas)
-  for epoch in range(epochs):
-    history.append(
-      train_loss=[1 / (epoch + 3), np.nan],
-      train_accuracy=[0.1 * epoch, 0.5],
-      test_loss=[np.inf, 2.0],
-      test_accuracy=[1.0, 0.0],
-      train_seconds=0.1,
-      test_seconds=0.2,
-    )
-  return history
-
-
 def _abstract(state):
   return jax.eval_shape(lambda: state)
 
@@ -76,22 +63,22 @@ def test_empty_directory_has_no_checkpoint(tmp_path):
 
 
 def test_state_and_metrics_come_back_to_the_last_bit(tmp_path, state):
-  history = _history(3)
+  recorded = history(3, train_loss=[np.nan, np.inf, 1 / 3])
   with _open(tmp_path) as saved:
-    saved.save(3, state, history)
+    saved.save(3, state, recorded)
   with _open(tmp_path) as saved:
     number, leaves, found = saved.restore()
   assert number == 3
   _assert_same(checkpoints.as_tree(leaves, _abstract(state)), state)
   assert found.epochs == 3
   for name in records.METRICS:
-    np.testing.assert_array_equal(found[name], history[name])
+    np.testing.assert_array_equal(found[name], recorded[name])
 
 
 def test_last_two_are_kept(tmp_path, state):
   with _open(tmp_path) as saved:
     for epoch in (1, 2, 5, 9):
-      saved.save(epoch, state._replace(step=jnp.int32(epoch)), _history(epoch))
+      saved.save(epoch, state._replace(step=jnp.int32(epoch)), history(epoch))
   assert sorted(p.name for p in tmp_path.iterdir()) == ['5', '9']
   with _open(tmp_path) as saved:
     number, leaves, found = saved.restore()
@@ -104,7 +91,7 @@ def test_saved_state_does_not_change_with_donated_buffers(tmp_path):
   state = epoch(jnp.zeros((1000, 1000)))
   with _open(tmp_path) as saved:
     for i in range(1, 4):
-      saved.save(i, {'x': state}, _history(i))
+      saved.save(i, {'x': state}, history(i))
       state = jax.block_until_ready(epoch(state))
       _, leaves, _ = saved.restore()
       np.testing.assert_array_equal(leaves['x'], np.full((1000, 1000), i))
@@ -128,14 +115,14 @@ def test_state_of_another_form_is_refused(state, change):
 def test_leavings_of_a_killed_process_do_not_count(tmp_path, state):
   """Half a new checkpoint, and half of an old one that was being deleted."""
   with _open(tmp_path) as saved:
-    saved.save(1, state, _history(1))
-    saved.save(2, state, _history(2))
+    saved.save(1, state, history(1))
+    saved.save(2, state, history(2))
   shutil.copytree(tmp_path / '2', tmp_path / '3.orbax-checkpoint-tmp')
   shutil.rmtree(tmp_path / '1' / 'state')
   with _open(tmp_path) as saved:
     number, _, found = saved.restore()
     assert (number, found.epochs) == (2, 2)
-    saved.save(3, state, _history(3))
+    saved.save(3, state, history(3))
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '3']
 
 
@@ -158,7 +145,7 @@ def test_unreadable_checkpoint_is_named_and_the_one_before_is_used(
   said = []
   with _open(tmp_path / 'sgd') as saved:
     for epoch in (1, 2):
-      saved.save(epoch, state, _history(epoch))
+      saved.save(epoch, state, history(epoch))
   (file,) = (tmp_path / 'sgd' / '2').glob(name)
   damage(file)
   (tmp_path / 'sgd' / 'stray').mkdir()
@@ -176,7 +163,7 @@ def test_unreadable_checkpoint_is_named_and_the_one_before_is_used(
     )
     # Nothing is deleted before there is something better.
     assert (tmp_path / 'sgd' / '2').exists()
-    saved.save(2, state, _history(2))
+    saved.save(2, state, history(2))
   with _open(tmp_path / 'sgd') as saved:
     assert saved.restore()[0] == 2
   names = sorted(p.name for p in (tmp_path / 'sgd').iterdir())
@@ -186,7 +173,7 @@ def test_unreadable_checkpoint_is_named_and_the_one_before_is_used(
 def test_where_none_can_be_restored_nothing_is_changed(tmp_path, state):
   with _open(tmp_path) as saved:
     for epoch in (1, 2):
-      saved.save(epoch, state, _history(epoch))
+      saved.save(epoch, state, history(epoch))
   shutil.rmtree(tmp_path / '1' / 'state')
   _empty(tmp_path / '2' / 'history' / 'metadata')
   before, said = sorted(tmp_path.rglob('*')), []
@@ -208,10 +195,10 @@ def test_where_none_can_be_restored_nothing_is_changed(tmp_path, state):
 def test_full_disk_is_one_sentence(tmp_path, state, monkeypatch):
   usage = lambda _: types.SimpleNamespace(free=1000)
   with _open(tmp_path) as saved:
-    saved.save(1, state, _history(1))
+    saved.save(1, state, history(1))
     monkeypatch.setattr(shutil, 'disk_usage', usage)
     with pytest.raises(
       errors.StorageError, match=f'^cannot write {tmp_path}/2: No space left'
     ):
-      saved.save(2, state, _history(2))
+      saved.save(2, state, history(2))
     assert saved.restore()[0] == 1

@@ -7,7 +7,6 @@ import signal
 
 import jax
 import numpy as np
-from optax import contrib
 import pytest
 
 from experiments import interrupts
@@ -121,15 +120,6 @@ def test_killed_in_an_epoch_it_ends_the_same(tmp_path, whole):
   assert outcomes.of(tmp_path) == whole
 
 
-def test_second_signal_does_not_wait(tmp_path):
-  def twice():
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGINT)
-
-  with pytest.raises(KeyboardInterrupt):
-    _train(tmp_path, _Cut(3, twice))
-
-
 @pytest.mark.slow
 def test_grid_gives_what_its_single_runs_give(tmp_path):
   """Whatever is beside a trial, it comes out the same."""
@@ -158,25 +148,13 @@ def test_grid_gives_what_its_single_runs_give(tmp_path):
     assert result['learning_rate'] == result['numbers']['learning_rate']
 
 
-def test_hparams_are_as_good_as_fields(tmp_path):
-  hparams = {'gradient_only': {'learning_rate': 0.3, 'weight_decay': 0.01}}
-  trials = []
-  for fields in (hparams['gradient_only'], {'hparams': hparams}):
-    config = _config(**fields)
-    assert config.rates == {'gradient_only': 0.3}
-    assert config.numbers('gradient_only')['weight_decay'] == 0.01
-    run = runs.Run(config, runs.load(config), tmp_path)
-    trials.append(run.trials('gradient_only'))
-  jax.tree.map(np.testing.assert_array_equal, *trials)
-
-
-def test_provenance_says_who_made_the_results(tmp_path):
+def test_provenance_says_who_made_the_results_and_when(tmp_path):
   provenance.begin(tmp_path)
   provenance.end(tmp_path)
   found = json.loads((tmp_path / 'provenance.json').read_text())
   assert found['versions']['jax']
   assert found['hardware']['cores'] == os.cpu_count()
-  assert found['start'] <= found['end']
+  assert found['start'] < found['end']
   assert 'earlier' not in found
   provenance.begin(tmp_path)
   again = json.loads((tmp_path / 'provenance.json').read_text())
@@ -184,42 +162,17 @@ def test_provenance_says_who_made_the_results(tmp_path):
   assert again['start'] == found['start']
 
 
-def test_processes_that_start_in_the_same_second_are_told_apart():
-  one, other = provenance.collect(), provenance.collect()
-  assert one['start'] < other['start']
-
-
-@pytest.mark.slow
-def test_schedule_free_is_evaluated_at_its_average(tmp_path):
-  """The recorded accuracy is that of the averaged parameters."""
-  config = dataclasses.replace(
-    _config(),
-    arms=('schedule_free',),
-    learning_rate=(0.05,),
-    dataset='digits',
-    batch_size=128,
-    epochs=1,
-    seeds=1,
+def test_evaluation_is_at_eval_params(tmp_path):
+  """Where those are not the ones that were trained: here, all zero."""
+  zero = lambda opt_state, params: jax.tree.map(jax.numpy.zeros_like, params)
+  config = _config()
+  run = runs.Run(config, runs.load(config), tmp_path)
+  found = session.Session(
+    dataclasses.replace(run.trainer('gradient_only'), eval_params=zero),
+    run.trials('gradient_only'),
+    engine.to_device(run.dataset),
   )
-  run = runs.train(config, tmp_path, _Cut())
-  trainer, trials = run.trainer('schedule_free'), run.trials('schedule_free')
-  pixels = engine.to_device(run.dataset)
-  state = trainer.init(trials)
-  n = jax.numpy.int32(trainer.steps(trials) - 1)
-  state, _ = trainer.close(
-    jax.jit(trainer.update)(state, trials, pixels, n), trials, pixels
-  )
-  average = contrib.schedule_free_eval_params(
-    jax.tree.map(lambda x: x[0], state.opt_state),
-    jax.tree.map(lambda x: x[0], state.params),
-  )
-  average = jax.tree.map(lambda x: x[None], average)
-  losses = []
-  for params in (average, state.params):
-    sums = trainer.evaluate(
-      trainer.no_sums(trials), state._replace(params=params), pixels, 0, 1
-    )
-    losses.append(float(sums.loss[0]) / len(run.dataset.test_labels))
-  (found,) = run.histories['schedule_free']['test_loss'][0]
-  np.testing.assert_allclose(found, losses[0], rtol=1e-4)
-  assert abs(found - losses[1]) > 1e-3
+  found.compile()
+  found.train_epoch(lambda: None)
+  np.testing.assert_allclose(found.history['test_loss'], np.log(3), rtol=1e-5)
+  assert (found.history['train_loss'] != np.log(3)).all()

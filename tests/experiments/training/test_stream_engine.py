@@ -88,7 +88,6 @@ def _recording(rate):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-SGD = lambda numbers: optax.sgd(numbers['learning_rate'])
 RECORDING = lambda numbers: _recording(numbers['learning_rate'])
 
 
@@ -101,7 +100,7 @@ class Run:
   updates: int | None = None
   batch_size: int = 5
   model: Any = Table
-  optimizer: Any = SGD
+  optimizer: Any = diary.SGD
   seeds: tuple[int, ...] = (3, 4)
   lanes: int | None = 1
   restart: bool = False
@@ -119,12 +118,9 @@ class Run:
 
   @functools.cached_property
   def trainer(self):
-    make_model = self.model
-    if self.tasks.stream.heads:
-      make_model = lambda *args, rngs: self.model(*args, rngs=rngs)
     return stream_engine.StreamTrainer(
       spec=DATASET.spec,
-      make_model=make_model,
+      make_model=self.model,
       make_optimizer=self.optimizer,
       batch_size=self.batch_size,
       lanes=self.lanes,
@@ -310,15 +306,6 @@ def test_lanes_do_not_change_results(lanes):
     for one, other in zip(found, measured, strict=True):
       for key in other:
         np.testing.assert_allclose(one[key], other[key], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_trial_does_not_depend_on_the_others():
-  _, measured = _trained('split')
-  _, alone = dataclasses.replace(STREAMS['split'], seeds=(4,)).train()
-  for one, both in zip(alone, measured, strict=True):
-    for key in both:
-      np.testing.assert_array_equal(one[key][0], both[key][1])
 
 
 def test_all_tasks_share_one_compiled_program(compiled):

@@ -259,31 +259,6 @@ def test_evaluation_has_equally_many_test_images_of_each_task(name):
     np.testing.assert_array_equal(batch.allowed[-1], [0, 0, 1, 1])
 
 
-@pytest.mark.parametrize('name', CASES)
-def test_a_batch_does_not_depend_on_where_a_call_began(name):
-  fed = _fed(name)
-
-  @jax.jit
-  def alone(trial, pixels, at):
-    return fed.feed.batch(fed.feed.plan(trial, pixels, at), trial, pixels, at)[
-      0
-    ]
-
-  for at in range(fed.feed.count * fed.feed.updates):
-    task, step = divmod(at, fed.feed.updates)
-    found = alone(fed.trial, fed.pixels, jnp.int32(at))
-    expected = jax.tree.map(lambda x, i=(task, step): x[i], fed.batches)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
-@pytest.mark.parametrize('name', CASES)
-def test_new_task_is_true_at_the_first_update_of_later_tasks(name):
-  fed = _fed(name)
-  new = np.zeros((fed.feed.count, fed.feed.updates), bool)
-  new[1:, 0] = True
-  np.testing.assert_array_equal(fed.batches.new_task, new)
-
-
 def test_seeds_differ_in_tasks_and_orders():
   one, other = (_fed('permuted_labels', seed) for seed in (7, 8))
   assert (one.numbers != other.numbers).any()

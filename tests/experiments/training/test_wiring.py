@@ -40,3 +40,10 @@ def test_tasks_of_a_stream_are_the_epochs_of_its_arms():
   assert setup.context.steps_per_epoch == setup.tasks.updates == 7
   assert setup.context.epochs == training.length == 4
   assert setup.trainer('adamw').feed is setup.tasks
+
+
+def test_trainer_evaluates_where_the_arm_says():
+  setup = wiring.set_up(Training(NAME, 'mlp'), data.load(NAME), [0])
+  assert setup.trainer('sgd').eval_params is None
+  expected = optimizers.ARMS['schedule_free'].eval_params
+  assert setup.trainer('schedule_free').eval_params is expected
