@@ -1,7 +1,7 @@
 """The one registry of optimizers: what trains, is measured and is compiled.
 
-A new one is a decorated function, see `arm.register`, in a module that is
-imported here.
+A new one is a decorated function, see `arm.register`, or a variant of
+NeuroPlastic, see `plastic.add`, in a module that is imported here.
 """
 
 from experiments.optimizers import ablations

@@ -32,50 +32,22 @@ from neuroplastic_optax import scopes
 _WEIGHTS = {'activity': 0.4, 'gradient': 0.4, 'memory': 0.2}
 
 
-def signal_weights() -> dict[str, dict[str, float]]:
-  """By the name of an arm, the weights of its signals."""
-  found = {}
-  for count in (1, 2):
-    for kept in itertools.combinations(_WEIGHTS, count):
-      total = sum(_WEIGHTS[name] for name in kept)
-      found['_'.join(['signal', *kept])] = {
-        f'{name}_weight': weight / total if name in kept else 0.0
-        for name, weight in _WEIGHTS.items()
-      }
-  return found
+def _only(*kept: str) -> dict[str, Any]:
+  """Arguments of `plastic.add` for an arm with no other signals."""
+  total = sum(_WEIGHTS[name] for name in kept)
+  weights = {
+    f'{name}_weight': weight / total if name in kept else 0.0
+    for name, weight in _WEIGHTS.items()
+  }
+  # κ scales what α is above that of the gradient's signal alone.
+  known = plastic.CLASSIC if kept == ('gradient',) else plastic.FULL
+  return {'hyperparameters': known, **weights}
 
 
 def layers(params: Any) -> Any:
   """A label for each leaf: the path of the layer that it belongs to."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: jax.tree_util.keystr(path[:-1]), params
-  )
-
-
-def _add_signals(name: str, weights: dict[str, float]) -> None:
-  kept = name.replace('signal_', '').replace('_', ' and ')
-  plastic.add(
-    name,
-    arm.SIGNALS,
-    f'The full arm with no signal but {kept} in α.',
-    # κ scales what α is above that of the gradient's signal alone.
-    plastic.CLASSIC if name == 'signal_gradient' else plastic.FULL,
-    lambda values, context: dict(weights),
-  )
-
-
-def _add_unit_rms(signal: str) -> None:
-  weights = signal_weights()[f'signal_{signal}']
-  plastic.add(
-    f'unit_rms_{signal}_no_clip',
-    arm.SIGNALS,
-    f'The arm unit_rms_no_clip with no signal but {signal} in α.',
-    plastic.CLASSIC if signal == 'gradient' else plastic.FULL,
-    lambda values, context: {
-      **weights,
-      **plastic.NO_CLIP,
-      'modulation': controls.AT_THE_NORM_OF_THE_BASE,
-    },
   )
 
 
@@ -86,14 +58,12 @@ def _add_gain(
 ) -> None:
   plastic.add(
     f'gain_adam_{name}',
-    arm.HYBRIDS,
     f'A gain over Adam in {place}.',
-    hybrids.hyperparameters('gain', 'adam', homeostasis=False),
-    lambda values, context: dict(
-      base=optax.scale_by_adam(),
-      modulation=rule(values, context),
-      decoupled_weight_decay=True,
-    ),
+    lambda values, context: dict(modulation=rule(values, context)),
+    family=arm.HYBRIDS,
+    hyperparameters=hybrids.hyperparameters('gain', 'adam'),
+    base=optax.scale_by_adam(),
+    decoupled_weight_decay=True,
   )
 
 
@@ -117,17 +87,29 @@ def _add_scope(scope: Callable[..., scopes.Scope], place: str) -> None:
   )
 
 
-for _name, _weights in signal_weights().items():
-  _add_signals(_name, _weights)
+for _count in (1, 2):
+  for _kept in itertools.combinations(_WEIGHTS, _count):
+    plastic.add(
+      '_'.join(['signal', *_kept]),
+      f'The full arm with no signal but {" and ".join(_kept)} in α.',
+      family=arm.SIGNALS,
+      **_only(*_kept),
+    )
 plastic.add(
   'memory_only_no_clip',
-  arm.NEUROPLASTIC,
   'The arm signal_memory without the norm clip of homeostasis.',
-  plastic.FULL,
-  lambda values, context: signal_weights()['signal_memory'] | plastic.NO_CLIP,
+  **_only('memory'),
+  **plastic.NO_CLIP,
 )
-for _name in _WEIGHTS:
-  _add_unit_rms(_name)
+for _signal in _WEIGHTS:
+  plastic.add(
+    f'unit_rms_{_signal}_no_clip',
+    f'The arm unit_rms_no_clip with no signal but {_signal} in α.',
+    family=arm.SIGNALS,
+    modulation=controls.AT_THE_NORM_OF_THE_BASE,
+    **_only(_signal),
+    **plastic.NO_CLIP,
+  )
 _add_phase('early')
 _add_phase('middle')
 _add_phase('late')
@@ -136,16 +118,13 @@ _add_scope(scopes.early_blocks, 'the first half of the other layers')
 _add_scope(scopes.late_blocks, 'the second half of the other layers')
 plastic.add(
   'controlled_classifier',
-  arm.NEUROPLASTIC,
   'The full arm with a learning-rate controller of the last layer.',
-  plastic.FULL,
   lambda values, context: dict(
     controller=LearningRateController(scope=scopes.classifier(context.order))
   ),
 )
-
-
-@plastic.variant(arm.NEUROPLASTIC, plastic.FULL)
-def controlled_layer() -> dict[str, Any]:
-  """The full arm with a learning-rate controller of each layer."""
-  return dict(controller=LearningRateController(groups=layers))
+plastic.add(
+  'controlled_layer',
+  'The full arm with a learning-rate controller of each layer.',
+  controller=LearningRateController(groups=layers),
+)

@@ -67,6 +67,12 @@ class Range:
   log: bool = True
 
 
+# What several arms have.
+SGD_RATE = {LEARNING_RATE: Range(0.1, 0.01, 1.0)}
+ADAM_RATE = {LEARNING_RATE: Range(1e-3, 1e-4, 1e-2)}
+L2 = {'weight_decay': Range(0.0, 1e-6, 1e-2)}
+DECOUPLED = {'weight_decay': Range(0.0, 1e-4, 1.0)}
+
 # By name, values of hyperparameters: Python numbers, tracers or, for the
 # learning rate, a schedule of the update count.
 Values = Mapping[str, Any]
@@ -136,14 +142,9 @@ def register(
   """Registers the decorated function as the `build` of an arm of its name."""
 
   def decorate(build: Build) -> Build:
-    name, sentence = build.__name__, describe(build)
+    name, sentence = build.__name__, (build.__doc__ or '').partition('\n')[0]
     more: Any = {'eval_params': eval_params, 'inactive': inactive}
     add(Arm(name, family, sentence, hyperparameters, build, **more))
     return build
 
   return decorate
-
-
-def describe(function: Callable[..., Any]) -> str:
-  """The first line of a docstring."""
-  return (function.__doc__ or '').partition('\n')[0]

@@ -18,6 +18,7 @@ before a rule changes it.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -155,53 +156,49 @@ def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   return x.ravel()[row * columns + column].reshape(x.shape)
 
 
-@plastic.variant(arm.CONTROLS, plastic.CLASSIC)
-def gradient_only_same_range() -> dict[str, Any]:
-  """The ablation with the full arm's clip range, [0.2, 2]."""
-  return dict(gradient_only=True)
+_UNIT_MEAN = modulations.Direct(normalize='mean')
+_add = functools.partial(plastic.add, family=arm.CONTROLS)
 
-
-@plastic.variant(arm.CONTROLS, plastic.FULL)
-def unit_mean() -> dict[str, Any]:
-  """The full arm with α divided by its mean over the tensor."""
-  return dict(modulation=modulations.Direct(normalize='mean'))
-
-
-@plastic.variant(arm.CONTROLS, plastic.FULL)
-def mean_of_gradient_only() -> dict[str, Any]:
-  """The full arm with α rescaled to the mean of the published ablation's."""
-  return dict(modulation=MeanOfGradientOnly())
-
-
-@plastic.variant(arm.CONTROLS, plastic.FULL)
-def unit_rms() -> dict[str, Any]:
-  """The full arm with its step scaled to the norm of the gradient."""
-  return dict(modulation=AT_THE_NORM_OF_THE_BASE)
-
-
-@plastic.variant(arm.CONTROLS, plastic.FULL)
-def shuffled() -> dict[str, Any]:
-  """The full arm with α permuted at random within each tensor."""
-  return dict(modulation=Shuffled())
-
-
-def _add_without_clip(
-  name: str, rule: modulations.Modulation, description: str = ''
-) -> None:
-  plastic.add(
-    f'{name}_no_clip',
-    arm.CONTROLS,
-    description or f'The arm {name} without the norm clip of homeostasis.',
-    plastic.FULL,
-    lambda values, context: dict(modulation=rule, **plastic.NO_CLIP),
+_add(
+  'gradient_only_same_range',
+  "The ablation with the full arm's clip range, [0.2, 2].",
+  hyperparameters=plastic.CLASSIC,
+  gradient_only=True,
+)
+_add(
+  'unit_mean',
+  'The full arm with α divided by its mean over the tensor.',
+  modulation=_UNIT_MEAN,
+)
+_add(
+  'mean_of_gradient_only',
+  "The full arm with α rescaled to the mean of the published ablation's.",
+  modulation=MeanOfGradientOnly(),
+)
+_add(
+  'unit_rms',
+  'The full arm with its step scaled to the norm of the gradient.',
+  modulation=AT_THE_NORM_OF_THE_BASE,
+)
+_add(
+  'shuffled',
+  'The full arm with α permuted at random within each tensor.',
+  modulation=Shuffled(),
+)
+for _name, _rule in (
+  ('unit_mean', _UNIT_MEAN),
+  ('unit_rms', AT_THE_NORM_OF_THE_BASE),
+  ('shuffled', Shuffled()),
+):
+  _add(
+    f'{_name}_no_clip',
+    f'The arm {_name} without the norm clip of homeostasis.',
+    modulation=_rule,
+    **plastic.NO_CLIP,
   )
-
-
-_add_without_clip('unit_mean', modulations.Direct(normalize='mean'))
-_add_without_clip('unit_rms', AT_THE_NORM_OF_THE_BASE)
-_add_without_clip('shuffled', Shuffled())
-_add_without_clip(
-  'unit_rms_shuffled',
-  ShuffledUnitRms(),
+_add(
+  'unit_rms_shuffled_no_clip',
   'The arm unit_rms_no_clip with α permuted at random within each tensor.',
+  modulation=ShuffledUnitRms(),
+  **plastic.NO_CLIP,
 )

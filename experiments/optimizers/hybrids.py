@@ -25,7 +25,6 @@ from neuroplastic_optax import Homeostasis
 from neuroplastic_optax import modulations
 
 _STRENGTH = {'strength': Range(0.15, 0.05, 1.0)}
-_DECOUPLED = Range(0.0, 1e-4, 1.0)
 
 
 def _sgdm(decay: Any, _: arm.Context) -> dict[str, Any]:
@@ -53,29 +52,15 @@ class _Base(NamedTuple):
     decay: the weight decay.
     options: from the value of the decay and the context, arguments of
       `neuroplastic_optimizer`.
+    momentum: that of its state, where `modulations.Momentum` cannot know.
   """
 
   title: str
   rate: Range
   bounded_rate: Range
-  decay: Range
+  decay: dict[str, Range]
   options: Callable[[Any, arm.Context], dict[str, Any]]
-
-
-class _Rule(NamedTuple):
-  """A rule of the grid.
-
-  Attributes:
-    title: what stands before the name of the base.
-    make: the rule, from a value of each of its hyperparameters.
-    hyperparameters: its own.
-    bounded: whether it comes with homeostasis, too.
-  """
-
-  title: str
-  make: Callable[..., modulations.Modulation]
-  hyperparameters: dict[str, Range]
-  bounded: bool = True
+  momentum: Callable[[Any], Any] | None = None
 
 
 _BASES = {
@@ -83,72 +68,66 @@ _BASES = {
     'SGD momentum',
     Range(0.01, 1e-3, 1.0),
     Range(0.01, 1e-3, 1.0),
-    Range(0.0, 1e-6, 1e-2),
+    arm.L2,
     _sgdm,
   ),
   'adam': _Base(
     'Adam',
-    Range(1e-3, 1e-4, 1e-2),
+    arm.ADAM_RATE[arm.LEARNING_RATE],
     Range(1e-3, 1e-3, 1.0),
-    _DECOUPLED,
+    arm.DECOUPLED,
     _adam,
   ),
   'muon': _Base(
     'Muon',
     muon_direction.LEARNING_RATE,
     Range(muon_direction.LEARNING_RATE.default, 0.01, 1.0),
-    _DECOUPLED,
+    arm.DECOUPLED,
     _muon,
+    muon_direction.momentum,
   ),
 }
-_RULES = {
-  'direct': _Rule('α times the update of', modulations.Direct, {}),
-  'gain': _Rule('A gain over', modulations.Gain, _STRENGTH),
-  'momentum': _Rule(
-    'Plasticity on the momentum of', modulations.Momentum, _STRENGTH
+_Make = Callable[[Any, _Base], modulations.Modulation]
+# What stands before the name of the base, and the rule, from its strength, if
+# it has one, and the base.
+_RULES: dict[str, tuple[str, _Make]] = {
+  'direct': ('α times the update of', lambda _, __: modulations.Direct()),
+  'gain': ('A gain over', lambda s, _: modulations.Gain(s)),
+  'momentum': (
+    'Plasticity on the momentum of',
+    lambda s, base: modulations.Momentum(s, momentum=base.momentum),
   ),
-  'trust_ratio': _Rule(
-    'The trust ratio over', modulations.TrustRatio, _STRENGTH
+  'trust_ratio': (
+    'The trust ratio over',
+    lambda s, _: modulations.TrustRatio(s),
   ),
-  # The clip of homeostasis would change the norm that it has just set.
-  'unit_rms': _Rule(
+  'unit_rms': (
     'α at the norm of',
-    lambda: controls.AT_THE_NORM_OF_THE_BASE,
-    {},
-    bounded=False,
+    lambda _, __: controls.AT_THE_NORM_OF_THE_BASE,
   ),
 }
-# By what is added to the name.
-_HOMEOSTASIS = {'': None, '_homeostasis': Homeostasis()}
 
 
 def hyperparameters(
-  rule_name: str, base_name: str, *, homeostasis: bool
+  rule: str, base_name: str, *, homeostasis: bool = False
 ) -> dict[str, Range]:
   """The hyperparameters of an arm of the grid."""
-  rule, base = _RULES[rule_name], _BASES[base_name]
+  base = _BASES[base_name]
   return {
     arm.LEARNING_RATE: base.bounded_rate if homeostasis else base.rate,
-    'weight_decay': base.decay,
+    **base.decay,
     **plastic.KAPPA,
-    **rule.hyperparameters,
+    **({} if rule in ('direct', 'unit_rms') else _STRENGTH),
   }
 
 
-def _add(rule_name: str, base_name: str, suffix: str) -> None:
+def _add(rule: str, base_name: str, *, homeostasis: bool) -> None:
   """Registers one arm of the grid."""
-  rule, base = _RULES[rule_name], _BASES[base_name]
-  homeostasis = _HOMEOSTASIS[suffix]
-  more: dict[str, Any] = {}
-  if (rule_name, base_name) == ('momentum', 'muon'):
-    more = {'momentum': muon_direction.momentum}
+  (title, make), base = _RULES[rule], _BASES[base_name]
 
   def options(values: arm.Values, context: arm.Context) -> dict[str, Any]:
     return dict(
-      modulation=rule.make(
-        **{name: values[name] for name in rule.hyperparameters}, **more
-      ),
-      homeostasis=homeostasis,
+      modulation=make(values.get('strength'), base),
       **base.options(values['weight_decay'], context),
     )
 
@@ -156,16 +135,18 @@ def _add(rule_name: str, base_name: str, suffix: str) -> None:
     'with homeostasis as published' if homeostasis else 'without homeostasis'
   )
   plastic.add(
-    rule_name + '_' + base_name + suffix,
-    arm.HYBRIDS,
-    f'{rule.title} {base.title}, {how}.',
-    hyperparameters(rule_name, base_name, homeostasis=homeostasis is not None),
+    f'{rule}_{base_name}' + ('_homeostasis' if homeostasis else ''),
+    f'{title} {base.title}, {how}.',
     options,
+    family=arm.HYBRIDS,
+    hyperparameters=hyperparameters(rule, base_name, homeostasis=homeostasis),
+    homeostasis=Homeostasis() if homeostasis else None,
   )
 
 
-for _suffix in _HOMEOSTASIS:
+for _homeostasis in (False, True):
   for _base_name in _BASES:
-    for _rule_name, _rule in _RULES.items():
-      if _rule.bounded or not _suffix:
-        _add(_rule_name, _base_name, _suffix)
+    for _rule in _RULES:
+      # The clip of homeostasis would change the norm that unit_rms has set.
+      if not (_homeostasis and _rule == 'unit_rms'):
+        _add(_rule, _base_name, homeostasis=_homeostasis)

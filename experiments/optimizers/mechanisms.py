@@ -25,9 +25,6 @@ from experiments.optimizers.arm import Values
 from neuroplastic_optax import mechanisms
 from neuroplastic_optax import neuroplastic
 
-_SGD_RATE = {LEARNING_RATE: Range(0.1, 0.01, 1.0)}
-_ADAM_RATE = {LEARNING_RATE: Range(1e-3, 1e-4, 1e-2)}
-
 _register = functools.partial(arm.register, arm.MECHANISMS)
 
 
@@ -39,22 +36,30 @@ def _kernels(context: Context) -> Callable[[Any], Any]:
   )
 
 
-def _down(
-  values: Values, *directions: optax.GradientTransformation
-) -> optax.GradientTransformationExtraArgs:
+def _down(values: Values, *directions: Optimizer) -> Optimizer:
   """Directions, then the learning rate."""
   return optax.chain(
     *directions, optax.scale_by_learning_rate(values[LEARNING_RATE])
   )
 
 
-@_register({**_SGD_RATE, 'power': Range(1.0, 0.5, 2.0)})
+def _before_adam(values: Values, mechanism: Optimizer) -> Optimizer:
+  """Adam of what a mechanism makes of the gradient."""
+  return _down(values, mechanism, optax.scale_by_adam())
+
+
+def _after_adam(values: Values, mechanism: Optimizer) -> Optimizer:
+  """A mechanism applied to the step of Adam."""
+  return optax.chain(_down(values, optax.scale_by_adam()), mechanism)
+
+
+@_register({**arm.SGD_RATE, 'power': Range(1.0, 0.5, 2.0)})
 def classp(values: Values, _: Context) -> Optimizer:
   """CLASSP: weights that have learned much learn less."""
   return _down(values, mechanisms.scale_by_classp(power=values['power']))
 
 
-@_register({**_SGD_RATE, 'fraction': Range(0.1, 0.0, 0.6, log=False)})
+@_register({**arm.SGD_RATE, 'fraction': Range(0.1, 0.0, 0.6, log=False)})
 def curl_descent(values: Values, context: Context) -> Optimizer:
   """Curl descent: SGD, where some inputs learn against the gradient."""
   flips = mechanisms.flip_signs(
@@ -65,7 +70,7 @@ def curl_descent(values: Values, context: Context) -> Optimizer:
 
 @_register(
   {
-    LEARNING_RATE: Range(0.1, 0.01, 1.0),
+    **arm.SGD_RATE,
     'noise': Range(1e-3, 1e-4, 0.1),
     'decay': Range(0.999, 0.9, 0.9999),
   }
@@ -77,103 +82,85 @@ def upgd(values: Values, _: Context) -> Optimizer:
   )
 
 
-@_register({**_ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
+@_register({**arm.ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
 def consolidation(values: Values, _: Context) -> Optimizer:
   """Task-free EWC before Adam: important weights are pulled to their mean."""
-  return _down(
-    values,
-    mechanisms.add_consolidation(values['strength']),
-    optax.scale_by_adam(),
-  )
+  return _before_adam(values, mechanisms.add_consolidation(values['strength']))
 
 
-@_register({**_ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
+@_register({**arm.ADAM_RATE, 'strength': Range(0.01, 1e-3, 10.0)})
 def memory_aware(values: Values, _: Context) -> Optimizer:
   """Task-free MAS before Adam: as `consolidation`, by |g| and not by g²."""
-  return _down(
-    values,
-    mechanisms.add_consolidation(values['strength'], importance='mas'),
-    optax.scale_by_adam(),
+  return _before_adam(
+    values, mechanisms.add_consolidation(values['strength'], importance='mas')
   )
 
 
-@_register({**_ADAM_RATE, 'strength': Range(100.0, 1.0, 1e4)})
+@_register({**arm.ADAM_RATE, 'strength': Range(100.0, 1.0, 1e4)})
 def ewc(values: Values, _: Context) -> Optimizer:
   """Online EWC before Adam: what earlier tasks need is kept."""
-  return _down(
-    values,
-    mechanisms.elastic_weight_consolidation(values['strength']),
-    optax.scale_by_adam(),
+  return _before_adam(
+    values, mechanisms.elastic_weight_consolidation(values['strength'])
   )
 
 
-@_register({**_ADAM_RATE, 'strength': Range(1.0, 0.01, 100.0)})
+@_register({**arm.ADAM_RATE, 'strength': Range(1.0, 0.01, 100.0)})
 def synaptic_intelligence(values: Values, _: Context) -> Optimizer:
   """Synaptic intelligence before Adam: as `ewc`, by the path of training."""
-  return _down(
-    values,
-    mechanisms.synaptic_intelligence(values['strength']),
-    optax.scale_by_adam(),
+  return _before_adam(
+    values, mechanisms.synaptic_intelligence(values['strength'])
   )
 
 
-@_register({**_ADAM_RATE, 'strength': Range(1e-3, 1e-5, 0.1)})
+@_register({**arm.ADAM_RATE, 'strength': Range(1e-3, 1e-5, 0.1)})
 def l2_init(values: Values, _: Context) -> Optimizer:
   """L2 Init before Adam: weights are pulled to where they began."""
-  return _down(
-    values, mechanisms.regenerate(values['strength']), optax.scale_by_adam()
-  )
+  return _before_adam(values, mechanisms.regenerate(values['strength']))
 
 
-@_register({**_ADAM_RATE, 'strength': Range(1.0, 0.1, 10.0)})
+@_register({**arm.ADAM_RATE, 'strength': Range(1.0, 0.1, 10.0)})
 def metaplasticity(values: Values, context: Context) -> Optimizer:
   """Metaplasticity after Adam: large weights resist being shrunk."""
   resists = mechanisms.metaplasticity(values['strength'], _kernels(context))
   return _down(values, optax.scale_by_adam(), resists)
 
 
-@_register(_SGD_RATE)
+@_register(arm.SGD_RATE)
 def exponentiated_gradient(values: Values, context: Context) -> Optimizer:
   """Exponentiated gradient on kernels, SGD on the rest."""
   return optax.chain(_down(values), mechanisms.exponentiate(_kernels(context)))
 
 
-@_register(_ADAM_RATE)
+@_register(arm.ADAM_RATE)
 def kept_signs(values: Values, context: Context) -> Optimizer:
   """Adam whose kernels stop at 0 before they change sign."""
-  return optax.chain(
-    _down(values, optax.scale_by_adam()),
-    mechanisms.keep_signs(_kernels(context)),
-  )
+  return _after_adam(values, mechanisms.keep_signs(_kernels(context)))
 
 
 @_register(
   {
-    **_ADAM_RATE,
+    **arm.ADAM_RATE,
     'shrink': Range(1e-4, 1e-6, 1e-2),
     'perturb': Range(1e-4, 1e-6, 1e-2),
   }
 )
 def shrink_and_perturb(values: Values, _: Context) -> Optimizer:
   """Adam, with weights made smaller and noisy at every update."""
-  return optax.chain(
-    _down(values, optax.scale_by_adam()),
-    mechanisms.shrink_and_perturb(values['shrink'], values['perturb']),
+  return _after_adam(
+    values, mechanisms.shrink_and_perturb(values['shrink'], values['perturb'])
   )
 
 
-@_register({**_ADAM_RATE, 'bound': Range(2.0, 0.5, 10.0)})
+@_register({**arm.ADAM_RATE, 'bound': Range(2.0, 0.5, 10.0)})
 def weight_clipping(values: Values, context: Context) -> Optimizer:
   """Adam within bounds in proportion to those of initial weights."""
   bounds = mechanisms.fan_in_bounds(
     values['bound'], stacked_axes=context.stacked_axes
   )
-  return optax.chain(
-    _down(values, optax.scale_by_adam()), mechanisms.clip_weights(bounds)
-  )
+  return _after_adam(values, mechanisms.clip_weights(bounds))
 
 
-@_register({**_ADAM_RATE, 'fraction': Range(0.1, 0.02, 0.5)})
+@_register({**arm.ADAM_RATE, 'fraction': Range(0.1, 0.02, 0.5)})
 def sleep(values: Values, context: Context) -> Optimizer:
   """Adam that sleeps at the end of each epoch, where grown weights shrink."""
   sleeps = mechanisms.sleep(
@@ -181,11 +168,11 @@ def sleep(values: Values, context: Context) -> Optimizer:
     values['fraction'],
     stacked_axes=context.stacked_axes,
   )
-  return optax.chain(_down(values, optax.scale_by_adam()), sleeps)
+  return _after_adam(values, sleeps)
 
 
 @_register(
-  {**_ADAM_RATE, 'decay': Range(0.99, 0.9, 0.999)},
+  {**arm.ADAM_RATE, 'decay': Range(0.99, 0.9, 0.999)},
   eval_params=mechanisms.eval_params,
 )
 def hare_and_tortoise(values: Values, context: Context) -> Optimizer:
@@ -193,20 +180,19 @@ def hare_and_tortoise(values: Values, context: Context) -> Optimizer:
   returns = mechanisms.hare_and_tortoise(
     values['decay'], context.steps_per_epoch
   )
-  return optax.chain(_down(values, optax.scale_by_adam()), returns)
+  return _after_adam(values, returns)
 
 
-@_register(_ADAM_RATE)
+@_register(arm.ADAM_RATE)
 def normalize_and_project(values: Values, context: Context) -> Optimizer:
   """Adam whose kernels keep their initial norm."""
-  return optax.chain(
-    _down(values, optax.scale_by_adam()),
-    mechanisms.normalize_and_project(stacked_axes=context.stacked_axes),
+  return _after_adam(
+    values, mechanisms.normalize_and_project(stacked_axes=context.stacked_axes)
   )
 
 
 @_register(
-  {**_ADAM_RATE, 'scale': Range(0.01, 1e-3, 0.1)},
+  {**arm.ADAM_RATE, 'scale': Range(0.01, 1e-3, 0.1)},
   eval_params=mechanisms.eval_params,
 )
 def neural_variability(values: Values, _: Context) -> Optimizer:
@@ -247,7 +233,7 @@ def spsa(values: Values, _: Context) -> Optimizer:
   return _down(values, mechanisms.simultaneous_perturbation(values['epsilon']))
 
 
-@_register(_ADAM_RATE)
+@_register(arm.ADAM_RATE)
 def adam_reset(values: Values, context: Context) -> Optimizer:
   """Adam that forgets its moments after each epoch."""
   forgets = mechanisms.reset_moments(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,10 @@ from optax import contrib
 import pytest
 
 from experiments import optimizers
+from experiments.optimizers import adam_rules
 from experiments.optimizers import arm as arms
-from experiments.optimizers import cautious
 from experiments.optimizers import controls
-from experiments.optimizers import grams
 from experiments.optimizers import m_svag
-from experiments.optimizers import mgup
 from experiments.optimizers import muon_direction
 from experiments.optimizers import regeneration
 from experiments.optimizers import schedules
@@ -221,6 +220,7 @@ def _pulled(part, home=1.0):
 
 
 _RATE = optax.scale(-0.01)
+_ruled = adam_rules.scale_by_adam_rule
 _ADAM = optax.chain(optax.scale_by_adam(), _RATE)
 MECHANISMS = {
   'classp': optax.chain(mechanisms.scale_by_classp(), _RATE),
@@ -321,9 +321,9 @@ EXPECTED = {
   'adam': (optax.adam(0.01), _l2(optax.adam(0.01))),
   'adamw': _adamw(optax.scale_by_adam()),
   'nadamw': _adamw(optax.scale_by_adam(nesterov=True)),
-  'cautious_adamw': _adamw(cautious.cautious(optax.scale_by_adam())),
-  'grams': _adamw(grams.grams(optax.scale_by_adam())),
-  'mgup': _adamw(mgup.scale_by_mgup_adam(), 0.0, 0.1),
+  'cautious_adamw': _adamw(_ruled(adam_rules.cautious)),
+  'grams': _adamw(_ruled(adam_rules.grams)),
+  'mgup': _adamw(_ruled(adam_rules.mgup, eps=1e-6), 0.0, 0.1),
   'adabelief': _adamw(optax.scale_by_belief(), 0.0, 0.1),
   'lion': (optax.lion(0.01), optax.lion(0.01, weight_decay=0.1)),
   'm_svag': _pair(
@@ -367,14 +367,22 @@ def test_every_arm_has_family_unique_name_description_and_ranges():
       assert each.low <= each.default <= each.high or each.default == 0
 
 
-def test_family_is_that_of_the_registering_file():
-  for name, family in (
-    ('memory_only_no_clip', 'NeuroPlastic'),
-    ('unit_rms_memory_no_clip', 'signals of α'),
-    ('unit_rms_muon', 'α over another optimizer'),
-    ('muon', 'other optimizers'),
-  ):
-    assert optimizers.ARMS[name].family == family
+def test_arms_keep_their_order_and_families():
+  """As files register them; the first of each run of one family."""
+  arms = optimizers.ARMS.values()
+  runs = itertools.groupby(arms, lambda arm: arm.family)
+  assert [(family, next(run).name) for family, run in runs] == [
+    ('NeuroPlastic', 'full'),
+    ('controls', 'gradient_only_same_range'),
+    ('α over another optimizer', 'direct_sgdm'),
+    ('signals of α', 'signal_activity'),
+    ('NeuroPlastic', 'memory_only_no_clip'),
+    ('signals of α', 'unit_rms_activity_no_clip'),
+    ('α over another optimizer', 'gain_adam_early'),
+    ('NeuroPlastic', 'controlled_classifier'),
+    ('mechanisms of plasticity', 'classp'),
+    ('other optimizers', 'sgd'),
+  ]
 
 
 # Some of every module, and of every way in which it makes an arm.

@@ -10,9 +10,8 @@ from optax import contrib
 import pytest
 
 from experiments import optimizers
-from experiments.optimizers import cautious
+from experiments.optimizers import adam_rules
 from experiments.optimizers import m_svag
-from experiments.optimizers import mgup
 from experiments.optimizers import muon_direction
 
 RATE, DECAY = 0.01, 0.1
@@ -182,14 +181,9 @@ def test_the_beta_of_m_svag_may_be_traced():
       np.testing.assert_allclose(found[name][i], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  'make',
-  [
-    lambda axes: cautious.cautious(optax.scale_by_adam(), axes),
-    lambda axes: mgup.scale_by_mgup_adam(stacked_axes=axes),
-  ],
-)
-def test_slices_of_a_stack_are_updated_separately(make):
+@pytest.mark.parametrize('rule', [adam_rules.cautious, adam_rules.mgup])
+def test_slices_of_a_stack_are_updated_separately(rule):
+  make = functools.partial(adam_rules.scale_by_adam_rule, rule)
   _, gradients = _problem()
   stack = jnp.float32(np.stack([g['b'] for g in gradients[:3]]))
   tx = make(lambda path, leaf: 1)
@@ -209,7 +203,7 @@ def test_the_largest_elements_are_found(count):
   x[2, 0], x[2, 1], x[2, 2] = 1e30, -1e30, 1e-30
   expected = np.zeros(40, bool)
   expected[np.argsort(-x.ravel(), kind='stable')[:count]] = True
-  find = jax.jit(functools.partial(mgup.largest, count=count))
+  find = jax.jit(functools.partial(adam_rules.largest, count=count))
   np.testing.assert_array_equal(find(x), expected.reshape(x.shape))
 
 
