@@ -14,8 +14,6 @@ the optimizer's state, of tensors from `--config.min_size_to_shard` elements on.
 """
 
 from collections.abc import Sequence
-import dataclasses
-import math
 import os
 from pathlib import Path
 
@@ -59,16 +57,13 @@ def main(_: Sequence[str]) -> None:
   for model in config.model:
     for arm in config.arms:
       new = compiling.reports(model, arm, config, mesh)
-      seconds = math.fsum(row.compile_seconds for row in new)
+      seconds = sum(row['compile_seconds'] for row in new)
       console.print(f'{model}, {arm}: compiled in {seconds:.1f} s')
       rows += new
-  order = {name: i for i, name in enumerate(config.model)}
-  rows.sort(key=lambda row: (order[row.model], row.program))
+  rows.sort(key=lambda row: (config.model.index(row['model']), row['program']))
   console.print(costs.compiled(f'{flags.FLAGS.topology}, of each device', rows))
   if workdir:
-    files.write_json(
-      Path(workdir, 'aot.json'), [dataclasses.asdict(row) for row in rows]
-    )
+    files.write_json(Path(workdir, 'aot.json'), rows)
     console.print(f'aot.json is in {workdir}')
 
 

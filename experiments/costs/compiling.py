@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
@@ -45,43 +45,7 @@ COLLECTIVES = {
 _EXAMPLES = 60_000
 
 
-class AotError(errors.UserError):
-  """What cannot be compiled here, in a sentence."""
-
-
-@dataclasses.dataclass
-class Report:
-  """What one compiled program needs; bytes are of each device.
-
-  Attributes:
-    model: the model.
-    arm: the optimizer.
-    program: 'training step', or 'update' for the optimizer's alone.
-    parameters: how many the model has.
-    argument_bytes: of what goes in: state and batch.
-    temporary_bytes: of what lives only during the step.
-    peak_bytes: of both, and of results that take no argument's place.
-    bytes_accessed: as XLA counts them.
-    flops: likewise.
-    collectives: by kind, how many instructions of the compiled program.
-    compile_seconds: tracing and compilation.
-  """
-
-  model: str
-  arm: str
-  program: str
-  parameters: int
-  argument_bytes: int
-  temporary_bytes: int
-  peak_bytes: int
-  bytes_accessed: float
-  flops: float
-  collectives: dict[str, int]
-  compile_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Problem:
+class _Problem(NamedTuple):
   """A training step: `step(state, *inputs)`, both as shapes and dtypes."""
 
   step: Callable[..., Any]
@@ -95,12 +59,12 @@ def mesh_of(topology: str) -> Mesh:
   """All devices of a TPU slice, in a row.
 
   Raises:
-    AotError: libtpu is missing, or it knows no such slice.
+    UserError: libtpu is missing, or it knows no such slice.
   """
   if not topology:
-    raise AotError('--topology must name a TPU slice, such as v5e:2x2.')
+    raise errors.UserError('--topology must name a TPU slice, such as v5e:2x2.')
   if importlib.util.find_spec('libtpu') is None:
-    raise AotError(
+    raise errors.UserError(
       "compiling for TPUs needs libtpu: pip install -e '.[experiments,tpu]'."
     )
   # A machine without TPUs has no metadata server to ask, and no host names.
@@ -112,7 +76,7 @@ def mesh_of(topology: str) -> Mesh:
   try:
     found = topologies.get_topology_desc(topology, 'tpu')
   except Exception as e:
-    raise AotError(
+    raise errors.UserError(
       f'libtpu cannot compile for --topology={topology} ({e}). It is a TPU '
       'generation and a shape in chips, such as v5e:2x2, v5e:4x4 or v4:2x2x2.'
     ) from e
@@ -127,9 +91,7 @@ def fsdp(tree: Any, mesh: Mesh, min_size: int, stacked_axes: Any = None) -> Any:
   """
 
   def place(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
-    first = 0
-    if stacked_axes is not None and leaf.ndim:
-      first = stacked_axes(path, leaf)
+    first = stacked_axes(path, leaf) if stacked_axes and leaf.ndim else 0
     fits = [
       axis
       for axis in range(first, leaf.ndim)
@@ -172,9 +134,8 @@ def _image_problem(
     labels=shape((_EXAMPLES,), jnp.int32),
   )
   training = Training(spec.name, model, batch_size=config.batch_size)
-  trainer = wiring.Setup(
-    training, spec, None, trial, optimizers.PUBLISHED
-  ).trainer(arm)
+  context = optimizers.PUBLISHED
+  trainer = wiring.Setup(training, spec, None, trial, context).trainer(arm)
   pixels = engine.Pixels(
     train_images=shape((_EXAMPLES, *spec.shape), jnp.uint8),
     test_images=shape((1000, *spec.shape), jnp.uint8),
@@ -189,14 +150,8 @@ def _image_problem(
   return _Problem(
     step,
     jax.eval_shape(trainer.init_one, trial),
-    (
-      _placed(batch, mesh, AXIS),
-      _placed(trial, mesh),
-      _placed(pixels, mesh),
-    ),
-    optimizers.ARMS[arm].build(
-      optimizers.ARMS[arm].values({}), optimizers.PUBLISHED
-    ),
+    (_placed(batch, mesh, AXIS), *_placed((trial, pixels), mesh)),
+    optimizers.ARMS[arm].build(optimizers.ARMS[arm].values({}), context),
     None,
   )
 
@@ -250,16 +205,13 @@ def _stack_problem(
   tokens = jax.ShapeDtypeStruct(
     (config.batch_size * mesh.size, config.sequence_length + 1), jnp.int32
   )
-  return _Problem(
-    step,
-    state,
-    (_placed(tokens, mesh, AXIS),),
-    optimizer,
-    tree.stacked_axes,
-  )
+  inputs = (_placed(tokens, mesh, AXIS),)
+  return _Problem(step, state, inputs, optimizer, tree.stacked_axes)
 
 
-def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
+def reports(
+  model: str, arm: str, config: Config, mesh: Mesh
+) -> list[dict[str, Any]]:
   """Compiles the training step of a model, and its update alone.
 
   Args:
@@ -269,10 +221,16 @@ def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
     mesh: the devices.
 
   Returns:
-    A report on the training step, and one on the update.
+    A row for the training step, and one for the update: `model`, `arm`,
+    `program` and `parameters`, how many the model has; of each device
+    `argument_bytes`, of state and batch, `temporary_bytes`, of what lives only
+    during the step, and `peak_bytes`, of both and of results that take no
+    argument's place; `bytes_accessed` and `flops` as XLA counts them;
+    `collectives`, by kind, how many instructions of the compiled program;
+    `compile_seconds`, of tracing and compilation.
 
   Raises:
-    AotError: one does not fit into the memory of a device.
+    UserError: one does not fit into the memory of a device.
   """
   make = _stack_problem if model in models.STACKS else _image_problem
   problem = make(model, arm, config, mesh)
@@ -295,50 +253,51 @@ def reports(model: str, arm: str, config: Config, mesh: Mesh) -> list[Report]:
       out_shardings=(placed.params, placed.opt_state),
     ).trace(state.params, state.opt_state, state.params),
   }
-  parameters = models.count(state.params)
-  return [
-    _report(traced, model, arm, name, parameters)
-    for name, traced in programs.items()
-  ]
+  rows = []
+  for name, traced in programs.items():
+    try:
+      needs = _compile(traced)
+    except jax.errors.JaxRuntimeError as e:
+      if 'RESOURCE_EXHAUSTED' not in str(e):
+        raise
+      reason = str(e).splitlines()[0].partition(': ')[2].rstrip('.')
+      raise errors.UserError(
+        f'the {name} of {model} with {arm} does not fit ({reason}). Take a '
+        'larger --topology, or a smaller --config.batch_size or '
+        '--config.min_size_to_shard.'
+      ) from e
+    rows.append(
+      {
+        'model': model,
+        'arm': arm,
+        'program': name,
+        'parameters': models.count(state.params),
+        **needs,
+      }
+    )
+  return rows
 
 
-def _report(
-  traced: Any, model: str, arm: str, program: str, parameters: int
-) -> Report:
+def _compile(traced: Any) -> dict[str, Any]:
   """Compiles one program, and reads off what it needs."""
   start = time.perf_counter()
-  lowered = traced.lower(lowering_platforms=('tpu',))
-  try:
-    compiled = lowered.compile()
-  except jax.errors.JaxRuntimeError as e:
-    if 'RESOURCE_EXHAUSTED' not in str(e):
-      raise
-    reason = str(e).splitlines()[0].partition(': ')[2].rstrip('.')
-    raise AotError(
-      f'the {program} of {model} with {arm} does not fit ({reason}). Take a '
-      'larger --topology, or a smaller --config.batch_size or '
-      '--config.min_size_to_shard.'
-    ) from e
+  compiled = traced.lower(lowering_platforms=('tpu',)).compile()
   seconds = time.perf_counter() - start
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-  return Report(
-    model=model,
-    arm=arm,
-    program=program,
-    parameters=parameters,
-    argument_bytes=memory.argument_size_in_bytes,
-    temporary_bytes=memory.temp_size_in_bytes,
-    peak_bytes=(
+  return {
+    'argument_bytes': memory.argument_size_in_bytes,
+    'temporary_bytes': memory.temp_size_in_bytes,
+    'peak_bytes': (
       memory.argument_size_in_bytes
       + memory.temp_size_in_bytes
       + memory.output_size_in_bytes
       - memory.alias_size_in_bytes
     ),
-    bytes_accessed=cost['bytes accessed'],
-    flops=cost['flops'],
-    collectives=count_collectives(compiled.as_text()),
-    compile_seconds=seconds,
-  )
+    'bytes_accessed': cost['bytes accessed'],
+    'flops': cost['flops'],
+    'collectives': count_collectives(compiled.as_text()),
+    'compile_seconds': seconds,
+  }
 
 
 def count_collectives(program: str) -> dict[str, int]:

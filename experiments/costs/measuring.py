@@ -1,6 +1,6 @@
 """Measures updates and training: alone, in a loop, and in a stream."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import statistics
@@ -24,6 +24,8 @@ from experiments.training.feeds import Epochs
 
 # One measured optimizer, model or stream, by the columns of its table.
 Row = dict[str, Any]
+# Measures programs in turn; gives the times of each: `timing.interleaved`.
+Measure = Callable[[Mapping[str, timing.Step]], dict[str, list[float]]]
 # Allowed suffixes NAME+SUFFIX of an optimizer.
 UPDATE_SUFFIXES = ('global', 'per_leaf')
 TRAINING_SUFFIXES = ('diagnostics',)
@@ -31,7 +33,7 @@ TRAINING_SUFFIXES = ('diagnostics',)
 _LOOP_STEPS = 4
 
 
-class Program:
+class _Program:
   """The training of one seed by an optimizer, ready to be timed.
 
   Args:
@@ -59,7 +61,9 @@ class Program:
       {optimizers.LEARNING_RATE: optimizers.ARMS[arm].learning_rate}
     )
     self._state = jax.jit(self._trainer.init)(self._trial)
-    self.state_bytes = _nbytes(self._state.opt_state)
+
+  def _step(self, function: Any, state: Any, *constants: Any) -> timing.Step:
+    return timing.Step(function, state, constants, self._state.opt_state)
 
   def epoch(self) -> timing.Step:
     """A whole epoch, or a task of a stream."""
@@ -70,12 +74,12 @@ class Program:
       return trainer.close(state, trial, pixels)[0]
 
     n = jnp.int32(trainer.steps(self._trial) - 1)
-    return timing.Step(epoch, self._state, (self._trial, self._pixels, n))
+    return self._step(epoch, self._state, self._trial, self._pixels, n)
 
   def looped(self, updates: int) -> timing.Step:
     """So many updates, of an epoch that has more."""
     constants = self._trial, self._pixels, jnp.int32(updates)
-    return timing.Step(self._trainer.update, self._state, constants)
+    return self._step(self._trainer.update, self._state, *constants)
 
   def step(self, batch_size: int) -> timing.Step:
     """A training step that is a program of its own, as most people write it."""
@@ -87,7 +91,7 @@ class Program:
       return trainer.step(state, batch, trial=trial).state
 
     chosen = jnp.arange(batch_size)
-    return timing.Step(step, state, (chosen, trial, self._pixels))
+    return self._step(step, state, chosen, trial, self._pixels)
 
 
 def _set_up(
@@ -101,33 +105,32 @@ def _set_up(
 
 
 def _compared(
-  programs: Mapping[str, tuple[timing.Step, int]], seconds: float, rounds: int
+  names: Iterable[str], make: Callable[[str], timing.Step], measure: Measure
 ) -> list[Row]:
-  """Measures programs, the reference's among them, in turn.
+  """Measures the programs of the reference and of other optimizers.
 
   Args:
-    programs: by optimizer, its program and the bytes of its state.
-    seconds: after which no further round begins.
-    rounds: at most.
+    names: the optimizers besides the reference.
+    make: the program of one.
+    measure: see `Measure`.
 
   Returns:
-    A row for each optimizer: its `name`; `seconds`, the median wall time of a
-    step; `ratio`, the median over rounds of its time to the reference's;
-    `state_bytes`; `bytes_accessed` by the compiled step, as XLA counts them,
-    None if unknown; `compile_seconds`, of tracing and compilation.
+    A row for each optimizer, the reference first: its `name`; `seconds`, the
+    median wall time of a step; `ratio`, the median over rounds of its time to
+    the reference's; and the attributes of its step.
   """
-  steps = {name: step for name, (step, _) in programs.items()}
-  times = timing.interleaved(steps, seconds, rounds)
+  steps = {name: make(name) for name in _with_reference(names)}
+  times = measure(steps)
   return [
     {
       'name': name,
       'seconds': statistics.median(times[name]),
       'ratio': timing.ratio(times[name], times[REFERENCE]),
-      'state_bytes': state_bytes,
+      'state_bytes': step.state_bytes,
       'bytes_accessed': step.bytes_accessed,
       'compile_seconds': step.compile_seconds,
     }
-    for name, (step, state_bytes) in programs.items()
+    for name, step in steps.items()
   ]
 
 
@@ -136,75 +139,45 @@ def _with_reference(names: Iterable[str]) -> list[str]:
 
 
 def steps(
-  model: str,
-  names: Iterable[str],
-  batch_size: int,
-  seconds: float,
-  rounds: int,
+  model: str, names: Iterable[str], batch_size: int, measure: Measure
 ) -> list[Row]:
-  """Measures whole training steps: batch, gradient, update.
-
-  Args:
-    model: the name of the model.
-    names: the optimizers besides the reference.
-    batch_size: examples of a step.
-    seconds: after which no further round begins.
-    rounds: at most.
-
-  Returns:
-    A row for each optimizer, the reference first; see `_compared`.
-  """
+  """Measures whole training steps: batch, gradient, update; see `_compared`."""
   setup = _set_up(model, batch_size, _LOOP_STEPS * batch_size)
-  programs = {name: Program(*setup, name) for name in _with_reference(names)}
-  return _compared(
-    {k: (x.step(batch_size), x.state_bytes) for k, x in programs.items()},
-    seconds,
-    rounds,
-  )
+  make = lambda name: _Program(*setup, name).step(batch_size)
+  return _compared(names, make, measure)
 
 
-def epochs(
-  names: Iterable[str], examples: int, seconds: float, rounds: int
-) -> list[Row]:
+def epochs(names: Iterable[str], examples: int, measure: Measure) -> list[Row]:
   """Measures whole epochs of the MLP at its published batch size.
 
   Args:
-    names: the optimizers besides the reference; see `Program`.
+    names: the optimizers besides the reference; see `_Program`.
     examples: images of an epoch.
-    seconds: after which no further round begins.
-    rounds: at most.
+    measure: see `Measure`.
 
   Returns:
-    A row for each optimizer, the reference first; see `_compared`.
+    Rows; see `_compared`.
   """
   setup = _set_up('mlp', 128, examples)
-  programs = {name: Program(*setup, name) for name in _with_reference(names)}
-  return _compared(
-    {name: (each.epoch(), each.state_bytes) for name, each in programs.items()},
-    seconds,
-    rounds,
-  )
+  return _compared(names, lambda name: _Program(*setup, name).epoch(), measure)
 
 
-def loop(model: str, batch_size: int, seconds: float, rounds: int) -> Row:
+def loop(model: str, batch_size: int, measure: Measure) -> Row:
   """Measures a training step as a program of its own, and within an epoch.
 
   Args:
     model: the name of the model; the reference optimizer trains it.
     batch_size: examples of a step.
-    seconds: after which no further round begins.
-    rounds: at most.
+    measure: see `Measure`.
 
   Returns:
     The `name` of the model, the median `alone_seconds` and `loop_seconds` of a
     step, and the `ratio` of the second to the first, the median over rounds.
   """
-  program = Program(*_set_up(model, batch_size, _LOOP_STEPS * batch_size))
-  programs = {
-    'alone': program.step(batch_size),
-    'epoch': program.looped(_LOOP_STEPS),
-  }
-  times = timing.interleaved(programs, seconds, rounds)
+  program = _Program(*_set_up(model, batch_size, _LOOP_STEPS * batch_size))
+  times = measure(
+    {'alone': program.step(batch_size), 'epoch': program.looped(_LOOP_STEPS)}
+  )
   in_loop = [epoch / _LOOP_STEPS for epoch in times['epoch']]
   return {
     'name': model,
@@ -214,14 +187,13 @@ def loop(model: str, batch_size: int, seconds: float, rounds: int) -> Row:
   }
 
 
-def stream(name: str, updates: int | None, seconds: float, rounds: int) -> Row:
+def stream(name: str, updates: int | None, measure: Measure) -> Row:
   """Measures a task of a stream, with and without its measures.
 
   Args:
     name: of the stream; the reference optimizer trains its own model.
     updates: of a task; None for what the stream says.
-    seconds: after which no further round begins.
-    rounds: at most.
+    measure: see `Measure`.
 
   Returns:
     The `name`; the `updates` of a task; the median `plain_seconds` of as many
@@ -233,20 +205,15 @@ def stream(name: str, updates: int | None, seconds: float, rounds: int) -> Row:
   chosen = streams.STREAMS[name]
   size = chosen.batch_size
   count = updates or chosen.updates or (chosen.images or 0) // size
-  plain = _set_up(chosen.model, size, count * size)
-  tasks = _set_up(
-    *(chosen.model, size, count * size),
-    stream=name,
-    tasks=chosen.tasks,
-    updates=count,
-  )
+  shape = chosen.model, size, count * size
+  tasks = _set_up(*shape, stream=name, tasks=chosen.tasks, updates=count)
   programs = {
-    'plain': Program(*plain).epoch(),
-    'stream': Program(*tasks, measure=False).epoch(),
-    'measured': Program(*tasks).epoch(),
+    'plain': _Program(*_set_up(*shape)).epoch(),
+    'stream': _Program(*tasks, measure=False).epoch(),
+    'measured': _Program(*tasks).epoch(),
   }
   with lapack.one_thread():
-    times = timing.interleaved(programs, seconds, rounds)
+    times = measure(programs)
   return {
     'name': name,
     'updates': count,
@@ -257,10 +224,7 @@ def stream(name: str, updates: int | None, seconds: float, rounds: int) -> Row:
 
 
 def updates(
-  tree: models.ParameterTree,
-  names: Iterable[str],
-  seconds: float,
-  rounds: int,
+  tree: models.ParameterTree, names: Iterable[str], measure: Measure
 ) -> list[Row]:
   """Measures the update of a parameter tree alone, with random gradients.
 
@@ -268,14 +232,12 @@ def updates(
     tree: the parameters.
     names: the optimizers besides the reference; NAME+global and NAME+per_leaf
       keep diagnostics at every update.
-    seconds: after which no further round begins.
-    rounds: at most.
+    measure: see `Measure`.
 
   Returns:
-    A row for each optimizer, the reference first; see `_compared`.
+    Rows; see `_compared`.
   """
-  programs = {name: _update(tree, name) for name in _with_reference(names)}
-  return _compared(programs, seconds, rounds)
+  return _compared(names, functools.partial(_update, tree), measure)
 
 
 def compile_times(counts: Sequence[int], names: Iterable[str]) -> list[Row]:
@@ -293,7 +255,7 @@ def compile_times(counts: Sequence[int], names: Iterable[str]) -> list[Row]:
     {
       'name': name,
       'seconds': {
-        count: _update(models.leaves.tree(count, 64), name)[0].compile_seconds
+        count: _update(models.leaves(count, 64), name).compile_seconds
         for count in counts
       },
     }
@@ -301,47 +263,40 @@ def compile_times(counts: Sequence[int], names: Iterable[str]) -> list[Row]:
   ]
 
 
-def _update(tree: models.ParameterTree, name: str) -> tuple[timing.Step, int]:
-  """The update of a parameter tree, and the bytes of the optimizer's state."""
+def _update(tree: models.ParameterTree, name: str) -> timing.Step:
+  """The update of a parameter tree."""
   draw = jax.jit(functools.partial(_normal, tree.params()), static_argnums=0)
   arm_name, _, diagnostics = name.partition('+')
-  arm, kept = optimizers.ARMS[arm_name], (diagnostics or None)
+  arm = optimizers.ARMS[arm_name]
   context: Any = dataclasses.replace(
     optimizers.PUBLISHED,
     stacked_axes=tree.stacked_axes,
-    diagnostics=kept,  # type: ignore[arg-type]
+    diagnostics=diagnostics or None,  # type: ignore[arg-type]
   )
   tx = arm.build(arm.values({}), context)
   params = draw(1)
   state = jax.jit(tx.init)(params)
+  # For optimizers that ask for values of the loss, and not for gradients.
+  cheap = lambda params: jnp.asarray(sum(map(jnp.sum, jax.tree.leaves(params))))
 
   def step(carry: Any, gradient: Any) -> Any:
     params, state = carry
     updates, state = optax.with_extra_args_support(tx).update(
-      gradient, state, params, value_fn=_cheap_loss
+      gradient, state, params, value_fn=cheap
     )
     return optax.apply_updates(params, updates), state
 
   # A weakly typed leaf of a rival's state would not fit the next call.
   strong = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
-  return timing.Step(step, (params, strong), (draw(0),)), _nbytes(state)
-
-
-def _cheap_loss(params: Any) -> jax.Array:
-  """A loss for optimizers that ask for its values, and not for gradients."""
-  return jnp.asarray(sum(jnp.sum(x) for x in jax.tree.leaves(params)))
+  return timing.Step(step, (params, strong), (draw(0),), state)
 
 
 def _normal(shapes: Any, seed: int) -> Any:
   """Small random numbers of these shapes."""
   leaves, treedef = jax.tree.flatten(shapes)
-  each = jax.random.split(jax.random.key(seed), len(leaves))
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
   values = [
     0.02 * jax.random.normal(key, leaf.shape, leaf.dtype)
-    for key, leaf in zip(each, leaves, strict=True)
+    for key, leaf in zip(keys, leaves, strict=True)
   ]
   return jax.tree.unflatten(treedef, values)
-
-
-def _nbytes(tree: Any) -> int:
-  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -14,11 +14,22 @@ _MIN_ROUNDS = 5
 
 
 class Step:
-  """A compiled program that is called again and again on its own results."""
+  """A compiled program that is called again and again on its own results.
+
+  Attributes:
+    compile_seconds: of tracing and compilation.
+    bytes_accessed: as XLA counts them; None if unknown.
+    state_bytes: of the optimizer's state.
+  """
 
   def __init__(
-    self, function: Callable[..., Any], carry: Any, constants: Sequence[Any]
+    self,
+    function: Callable[..., Any],
+    carry: Any,
+    constants: Sequence[Any],
+    opt_state: Any,
   ) -> None:
+    self.state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(opt_state))
     self._carry = carry
     self._constants = constants
     start = time.perf_counter()

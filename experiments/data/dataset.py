@@ -11,11 +11,7 @@ ImageShape = tuple[int, int, int]  # Height, width, channels.
 
 
 class DatasetNotPreparedError(errors.UserError, FileNotFoundError):
-  """The data set is not on disk; the message names the command to run."""
-
-
-class DatasetDamagedError(DatasetNotPreparedError):
-  """What is on disk is not what was prepared; the message says it all."""
+  """It is not on disk, or damaged; the message names the command to run."""
 
 
 @dataclasses.dataclass(frozen=True)

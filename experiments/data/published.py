@@ -5,8 +5,7 @@ which `python -m experiments.prepare` writes. A new benchmark is a new entry of
 `PUBLISHED`.
 """
 
-from collections.abc import Iterator, Mapping
-import contextlib
+from collections.abc import Mapping
 import dataclasses
 import json
 import os
@@ -14,12 +13,10 @@ from pathlib import Path
 import shlex
 from typing import Any
 
-from absl import logging
 import numpy as np
 
 from experiments.data import originals
 from experiments.data.dataset import Dataset
-from experiments.data.dataset import DatasetDamagedError
 from experiments.data.dataset import DatasetNotPreparedError
 from experiments.data.dataset import Source
 from experiments.data.dataset import SOURCES
@@ -82,7 +79,7 @@ class Published:
   @property
   def forms(self) -> tuple[originals.Files, ...]:
     """Every form of the files that can be read, each once."""
-    forms = [self.files, *([self.npm.files] if self.npm else [])]
+    forms = [self.files, self.npm.files if self.npm else self.files]
     return tuple(dict.fromkeys(forms))
 
   def fault(
@@ -179,9 +176,8 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     The data set.
 
   Raises:
-    DatasetNotPreparedError: it is not on disk.
-    DatasetDamagedError: it is not what was prepared, or not in a form that can
-      be read without TensorFlow.
+    DatasetNotPreparedError: it is not on disk, is not what was prepared, or not
+      in a form that can be read without TensorFlow.
   """
   where = resolve_data_dir(data_dir)
   folder, spec = folder_of(name, where), PUBLISHED[name].spec
@@ -199,7 +195,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     except Exception as error:
       # Whatever TFDS, and what it reads with, make of files that are broken.
       text = ' '.join(str(error).split())[:200]
-      raise DatasetDamagedError(
+      raise DatasetNotPreparedError(
         f'data set {name!r} is damaged in {folder} ({type(error).__name__}: '
         f'{text}): run `{_prepare_command(name, data_dir, "--overwrite")}` to '
         'write it anew'
@@ -208,27 +204,18 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
 
 
 def read(name: str, where: str) -> Arrays:
-  """Decodes a prepared data set.
-
-  Args:
-    name: a key of `PUBLISHED`.
-    where: the folder of data sets.
-
-  Returns:
-    The arrays of a `Dataset`.
-  """
+  """Decodes a prepared data set in a folder of data sets."""
   # Imported here: it takes half a second that the other data sets don't need.
   import tensorflow_datasets as tfds
 
   spec = PUBLISHED[name].spec
-  with _only_errors_logged():
-    sources = tfds.data_source(
-      f'{name}:{folder_of(name, where).name}',
-      split={split: split for split in _SPLITS},
-      data_dir=where,
-      download=False,
-    )
-    arrays = _materialize(sources, spec.shape)
+  sources = tfds.data_source(
+    f'{name}:{folder_of(name, where).name}',
+    split={split: split for split in _SPLITS},
+    data_dir=where,
+    download=False,
+  )
+  arrays = _materialize(sources, spec.shape)
   if not _fit(arrays, spec):
     raise ValueError('it holds other images or labels')
   return arrays
@@ -260,13 +247,11 @@ def _fit(arrays: Mapping[str, np.ndarray], spec: Spec) -> bool:
   """Whether arrays are images and labels of a specification, however many."""
   for split in _SPLITS:
     images, labels = arrays[f'{split}_images'], arrays[f'{split}_labels']
-    if (images.dtype, labels.dtype) != (np.uint8, np.int32):
+    if (images.dtype, labels.dtype, labels.ndim) != (np.uint8, np.int32, 1):
       return False
-    if labels.ndim != 1 or images.shape != (len(labels), *spec.shape):
+    if not labels.size or images.shape != (len(labels), *spec.shape):
       return False
-    if not labels.size or not 0 <= labels.min() <= labels.max() < (
-      spec.num_classes
-    ):
+    if labels.min() < 0 or labels.max() >= spec.num_classes:
       return False
   return True
 
@@ -282,10 +267,9 @@ def folder_of(name: str, where: str | Path) -> Path:
 def file_format(folder: Path) -> str | None:
   """What a prepared data set says it is; None if there is none, or damaged."""
   try:
-    return json.loads(
-      (folder / 'dataset_info.json').read_text(encoding='utf-8')
-    )['fileFormat']
-  except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    info = (folder / 'dataset_info.json').read_text(encoding='utf-8')
+    return json.loads(info)['fileFormat']
+  except Exception:
     return None
 
 
@@ -342,17 +326,6 @@ def _materialize(
         labels[i] = example['label']
     arrays[f'{split}_images'], arrays[f'{split}_labels'] = images, labels
   return arrays
-
-
-@contextlib.contextmanager
-def _only_errors_logged() -> Iterator[None]:
-  """Keeps TFDS from warning of what we handle, or advising OpenCV."""
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.ERROR)
-  try:
-    yield
-  finally:
-    logging.set_verbosity(verbosity)
 
 
 for _name in PUBLISHED:

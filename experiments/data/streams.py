@@ -5,17 +5,13 @@ key, inside of the program that trains: see `training.tasks`.
 """
 
 import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from experiments import errors
 
-LABELS: Literal['labels'] = 'labels'
-INPUTS: Literal['inputs'] = 'inputs'
-RANDOM: Literal['random'] = 'random'
-CLASSES: Literal['classes'] = 'classes'
+LABELS, INPUTS, RANDOM, CLASSES = 'labels', 'inputs', 'random', 'classes'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Stream:
   """
 
   description: str
-  changes: Literal['labels', 'inputs', 'random', 'classes']
+  changes: str
   images: int | None = 10_000
   updates: int | None = None
   batch_size: int = 16
@@ -101,12 +97,7 @@ STREAMS = {
 
 
 def check_split(count: int, num_classes: int, dataset: str) -> None:
-  """Refuses tasks that classes cannot be shared out among.
-
-  Args:
-    count: how many tasks.
-    num_classes: how many classes there are.
-    dataset: whose they are.
+  """Refuses a number of tasks among which classes cannot be shared out.
 
   Raises:
     InvalidValueError: a task would not have as many classes as the others, and

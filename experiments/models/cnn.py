@@ -4,11 +4,11 @@ from flax import nnx
 import jax
 
 from experiments import errors
+from experiments.data import ImageShape
 from experiments.models import convolution
 from experiments.models import layers
 from experiments.models import pooling
 from experiments.models.model import ImageModel
-from experiments.models.model import ImageShape
 from experiments.models.model import MODELS
 
 

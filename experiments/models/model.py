@@ -6,8 +6,10 @@ from typing import Any
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 
-ImageShape = tuple[int, int, int]  # Height, width, channels.
+from experiments.data import ImageShape
+
 StackedAxes = Callable[[Any, Any], int]
 
 
@@ -22,11 +24,11 @@ class ImageModel:
       training.
     shape: of the images that it was published for.
     augment: whether it was published with cropped and flipped images.
-    features: whether the module also has `features(images)`: the activations
-      of its hidden layers in evaluation, [b, units] each, of which the last is
-      what the head reads. Streams measure them.
-    heads: whether `make` also takes `heads`: how many layers, each with as many
-      outputs as the others, share out the classes among them in their order.
+    features: whether streams can train it. Then the module also has
+      `features(images)`: the activations of its hidden layers in evaluation,
+      [b, units] each, of which the last is what the head reads. And `make` also
+      takes `heads`: how many layers, each with as many outputs as the others,
+      share out the classes among them in their order.
     convolves: whether it has convolutions.
   """
 
@@ -34,7 +36,6 @@ class ImageModel:
   shape: ImageShape
   augment: bool = False
   features: bool = False
-  heads: bool = False
   convolves: bool = False
 
   @property
@@ -69,6 +70,17 @@ class ParameterTree:
     return nnx.eval_shape(lambda: nnx.state(self.make(nnx.Rngs(0)), nnx.Param))
 
 
+def leaves(count: int, size: int) -> ParameterTree:
+  """So many matrices of size × size elements, and nothing done with them."""
+
+  class Leaves(nnx.Module):
+    def __init__(self) -> None:
+      zeros = [nnx.Param(jnp.zeros((size, size))) for _ in range(count)]
+      self.leaves = nnx.List(zeros)
+
+  return ParameterTree(lambda _: Leaves())
+
+
 def in_order(make: Callable[[], nnx.Module]) -> tuple[str, ...]:
   """The names of the parts of a module, in the order in which it makes them.
 
@@ -94,5 +106,3 @@ def count(params: Any) -> int:
 MODELS: dict[str, ImageModel] = {}
 # Language models, whose training step `experiments.aot` compiles.
 STACKS: dict[str, ParameterTree] = {}
-# What `experiments.benchmark` updates besides the parameters of those.
-TREES: dict[str, ParameterTree] = {}

@@ -4,10 +4,10 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from experiments.data import ImageShape
 from experiments.models import convolution
 from experiments.models import layers
 from experiments.models.model import ImageModel
-from experiments.models.model import ImageShape
 from experiments.models.model import MODELS
 
 

@@ -99,29 +99,27 @@ def streamed(title: str, rows: Sequence[Row]) -> Table:
   )
 
 
-def compiled(title: str, rows: Sequence[compiling.Report]) -> Table:
+def compiled(title: str, rows: Sequence[Row]) -> Table:
   """The table of compiled programs."""
   names = compiling.COLLECTIVES
   reference = {
-    (row.model, row.program): row.bytes_accessed
+    (row['model'], row['program']): row['bytes_accessed']
     for row in rows
-    if row.arm == REFERENCE
+    if row['arm'] == REFERENCE
   }
+  needed = 'argument_bytes', 'temporary_bytes', 'peak_bytes', 'bytes_accessed'
   cells = []
   for row in rows:
-    needed = (
-      *(row.argument_bytes, row.temporary_bytes, row.peak_bytes),
-      row.bytes_accessed,
-    )
-    collectives = [f'{n} {names[x]}' for x, n in row.collectives.items() if n]
+    other = reference.get((row['model'], row['program']))
+    found = [f'{n} {names[x]}' for x, n in row['collectives'].items() if n]
     cells.append(
       (
-        f'{row.model}, {row.parameters / 1e6:.1f} M',
-        row.program,
-        row.arm,
-        *(f'{count / 2**20:.1f} MiB' for count in needed),
-        _ratio(row.bytes_accessed, reference.get((row.model, row.program)), 2),
-        ', '.join(collectives) or 'none',
+        f'{row["model"]}, {row["parameters"] / 1e6:.1f} M',
+        row['program'],
+        row['arm'],
+        *(f'{row[x] / 2**20:.1f} MiB' for x in needed),
+        _ratio(row['bytes_accessed'], other, 2),
+        ', '.join(found) or 'none',
       )
     )
   return terminal.table(

@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 import optax
 import pytest
 
+from experiments import errors
 from experiments.costs import compiling
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
@@ -37,7 +38,7 @@ def test_collectives_are_counted():
 
 def test_without_libtpu_the_error_names_the_extra(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda _: None)
-  with pytest.raises(compiling.AotError, match=r"pip install -e '\.\[.*tpu\]'"):
+  with pytest.raises(errors.UserError, match=r"pip install -e '\.\[.*tpu\]'"):
     compiling.mesh_of(SLICE)
 
 

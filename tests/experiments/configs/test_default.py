@@ -183,10 +183,6 @@ def test_stream_sets_model_tasks_and_batch_size():
       "dataset must have classes .*got 'synthetic:4x4x1:3' with 3 classes",
     ),
     (
-      {'stream': 'split_heads', 'model': 'mlp'},
-      "model must be one with heads for config.stream=split_heads: .*'mlp'",
-    ),
-    (
       {'stream': 'split', 'model': 'cnn'},
       "model must be one with features to be measured .*: mlp, .*got 'cnn'",
     ),

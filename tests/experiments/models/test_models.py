@@ -10,7 +10,6 @@ import pytest
 
 from experiments import models
 from experiments.models import layers
-from experiments.models import mlp
 from experiments.models import resnet
 from neuroplastic_optax import scopes
 
@@ -105,7 +104,7 @@ def test_the_hidden_layers_of_the_mlp_drop_different_units():
 
   @jax.jit
   def output():
-    model = mlp.MLP((1, 1, 1), 256, rngs=nnx.Rngs(0))
+    model = models.MODELS['mlp'].make((1, 1, 1), 256, rngs=nnx.Rngs(0))
     # The first layer gives 1, the second adds 0.5, the head shows that.
     for layer, kernel, bias in (
       (model.hidden1, jnp.zeros((1, 256)), 1.0),
