@@ -31,7 +31,7 @@ keeps its memory avoids this:
 (Debian's package libtcmalloc-minimal4). The first line says which was measured.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import functools
 import math
 from pathlib import Path
@@ -63,7 +63,7 @@ _OPTIMIZERS = (
 
 
 # Flags that are lists: what there is to choose from, with which suffixes.
-_KNOWN = {
+_KNOWN: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
   'steps': (models.MODELS, ()),
   'workloads': (models.trees(), ()),
   'optimizers': (optimizers.ARMS, measuring.UPDATE_SUFFIXES),

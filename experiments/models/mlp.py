@@ -58,7 +58,7 @@ class MLP(nnx.Module):
   ) -> tuple[jax.Array, ...]:
     """The activations of the hidden layers, [b, width] each."""
     drop = nnx.Dropout(self._dropout, deterministic=not train)
-    keys = [None] * self._depth
+    keys: Any = [None] * self._depth
     if train and self._dropout:
       keys = jax.random.split(key, self._depth)
     x, found = images.reshape(len(images), -1), []

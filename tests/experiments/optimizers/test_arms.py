@@ -382,6 +382,8 @@ def test_arms_keep_their_order_and_families():
     ('NeuroPlastic', 'controlled_classifier'),
     ('mechanisms of plasticity', 'classp'),
     ('other optimizers', 'sgd'),
+    ('mechanisms of plasticity', 'regenerate_inactive_sgd'),
+    ('controls', 'regenerate_evenly'),
   ]
 
 
