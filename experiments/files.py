@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import math
@@ -65,6 +66,28 @@ def replacing(path: Path) -> Iterator[Path]:
       with contextlib.suppress(OSError):
         remove(temporary)
       raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+  """Locks a file, which the system unlocks however the process ends.
+
+  Args:
+    path: the file.
+    wait: whether to wait for a process that has locked it.
+
+  Yields:
+    Whether it is ours; on file systems without locks it is everybody's.
+  """
+  ours = True
+  with path.open('a') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      ours = False
+    except OSError:
+      pass  # There are no locks here.
+    yield ours
 
 
 def remove(path: Path) -> None:

@@ -6,7 +6,6 @@ so. What is in any other is neither read nor changed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -89,20 +88,15 @@ class Workdir:
   def locked(self, *, wait: bool) -> Iterator[None]:
     """Makes the directory, and keeps other processes from locking it.
 
-    The system unlocks it when the process ends, however it ends. A process that
-    has locked it is waited for, or refused by a `WorkdirError`.
+    Where one has locked it, this waits for it or raises a `WorkdirError`.
     """
     self.path.mkdir(parents=True, exist_ok=True)
-    with (self.path / _LOCK).open('a') as lock:
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-      except BlockingIOError:
+    with files.locked(self.path / _LOCK, wait=wait) as ours:
+      if not ours:
         raise WorkdirError(
           f'--workdir={self.path} is in use by another process; wait for it, '
           'or name another directory.'
-        ) from None
-      except OSError:
-        pass  # Some file systems have no locks.
+        )
       yield
 
   def refuse_other(self, there: Any, here: Any, hint: str = '') -> None:

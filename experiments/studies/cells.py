@@ -10,7 +10,6 @@ moment leaves no half of it.
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
@@ -159,9 +158,7 @@ class Store:
   def claimed(self, cell: Cell) -> Iterator[bool]:
     """Claims a cell, unless another process has claimed it.
 
-    The kernel releases the claim when the process dies. On file systems without
-    locks every claim succeeds: a cell may then be computed twice, but the first
-    outcome stays.
+    Without locks a cell may be computed twice, but the first outcome stays.
 
     Args:
       cell: the cell.
@@ -171,16 +168,8 @@ class Store:
     """
     with files.writing(self._folder):
       self._folder.mkdir(exist_ok=True)
-      path = self._folder / f'.{cell.digest}.lock'
-      file = path.open('a')
-    with file:
-      ours = True
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        ours = False
-      except OSError:
-        pass  # There are no locks here.
+    path = self._folder / f'.{cell.digest}.lock'
+    with files.locked(path, wait=False) as ours:
       try:
         yield ours
       finally:

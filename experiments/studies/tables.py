@@ -20,17 +20,15 @@ from experiments.studies import speeds
 from experiments.studies import statistics
 from experiments.studies import stream_tables
 from experiments.studies.cells import Outcome
+from experiments.studies.declarations import Condition
 from experiments.studies.plan import Final
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
 from experiments.studies.tuner import Trial
 from experiments.studies.tuner import Tuner
 
-_OF_ALPHA = (
-  *('alpha_mean', 'alpha_std'),
-  *('alpha_fraction_near_min', 'alpha_fraction_near_max'),
-  *('gradient_norm', 'update_norm'),
-)
+# What follows the epoch and the leaf.
+_OF_ALPHA = frames.TABLES['alpha'][6:]
 
 
 class Tables(NamedTuple):
@@ -65,20 +63,25 @@ def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
   conditions = plan.study.conditions
   table = lambda name, rows: frames.make(name, known.parts(name, finals, rows))
   results = table('results', lambda some: map(_result, some))
-  targets = _targets(plan, results)
+  chances = {each.name: each.chance for each in conditions}
+  targets = _targets(
+    conditions, scores.with_accuracy(results, chances, 'validation_accuracy')
+  )
   results = _timed(results, finals, targets, speeds_ or {})
   made = {
     'trials': frames.make('trials', _trials(plan, tuners)),
     'results': results,
-    'comparisons': _comparisons(plan, results),
+    'comparisons': _comparisons(
+      conditions, scores.with_accuracy(results, chances)
+    ),
     'curves': table('curves', _curves),
     'alpha': table('alpha', _alpha),
   }
   if any(each.task.stream for each in conditions):
     made |= stream_tables.make(finals)
   said = {
-    each.name: {'chance': each.chance, 'target': targets.get(each.name)}
-    for each in conditions
+    name: {'chance': chance, 'target': targets.get(name)}
+    for name, chance in chances.items()
   }
   return Tables(made, said, {k: _tuned(x) for k, x in tuners.items()})
 
@@ -139,18 +142,18 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
   return found
 
 
-def _targets(plan: Plan, results: pd.DataFrame) -> dict[str, float]:
+def _targets(
+  conditions: Sequence[Condition], measured: pd.DataFrame
+) -> dict[str, float]:
   """By condition, the accuracy to reach on what was held out.
 
   It is that of the tuned AdamW; of the default one where none is tuned.
   """
-  chances = {each.name: each.chance for each in plan.study.conditions}
-  measured = scores.with_accuracy(results, chances, 'validation_accuracy')
   found = {
     each.name: scores.target(
       measured[measured['condition'] == each.name], each.rulesets[-1]
     )
-    for each in plan.study.conditions
+    for each in conditions
     if each.task.held_out
   }
   return {name: x for name, x in found.items() if not np.isnan(x)}
@@ -182,11 +185,10 @@ def _timed(
   )
 
 
-def _comparisons(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
+def _comparisons(
+  conditions: Sequence[Condition], counted: pd.DataFrame
+) -> pd.DataFrame:
   """Compares the arms of each condition."""
-  conditions = plan.study.conditions
-  chances = {each.name: each.chance for each in conditions}
-  counted = scores.with_accuracy(results, chances)
   found = []
   for each in conditions:
     usual = comparisons.REFERENCES

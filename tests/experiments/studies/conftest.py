@@ -6,6 +6,7 @@ import pytest
 
 from experiments import optimizers
 from experiments.studies import declarations
+from experiments.studies import frames
 from experiments.studies import tuner
 from experiments.studies import workers
 from experiments.studies.cells import Outcome
@@ -78,10 +79,7 @@ def computed(monkeypatch):
 
 
 def _alpha(epochs):
-  names = (
-    *('alpha_mean', 'alpha_std', 'alpha_fraction_near_min'),
-    *('alpha_fraction_near_max', 'gradient_norm', 'update_norm'),
-  )
+  names = frames.TABLES['alpha'][6:]
   values = [[epoch + 0.1, None] for epoch in range(epochs)]
   return {
     'leaves': ['kernel', 'bias'],
