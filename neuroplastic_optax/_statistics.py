@@ -91,6 +91,9 @@ class Statistics(NamedTuple):
 @_broadcasting
 def zeros(leaf: Any = 0.0, stacked_axes: int = 0) -> Statistics:
   """The statistics of a leaf before the first update, or if it is empty."""
+  # Params may be kept in the memory of the host; statistics are not.
+  if jax.typeof(leaf).memory_space != jax.memory.Space.Device:
+    leaf = jax.device_put(leaf, jax.memory.Space.Device)
   # A sum, and not zeros of its shape: it is sharded as the stacked axes are,
   # where shardings are in the types.
   rest = tuple(range(stacked_axes, jnp.ndim(leaf)))

@@ -12,9 +12,12 @@ import numpy as np
 import optax
 import pytest
 
+from neuroplastic_optax import _statistics
 from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic
+from neuroplastic_optax import neuroplastic_optimizer
 from tests.arrays import device_mesh
 from tests.running import run
 
@@ -249,3 +252,54 @@ def test_pmap_with_an_axis_name_equals_unsharded():
     devices=[*device_mesh().devices],
   )(parts)
   _assert_close(updates.reshape(x.shape), whole)
+
+
+OFFLOADED = {
+  'global': neuroplastic_optimizer(0.1, diagnostics='global'),
+  'per_leaf': neuroplastic_optimizer(0.1, diagnostics='per_leaf'),
+  'stacked': neuroplastic_optimizer(
+    0.1, diagnostics='per_leaf', stacked_axes=1
+  ),
+  'inactive': mechanisms.regenerate_inactive(optax.adamw(0.1)),
+  'fresh': mechanisms.regenerate_inactive(optax.adamw(0.1), to='fresh'),
+}
+
+
+def _kinds(tree):
+  return {x.sharding.memory_kind for x in jax.tree.leaves(tree)}
+
+
+@pytest.mark.parametrize('tx', OFFLOADED.values(), ids=OFFLOADED)
+def test_params_and_states_in_the_memory_of_the_host(tx):
+  """They are moved to the device for each update, as users do."""
+  on_host = jax.sharding.SingleDeviceSharding(
+    jax.devices()[0], memory_kind='pinned_host'
+  )
+
+  def step(params, state):
+    params, state = jax.device_put((params, state), jax.memory.Space.Device)
+    updates, state = tx.update(params, state, params)
+    return optax.apply_updates(params, updates), state
+
+  here = {'w': jnp.arange(12.0).reshape(4, 3), 'b': jnp.ones(3)}
+  there = jax.device_put(here, on_host)
+  state = jax.device_put(jax.jit(tx.init)(there), on_host)
+  moved = jax.jit(step, out_shardings=on_host)(there, state)
+  assert _kinds(moved) == {'pinned_host'}
+  expected = jax.jit(step)(here, tx.init(here))
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(moved), expected)
+  # Without `jit`, JAX for CPUs makes no zeros there, for Optax neither.
+  for init in (optax.adam(0.1).init, tx.init):
+    with pytest.raises(ValueError, match='Memory kind mismatch'):
+      init(there)
+
+
+@pytest.mark.parametrize('stacked_axes', [0, 1])
+def test_statistics_of_params_on_the_host_are_on_the_device(stacked_axes):
+  on_host = jax.sharding.SingleDeviceSharding(
+    jax.devices()[0], memory_kind='pinned_host'
+  )
+  leaf = jax.device_put(jnp.ones((4, 3)), on_host)
+  made = _statistics.zeros(leaf, stacked_axes)
+  assert _kinds(made) == {'device'}
+  assert made.histogram.shape == (4, 64)[1 - stacked_axes :]
