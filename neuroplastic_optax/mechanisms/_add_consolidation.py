@@ -48,9 +48,11 @@ def add_consolidation(
   which the authors of UPGD ran elastic weight consolidation (EWC, with g²) and
   memory-aware synapses (MAS, with |g|).
 
-  It belongs on the raw gradient, first in a chain. After `optax.scale_by_adam`
-  the term would not be normalised with the gradient, and F would measure
-  Adam's updates: that is another method.
+  It belongs on the raw gradient, first in a chain. Before Adam, which divides
+  by the size of the sum, the strength has to be seen beside the gradient: where
+  gradients are small, so is F, and most of all with g². After
+  `optax.scale_by_adam` the term would not be normalised with the gradient, and
+  F would measure Adam's updates: that is another method.
 
   Args:
     strength: λ ≥ 0, a number or a schedule of the update count.

@@ -56,7 +56,8 @@ def elastic_weight_consolidation(
   F, which starts at 0, is an estimate of the diagonal of the Fisher information
   from the squared gradients of minibatches along the path of training. It is
   not, as in the first publication of EWC, computed at the end of a task from
-  gradients of single examples.
+  gradients of single examples. Squared gradients of minibatches of B examples
+  are about a B-th of theirs: multiply a published strength by B.
 
   It belongs on the raw gradient, first in a chain; behind Adam's normalisation
   it means something else. `new_task` is an extra argument of `update`, a bool

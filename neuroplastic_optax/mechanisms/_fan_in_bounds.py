@@ -24,6 +24,11 @@ def fan_in_bounds(
   bound of the one kernel, a leaf of rank 2 or more, under the same parent.
   Where there is none, or more than one, its bound is infinite.
 
+  The authors' program gives a leaf of rank 1 the fan-in of the kernel before it
+  in the order of the model, so that scales of normalisation are clipped too. A
+  switch of theirs leaves out the kernel and the bias of the last layer:
+  `optax.masked` does so here.
+
   Args:
     scale: κ > 0.
     stacked_axes: how many leading axes of a leaf index independent tensors, as

@@ -38,7 +38,9 @@ def hare_and_tortoise(
       slow ← decay·slow + (1 - decay)·(w + g)
       u = slow - w   at every `period`-th update, else u = g
 
-  Evaluate the model at `eval_params(state, params)`, which is `slow`.
+  Evaluate the model at `eval_params(state, params)`, which is `slow`. The
+  authors reset every 10 epochs, and average the statistics of batch
+  normalisation too, which are no params: average them yourself.
 
   Args:
     decay: in [0, 1), how slow the average is.

@@ -37,7 +37,8 @@ def normalize_and_project(
 
   so that the norm after the update is ‖w₀‖. Where ‖w₀‖ or ‖w + g‖ is 0, u = g.
   This is the projection of the paper alone: put normalisation layers into the
-  model yourself.
+  model yourself. The paper also keeps their scales and offsets near the initial
+  values; here leaves of rank less than 2 are left alone.
 
   Args:
     mask: the leaves to act on, as in `optax.masked`. None for those of rank 2

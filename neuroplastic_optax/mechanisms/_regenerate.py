@@ -39,13 +39,16 @@ def regenerate(
 
   It belongs on the raw gradient, first in a chain. Behind Adam's normalisation
   it means something else: a decoupled pull, as AdamW's decay is. Params that
-  are initialised with zeros, such as biases, are pulled to 0.
+  are initialised with zeros, such as biases, are pulled to 0. The authors leave
+  out the params of normalisation: do so with `optax.masked`.
 
-  The strength has to be seen beside the gradient. Adam divides by the size of
-  the sum, so that where gradients are small (a small loss, gradients that are
-  clipped, reinforcement learning) the pull takes over the direction and moves
-  weights at the full learning rate. Begin there with 1e-5: for PPO on CartPole
-  with Adam at 2.5e-4, 1e-5 did no harm, and the default halved the return.
+  The default is the authors' coefficient of ‖w - w₀‖² for Adam at 1e-3 on
+  permuted MNIST, so that ours pulls half as hard. The strength has to be seen
+  beside the gradient. Adam divides by the size of the sum, so that where
+  gradients are small (a small loss, gradients that are clipped, reinforcement
+  learning) the pull takes over the direction and moves weights at the full
+  learning rate. Begin there with 1e-5: for PPO on CartPole with Adam at 2.5e-4,
+  1e-5 did no harm, and the default halved the return.
 
   Args:
     strength: λ ≥ 0, a number or a schedule of the update count. For "l2" it is

@@ -45,9 +45,12 @@ def shrink_and_perturb(
   and u = g elsewhere.
 
   Published numbers are told in other ways. Ash and Adams multiply w by their λ:
-  `shrink` is 1 - λ. The program of UPGD, in which shrink and perturb runs at
-  every update, multiplies both terms by the learning rate η: from its weight
-  decay d and noise s, `shrink` is η·d and `perturb` is η·s.
+  `shrink` is 1 - λ. Their program adds a part of a fresh initialisation: at a
+  fan-in of 784, standard normal noise of the same number is about fifty times
+  stronger, and it reaches the scales of normalisation too. The program of UPGD,
+  in which shrink and perturb runs at every update, multiplies both terms by the
+  learning rate η: from its weight decay d and noise s, `shrink` is η·d and
+  `perturb` is η·s.
 
   Since no learning rate multiplies them, the defaults are large beside small
   steps: with Adam at 2.5e-4, `perturb` moves each weight by .4 of a step at

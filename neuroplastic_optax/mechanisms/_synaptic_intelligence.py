@@ -54,6 +54,9 @@ def synaptic_intelligence(
 
       u = g + λ·Ω ⊙ (w - w*)
 
+  The authors' penalty is c·Ω·(w - w*)², so that λ is 2c. They clip the sum
+  Ω + ω / ((w - w*)² + ξ) at 0, not each ω, with a ξ of 0.1 or 0.001.
+
   It belongs on the raw gradient, first in a chain; behind Adam's normalisation
   it means something else. `new_task` is an extra argument of `update`, a bool
   or a bool array, said with the first update of a new task. It is ignored at

@@ -60,7 +60,11 @@ def scale_by_upgd(
   The published program divides Û by the largest element of the *uncorrected* U
   under "global" scaling, which inflates the argument of σ by 1 / (1 - βᵗ) in
   early updates. `bias_correction=False` does that; "local" scaling has no such
-  difference. The paper's weight decay is `optax.add_decayed_weights`.
+  difference. The paper's own algorithm has the corrected Û throughout.
+
+  A weight of no use keeps half its step, since σ(0) is ½: the published program
+  steps by twice its learning rate, so that ours needs twice the published one.
+  Its weight decay is `optax.add_decayed_weights`, behind the gate.
 
   Args:
     decay: β in [0, 1), the decay of the utility.
