@@ -73,28 +73,20 @@ def _trials(name: str, value: Any) -> tuple[dict[str, float], ...]:
     value,
   )
   try:
-    written = isinstance(value, str) and value
-    given: Any = fields.literal(value) if written else value
-  except ValueError:
+    given = fields.literal(value) if value and type(value) is str else value
+    if not given:
+      return ()
+    if isinstance(given, Mapping):
+      columns = {name: list(numbers) for name, numbers in given.items()}
+      product = itertools.product(*columns.values())
+      rows = [dict(zip(columns, row, strict=True)) for row in product]
+    else:
+      rows = [dict(row) for row in given]
+  except (TypeError, ValueError):
     raise refusal from None
-  if isinstance(given, Mapping) and given:
-    try:
-      columns = {str(key): list(each) for key, each in given.items()}
-    except TypeError:
-      raise refusal from None
-    rows = [
-      dict(zip(columns, row, strict=True))
-      for row in itertools.product(*columns.values())
-    ]
-  elif given is None or (
-    isinstance(given, str | Mapping | list | tuple) and not given
+  if (
+    not rows or not rows[0] or any(row.keys() != rows[0].keys() for row in rows)
   ):
-    return ()
-  else:
-    rows = list(given) if isinstance(given, list | tuple) else []
-  if not rows or not all(isinstance(row, Mapping) and row for row in rows):
-    raise refusal
-  if any(set(row) != set(rows[0]) for row in rows):
     raise refusal
   found = [
     {each: fields.hyperparameter(name, each, row[each]) for each in rows[0]}
@@ -326,12 +318,6 @@ def _check_varied(
         )
 
 
-def _rate(value: Any) -> float:
-  if isinstance(value, bool | bytes):
-    raise TypeError('a learning rate is a number')
-  return float(value)
-
-
 def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
   """The learning rate of each arm, from the field that says them."""
   refusal = fields.refusal(
@@ -342,7 +328,7 @@ def _rates(value: Any, arms: tuple[str, ...]) -> tuple[float, ...]:
     value,
   )
   try:
-    rates = [] if value is None else list(map(_rate, fields.sequence(value)))
+    rates = [] if value is None else [*map(float, fields.sequence(value))]
   except (TypeError, ValueError, OverflowError):
     raise refusal from None
   if not rates:

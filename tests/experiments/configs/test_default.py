@@ -174,6 +174,10 @@ def test_stream_sets_model_tasks_and_batch_size():
       {'stream': 'permuted_labels', 'label_noise': 0.5},
       'label_noise must be 0 with config.stream=permuted_labels, .*got 0.5',
     ),
+    *(
+      ({'stream': 'split', 'tasks': tasks}, f'tasks must be 2 or 5, .*{tasks}')
+      for tasks in (1, 10)
+    ),
     (
       {'stream': 'split', 'tasks': 3},
       'tasks must be 2 or 5, which divide the 10 classes of digits .*got 3',

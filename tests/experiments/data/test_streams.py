@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import errors
 from experiments.data import streams
 
 KEYS = jax.vmap(jax.random.key)(jnp.arange(2400))
@@ -63,18 +62,3 @@ def test_pixels_move_with_all_their_channels():
   flat, before = (np.asarray(x).reshape(2, 6, 2) for x in (found, images))
   for place, source in enumerate(order.tolist()):
     np.testing.assert_array_equal(flat[:, place], before[:, source])
-
-
-@pytest.mark.parametrize(
-  ('count', 'classes', 'message'),
-  [
-    (3, 10, r'config.tasks must be 2 or 5, which divide the 10 .*, got 3'),
-    (1, 10, 'config.tasks must be 2 or 5, .*, got 1'),
-    (10, 10, 'config.tasks must be 2 or 5, .*, got 10'),
-    (2, 3, "config.dataset must have classes .*, got 'numbers' with 3 classes"),
-  ],
-)
-def test_number_of_tasks_must_divide_the_classes(count, classes, message):
-  streams.check_split(5, 10, 'numbers')
-  with pytest.raises(errors.InvalidValueError, match=message):
-    streams.check_split(count, classes, 'numbers')
