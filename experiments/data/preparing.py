@@ -116,8 +116,7 @@ def _original(
       {name: originals.unzipped(name, contents[name]) for name in files.names}
     )
     for split, size in benchmark.sizes.items():
-      if fault := benchmark.fault(split, *original.splits[split]):
-        raise originals.OriginalFileError(fault)
+      benchmark.check(split, *original.splits[split])
       print(f'read {size:,} {split} images from {place}')
   except originals.OriginalFileError as error:
     raise errors.UserError(f'cannot use {place}: {error}') from error

@@ -82,10 +82,8 @@ class Published:
     forms = [self.files, self.npm.files if self.npm else self.files]
     return tuple(dict.fromkeys(forms))
 
-  def fault(
-    self, split: str, images: np.ndarray, labels: np.ndarray
-  ) -> str | None:
-    """Says what of a split is not as it was published; None for nothing."""
+  def check(self, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """Raises an OriginalFileError if a split is not as it was published."""
     size, classes = self.sizes[split], range(self.spec.num_classes)
     for what, is_there, should_be in (
       ('image shape', images.shape, (size, *self.spec.shape)),
@@ -93,19 +91,18 @@ class Published:
       ('label values', sorted(set(labels.tolist())), [*classes]),
     ):
       if is_there != should_be:
-        return f'the {what} of {split} is {is_there}, not {should_be}'
-    if split != 'train':
-      return None
+        raise originals.OriginalFileError(
+          f'the {what} of {split} is {is_there}, not {should_be}'
+        )
     found, expected = (
-      ', '.join(f'{mean:.4f}' for mean in x)
-      for x in (images.mean((0, 1, 2)) / 255, self.channel_means)
+      ', '.join(f'{mean:.4f}' for mean in means)
+      for means in (images.mean((0, 1, 2)) / 255, self.channel_means)
     )
-    if found != expected:
-      return (
+    if split == 'train' and found != expected:
+      raise originals.OriginalFileError(
         f'the mean training pixel is {found}, not {expected}: this is another '
         'data set'
       )
-    return None
 
 
 _IDX = originals.Files(

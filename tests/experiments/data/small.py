@@ -68,12 +68,8 @@ def write_cifar10(path, images, labels, train, leave_out=()):
   contents['test_batch.bin'] = records[train:].tobytes()
   contents['batches.meta.txt'] = b'\n'.join(b'class%d' % i for i in range(10))
   contents['readme.html'] = b'hello'
-  with tarfile.open(path, 'w:gz') as archive:
-    for name, content in contents.items():
-      if name not in leave_out:
-        member = tarfile.TarInfo(f'{CIFAR_FOLDER}/{name}')
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
+  kept = {x: y for x, y in contents.items() if x not in leave_out}
+  pack(path, kept, CIFAR_FOLDER)
 
 
 def write_cifar10_pictures(folder, images, labels, train):
