@@ -160,13 +160,11 @@ def main(names: Sequence[str]) -> None:
   runner.run(given.jobs)
   if unmeasured := speeds.unmeasured(plan, place.speeds()):
     say('measures how long the updates of each arm take')
-    place.write_speeds(
-      {
-        kind: speeds.measure(task, arms, load)
-        for kind, (task, arms) in unmeasured.items()
-      }
-    )
-    place.write_tables(plan)
+    measured = {
+      kind: speeds.measure(task, arms, load)
+      for kind, (task, arms) in unmeasured.items()
+    }
+    place.write_tables(plan, measured)
   say(f'tables and study.json are in {workdir}')
 
 

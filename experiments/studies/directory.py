@@ -36,16 +36,13 @@ class StudyDirectory:
   def __init__(
     self, path: Path, study: Study, arms: Sequence[str], *, smoke: bool
   ) -> None:
-    """Looks at a directory.
+    """Looks at a directory; a `UserError` if it holds something else.
 
     Args:
       path: where it is; there may be nothing.
       study: the study.
       arms: those of it that this process is about.
       smoke: whether it is the tiny one.
-
-    Raises:
-      UserError: it holds something else.
     """
     self.path = path
     self._workdir = _workdir(path)
@@ -63,39 +60,37 @@ class StudyDirectory:
     )
 
   def claim(self) -> None:
-    """Makes the directory, and writes what study it holds.
-
-    Raises:
-      UserError: it cannot be.
-    """
+    """Makes the directory, and writes what study it holds."""
     with self._workdir.locked(wait=True):
       before = self._workdir.mark() or {}
       self._workdir.refuse_other(
         before.get('definition', self._definition), self._definition
       )
-      kept = {
-        name: before.get(name)
-        for name in ('cells', 'tuning', 'conditions', 'seconds_per_update')
-      }
       self._workdir.write(
         {
+          **before,
           'definition': self._definition,
           'arms': list(self.arms),
           'code': versions.code(),
           'provenance': [*before.get('provenance', []), provenance.collect()],
-          **kept,
           'end': None,
         }
       )
 
-  def write_tables(self, plan: Plan) -> None:
-    """Writes the tables, and what is known of the tuning, from the cells."""
+  def write_tables(self, plan: Plan, measured: Speeds | None = None) -> None:
+    """Writes the tables, and what is known of the tuning, from the cells.
+
+    Args:
+      plan: the plan.
+      measured: how long updates take, as far as it was not known.
+    """
     with self._workdir.locked(wait=True):
       items = plan.items()
       there = sum(plan.there(item.cell) for item in items)
       done = there == len(items)
       found = read(self.path) or {}
-      made = tables.make(plan, self.speeds())
+      speeds = {**self.speeds(), **(measured or {})}
+      made = tables.make(plan, speeds)
       made.write(self.path)
       reused: dict[Path, list[str]] = {}
       for item in items:
@@ -115,6 +110,7 @@ class StudyDirectory:
           'cells': {'planned': len(items), 'finished': there},
           'tuning': made.tuning,
           'conditions': made.conditions,
+          'seconds_per_update': speeds,
           'end': end,
         },
       )
@@ -122,13 +118,6 @@ class StudyDirectory:
   def speeds(self) -> Speeds:
     """How long updates take, as far as it was measured."""
     return (read(self.path) or {}).get('seconds_per_update') or {}
-
-  def write_speeds(self, found: Speeds) -> None:
-    """Adds how long updates take."""
-    with self._workdir.locked(wait=True):
-      speeds = {**self.speeds(), **found}
-      there = read(self.path) or {}
-      self._workdir.write({**there, 'seconds_per_update': speeds})
 
 
 def _workdir(path: Path) -> Workdir:

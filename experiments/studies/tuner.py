@@ -14,6 +14,7 @@ A trial that diverged scores -∞: it is worse than any other, and counts.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -122,7 +123,7 @@ class Tuner:
     """All batches of an arm, as far as they are known, in order."""
     budget = self._budget
     rounds, settled = self._extended
-    grids = [self._grid(name, rounds, i) for i in range(len(rounds))]
+    grids = self._grids(name, rounds)
     stages = [
       Stage('extension' if i else 'rates', len(grid.trials), grid)
       for i, grid in enumerate(grids)
@@ -154,24 +155,24 @@ class Tuner:
     batches = [stage.batch for stage in self.stages(name)[:-1]]
     return [each for batch in batches if batch for each in batch.trials]
 
-  def _grid(
-    self, name: str, rounds: Sequence[tuple[int, int]], i: int
-  ) -> Batch:
-    """The rates that a round adds."""
-    below, above = rounds[i]
+  def _grids(self, name: str, rounds: Sequence[tuple[int, int]]) -> list[Batch]:
+    """The rates that each round adds."""
     last = self._budget.rates - 1
-    if i == 0:
-      places = list(range(last + 1))
-    else:
-      before, after = rounds[i - 1]
-      places = [-below] * (below > before) + [last + above] * (above > after)
-    return Batch(tuple(self._rate(name, place) for place in places), (0,))
+    places = [[*range(last + 1)]]
+    for (before, after), (below, above) in itertools.pairwise(rounds):
+      places.append(
+        [-below] * (below > before) + [last + above] * (above > after)
+      )
+    return [
+      Batch(tuple(self._rate(name, place) for place in each), (0,))
+      for each in places
+    ]
 
   def _rate(self, name: str, place: int) -> Trial:
     """The rate at a place of the grid, in which 0 is the low end."""
-    knob = self.arms[name].hyperparameters[LEARNING_RATE]
+    own = self.arms[name].hyperparameters[LEARNING_RATE]
     share = place / (self._budget.rates - 1)
-    rate = knob.low * (knob.high / knob.low) ** share
+    rate = own.low * (own.high / own.low) ** share
     # So many digits that a table shows the number itself.
     return {LEARNING_RATE: float(f'{rate:.6g}')}
 
@@ -200,7 +201,7 @@ class Tuner:
     self, name: str, rounds: Sequence[tuple[int, int]]
   ) -> tuple[bool, bool] | None:
     """Whether the best rate is the lowest, or the highest, of a grid."""
-    grids = [self._grid(name, rounds, i) for i in range(len(rounds))]
+    grids = self._grids(name, rounds)
     best = self._best_rate(name, grids)
     if best is None:
       return None
@@ -213,12 +214,12 @@ class Tuner:
     count = self._budget.trials - sum(len(grid.trials) for grid in grids)
     if best is None:
       return None
-    knobs = self.arms[name].hyperparameters
-    rate = knobs[LEARNING_RATE]
+    own = self.arms[name].hyperparameters
+    rate = own[LEARNING_RATE]
     step = (rate.high / rate.low) ** (1 / (self._budget.rates - 1))
     ranges = {
       LEARNING_RATE: Range(best, best / step, best * step),
-      **{each: knobs[each] for each in searched(self.arms[name])[1:]},
+      **{each: own[each] for each in searched(self.arms[name])[1:]},
     }
     return Batch(quasi_random(ranges, count), (0,))
 
@@ -242,9 +243,9 @@ class Tuner:
 
 
 def searched(arm: Arm) -> tuple[str, ...]:
-  """The knobs that are tuned: the learning rate and the last ones.
+  """The hyperparameters that are tuned: the learning rate and the last ones.
 
-  Knobs that many arms share, such as the weight decay, are declared before
+  Those that many arms share, such as the weight decay, are declared before
   those that are an arm's own.
   """
   others = [name for name in arm.hyperparameters if name != LEARNING_RATE]
@@ -252,28 +253,21 @@ def searched(arm: Arm) -> tuple[str, ...]:
 
 
 def quasi_random(ranges: Mapping[str, Range], count: int) -> tuple[Trial, ...]:
-  """Scrambled Halton points in the ranges of some knobs, always the same.
-
-  Args:
-    ranges: by name.
-    count: how many points.
-
-  Returns:
-    A trial for each point.
-  """
+  """A trial for each of `count` scrambled Halton points, always the same."""
   points = qmc.Halton(len(ranges), scramble=True, rng=0).random(count)
   return tuple(
     {
-      name: float(f'{_at(knob, share):.6g}')
-      for (name, knob), share in zip(ranges.items(), point, strict=True)
+      name: float(f'{_at(range_, share):.6g}')
+      for (name, range_), share in zip(ranges.items(), point, strict=True)
     }
     for point in points.tolist()
   )
 
 
-def _at(knob: Range, share: float) -> float:
-  """The number at a share of a knob's range."""
-  if knob.log:
-    low, high = math.log(knob.low), math.log(knob.high)
-    return math.exp(low + share * (high - low))
-  return knob.low + share * (knob.high - knob.low)
+def _at(range_: Range, share: float) -> float:
+  """The number at a share of a range."""
+  low, high = range_.low, range_.high
+  if not range_.log:
+    return low + share * (high - low)
+  low, high = math.log(low), math.log(high)
+  return math.exp(low + share * (high - low))
