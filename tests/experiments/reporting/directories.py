@@ -101,3 +101,9 @@ def _spoil(found, seeds, diverged, missing):
     table.loc[table['arm'].isin(diverged), ['mean', 'sd']] = None
   lost = found['measures']['arm'].isin(diverged)
   found['measures'] = found['measures'][~lost]
+
+
+def some(rows, *identity, **wanted):
+  """The rows of a condition, ruleset and arm, or with some other values."""
+  wanted = dict(zip(scores.IDENTITY, identity, strict=False)) | wanted
+  return rows[(rows[[*wanted]] == [*wanted.values()]).all(axis=1)]

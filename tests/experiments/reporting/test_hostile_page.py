@@ -3,6 +3,8 @@
 import csv
 import json
 import pathlib
+import re
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +13,7 @@ from experiments.studies import loading
 from tests.experiments.reporting import browsing
 from tests.experiments.reporting import directories
 
-pytestmark = [pytest.mark.slow, browsing.needed]
+pytestmark = pytest.mark.slow
 
 CLICK = """
 document.querySelectorAll('summary, button, a[href^="#"]').forEach(
@@ -22,7 +24,7 @@ ATTACKS = (
   '"><img src=x onerror=hacked=1>',
   "'><svg onload=hacked=1>",
   '</title></style></script><script>hacked=1</script>',
-  ']]><iframe src=http://192.0.2.1/></iframe>',
+  ']]>|$x_{<iframe src=http://192.0.2.1/></iframe>',
   '<link rel=stylesheet href=//192.0.2.1/a.css>',
   '<a href=javascript:hacked=1>click</a>',
   '<meta http-equiv=refresh content=0;url=http://192.0.2.1/>',
@@ -93,6 +95,7 @@ def made(tmp_path_factory):
   return path, found
 
 
+@browsing.needed
 def test_it_runs_nothing_asks_for_nothing_and_shows_all(made, tmp_path):
   path, _ = made
   with browsing.page(path / 'report.html', tmp_path / 'profile') as page:
@@ -124,3 +127,21 @@ def test_its_files_lie_in_the_study_directory(made):
     assert '..' not in relative.parts
     assert (path / name).is_file()
   assert not pathlib.Path('/tmp/hacked').exists()
+
+
+def test_names_are_text_in_pictures_and_in_markdown(made):
+  _, found = made
+  pictures = {k: x for k, x in found.files.items() if k.endswith('.svg')}
+  for name, content in pictures.items():
+    assert '<script' not in content
+    texts = [*ElementTree.fromstring(content).itertext()]
+    arms = 'full', 'gradient_only', 'adamw'
+    assert any(NAMES.get(x, x) in text for x in arms for text in texts), name
+  for name, content in found.files.items():
+    if name.endswith('.md'):
+      # The pipe of a name does not end its cell.
+      for part in content.split('\n\n'):
+        lines = [x for x in part.splitlines() if x.startswith('|')]
+        assert len({len(re.findall(r'(?<!\\)\|', x)) for x in lines}) <= 1
+  summary = found.files['tables/summary.md']
+  assert r'| \]\]\>\|\$x\_{\<iframe src=http' in summary

@@ -105,16 +105,6 @@ def test_curves_are_means_over_the_seeds_that_stayed_finite():
   assert band.get_paths()[0].get_extents().ymax == pytest.approx(77.5 + sd)
 
 
-def test_the_overview_shows_curves_and_alpha(tmp_path):
-  full = history([[1.0, 2.0]] * 2, [[0.5, 0.6]] * 2)
-  full.diagnostics = alpha(1)
-  histories = {'adam': TWO_SEEDS, 'full': full}
-  with style.plain():
-    figure = run_pictures.overview(histories, 'full', (0.2, 2.0), 'digits, mlp')
-    saving.save(figure, tmp_path / 'overview.png', 120)
-  is_picture(tmp_path / 'overview.png', (1320, 504))
-
-
 @pytest.mark.parametrize(
   ('leaves', 'epochs', 'changes'),
   [
@@ -194,8 +184,11 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(tmp_path, monkeypatch):
   full = history([[1.0, 2.0]] * 2, [[0.5, 0.6]] * 2)
   full.diagnostics = alpha(1)
   run = run_of(tmp_path, {'full': full})
-  monkeypatch.setattr(run_pictures, '_band', fail)
   said = []
+  names = ['curves.png', 'overview.png', 'diagnostics/full.png']
+  assert run_pictures.draw(run, said.append) == names
+  is_picture(tmp_path / 'overview.png', (1320, 504))
+  monkeypatch.setattr(run_pictures, '_band', fail)
   assert run_pictures.draw(run, said.append) == ['diagnostics/full.png']
   assert said == [
     f'{name} cannot be drawn: RuntimeError: no LaTeX'

@@ -13,9 +13,10 @@ from experiments.reporting import figures
 from experiments.reporting.plots import style
 from experiments.reporting.tables import TABLES
 from experiments.studies import loading
+from experiments.studies import scores
 from tests.experiments.reporting import directories
+from tests.experiments.reporting.directories import some
 
-IDENTITY = ['condition', 'ruleset', 'arm']
 SMALL = {
   'source': 'streams',
   'conditions': ['split'],
@@ -25,7 +26,7 @@ SMALL = {
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A study in which much went wrong: its path, its tables, and it loaded."""
+  """A study in which much went wrong: its tables, and it loaded."""
   path = tmp_path_factory.mktemp('whole') / 'study'
 
   def change(tables):
@@ -41,32 +42,26 @@ def whole(tmp_path_factory):
     missing=['upgd'],
     change=change,
   )
-  return path, tables, loading.load(path)
+  return tables, loading.load(path)
 
 
 def table(study, name):
   return pd.read_csv(io.StringIO(TABLES[name](study).csv()))
 
 
-def drawn(path, kind, *parts):
+def drawn(study, kind, *parts):
   """A figure of a study, before it is written."""
-  study = loading.load(path)
   (found,) = (x for x in figures.KINDS[kind].draw(study) if x.parts == parts)
   with style.report(kind):
     return found.make()
 
 
-def some(rows, *identity, **wanted):
-  wanted = dict(zip(IDENTITY, identity, strict=True)) | wanted
-  return rows[(rows[[*wanted]] == [*wanted.values()]).all(axis=1)]
-
-
 def test_measures_are_means_over_the_seeds_that_stayed_finite(whole):
-  _, tables, study = whole
+  tables, study = whole
   rows = table(study, 'streams')
   assert len(rows) == 12
   for row in rows.itertuples():
-    identity = [getattr(row, name) for name in IDENTITY]
+    identity = [getattr(row, name) for name in scores.IDENTITY]
     own = some(tables['streams'], *identity, status='finished')
     values = own.pivot(index='seed', columns='measure', values='value')
     count = {'sgd': 0, 'upgd': 2}.get(row.arm, 4)
@@ -90,7 +85,7 @@ def test_measures_are_means_over_the_seeds_that_stayed_finite(whole):
 
 
 def test_only_splits_forget(whole):
-  _, tables, study = whole
+  tables, study = whole
   rows = table(study, 'forgetting')
   assert {*rows['condition']} == {'split'}
   for _, group in rows.groupby('ruleset'):
@@ -108,7 +103,7 @@ def test_only_splits_forget(whole):
 
 
 def test_what_is_compared_has_its_name(whole):
-  path, _, study = whole
+  _, study = whole
   texts = {
     name: made.markdown()
     for name in TABLES
@@ -139,7 +134,7 @@ def test_what_is_compared_has_its_name(whole):
     ('learning_rates', 'split', 'average accuracy (%)'),
     ('tuning', 'permuted_labels', 'best online accuracy (%)'),
   ):
-    assert drawn(path, kind, condition).axes[0].get_ylabel() == label
+    assert drawn(study, kind, condition).axes[0].get_ylabel() == label
 
 
 def test_streams_stand_beside_conditions_of_epochs(tmp_path):
@@ -159,12 +154,12 @@ def test_streams_stand_beside_conditions_of_epochs(tmp_path):
   assert '| – | 60 |' not in text
   assert 'mnist' not in TABLES['streams'](study).markdown()
   for condition, label in (('mnist', 'epoch'), ('permuted_labels', 'task')):
-    figure = drawn(tmp_path / 'x', 'alpha', condition, 'mean')
+    figure = drawn(study, 'alpha', condition, 'mean')
     assert figure.axes[0].get_xlabel() == label
 
 
 def test_pictures_without_sense_are_left_out(whole):
-  _, _, study = whole
+  _, study = whole
   parts = {
     name: [each.parts for each in kind.draw(study)]
     for name, kind in figures.KINDS.items()
@@ -180,7 +175,7 @@ def test_pictures_without_sense_are_left_out(whole):
 
 
 def test_errors_are_compared_with_the_best(whole):
-  path, tables, study = whole
+  tables, study = whole
   rows = table(study, 'errors')
   chances = {'permuted_labels': 0.1, 'split': 0.1}
   # Only the default ruleset has several streams.
@@ -203,7 +198,7 @@ def test_errors_are_compared_with_the_best(whole):
       assert row.largest_ratio == pytest.approx(max(ratios[row.arm]))
       score = statistics.mean(max(0, 4 - x) / 3 for x in ratios[row.arm])
       assert row.score == pytest.approx(score)
-  (axes,) = drawn(path, 'profile', 'default').axes
+  (axes,) = drawn(study, 'profile', 'default').axes
   assert axes.get_title('left') == 'by error, 2 conditions'
   note = figures.words(figures.KINDS['profile'].note, study)
   assert 'the error of an arm' in note
@@ -211,8 +206,8 @@ def test_errors_are_compared_with_the_best(whole):
 
 
 def test_lines_go_through_the_means_with_their_intervals(whole):
-  path, tables, _ = whole
-  figure = drawn(path, 'tasks', 'permuted_labels', 'default')
+  tables, study = whole
+  figure = drawn(study, 'tasks', 'permuted_labels', 'default')
   identity = ('permuted_labels', 'default', 'full')
   rows = some(tables['measures'], *identity, measure='effective_rank')
   reach = stats.t.ppf(0.975, 3) * rows['sd'] / np.sqrt(4)
@@ -228,12 +223,12 @@ def test_lines_go_through_the_means_with_their_intervals(whole):
 
 
 def test_diverged_arms_have_a_name_and_no_line(whole):
-  path, _, study = whole
+  _, study = whole
   for kind in ('tasks', 'matrices', 'first_task'):
-    figure = drawn(path, kind, 'split', 'default')
+    figure = drawn(study, kind, 'split', 'default')
     texts = figure.findobj(lambda each: hasattr(each, 'get_text'))
     assert 'sgd ×' in {each.get_text() for each in texts}, kind
-  figure = drawn(path, 'tasks', 'split', 'default')
+  figure = drawn(study, 'tasks', 'split', 'default')
   assert not [
     x for axes in figure.axes for x in axes.lines if x.get_label() == 'sgd'
   ]
@@ -259,9 +254,9 @@ def test_where_everything_diverged_nothing_is_drawn(tmp_path):
 
 
 def test_splits_are_drawn_at_every_evaluation(whole):
-  path, tables, _ = whole
+  tables, study = whole
   rows = some(tables['evaluations'], 'split', 'default', 'adamw')
-  figure = drawn(path, 'matrices', 'split', 'default')
+  figure = drawn(study, 'matrices', 'split', 'default')
   (axes,) = (x for x in figure.axes if x.get_title('left') == 'adamw')
   shown = axes.collections[0].get_array().reshape(5, 5)
   ends = rows[rows['update'] == rows['update'].max()]
@@ -269,7 +264,7 @@ def test_splits_are_drawn_at_every_evaluation(whole):
   for row in ends.itertuples():
     cell = shown[row.task - 1, row.evaluated_task - 1]
     assert cell == pytest.approx(100 * row.mean)
-  figure = drawn(path, 'first_task', 'split', 'default')
+  figure = drawn(study, 'first_task', 'split', 'default')
   (line,) = (
     x for axes in figure.axes for x in axes.lines if x.get_label() == 'adamw'
   )
@@ -290,7 +285,9 @@ def test_a_line_far_from_all_others_does_not_flatten_them(tmp_path):
     tmp_path / 'x', source='streams', conditions=['permuted_labels'],
     arms=['full', 'sgd', 'sgdm', 'adam', 'adamw'], change=change,
   )  # fmt: skip
-  figure = drawn(tmp_path / 'x', 'tasks', 'permuted_labels', 'default')
+  figure = drawn(
+    loading.load(tmp_path / 'x'), 'tasks', 'permuted_labels', 'default'
+  )
   norms = [x for x in figure.axes if x.get_ylabel() == '‖w‖']
   assert all(x.get_ylim()[1] < 1000 for x in norms)
   # An arrow says where it is.
