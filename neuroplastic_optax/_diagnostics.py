@@ -94,18 +94,10 @@ def collect(
   measured: Sequence[Statistics | None],
   multipliers: Sequence[jax.Array | None],
 ) -> Any:
-  """What the state holds after an update.
+  """What the state holds after an update, by the mode.
 
-  Args:
-    mode: 'global' or 'per_leaf'.
-    flat: the updates.
-    stacked_axes: of each leaf.
-    measured: what `measure` returned for each leaf; None of None and of empty
-      leaves, and of all before the first update.
-    multipliers: what the controller multiplies each leaf by; None for 1.
-
-  Returns:
-    A `Statistics` or a `PerLeaf`.
+  `measured` has what `measure` returned for each leaf: None of None and of empty
+  leaves, and of all before the first update. `multipliers` are the controller's.
   """
   statistics = list(map(_statistics.complete, measured, multipliers))
   if mode == 'global':

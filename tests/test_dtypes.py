@@ -15,7 +15,6 @@ from neuroplastic_optax import LearningRateController
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from neuroplastic_optax import schedules
-from tests.running import trained
 from tests.settings import every_setting
 from tests.settings import RULES
 from tests.settings import SETTINGS
@@ -201,16 +200,6 @@ def test_complex_numbers(settings):
     # Moduli make the signals: what is turned stays turned.
     actual, _ = jax.jit(tx.update)(turned(gradient), state, turned(params))
     chex.assert_trees_all_close(actual, turned(updates), rtol=1e-5)
-
-
-@pytest.mark.parametrize('settings', [{}, SETTINGS['adam']])
-def test_complex_numbers_without_imaginary_part_are_real(settings):
-  tx = neuroplastic(**settings)
-  params, gradients = random_tree(0), random_trees(3)
-  lift = functools.partial(jax.tree.map, lambda x: x.astype('complex64'))
-  actual, _ = trained(tx, lift(params), lift(gradients))
-  expected, _ = trained(tx, params, gradients)
-  chex.assert_trees_all_close(actual, lift(expected), rtol=1e-5, atol=1e-6)
 
 
 # Eight bits and fewer.

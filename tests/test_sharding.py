@@ -225,22 +225,6 @@ def test_shard_map_with_axis_names_equals_unsharded(settings, form):
   _assert_close((updates, state), (expected, whole))
 
 
-def test_shard_map_without_axis_names_sees_parts():
-  """What `axis_name` is for: each device would look at its part alone."""
-  x = _params(0)['embedding']
-  split = lambda tx: jax.jit(
-    jax.shard_map(
-      lambda g: tx.update(g, tx.init(g))[0],
-      mesh=_mesh(),
-      in_specs=jax.P('x'),
-      out_specs=jax.P('x'),
-    )
-  )
-  whole = neuroplastic().update(x, neuroplastic().init(x))[0]
-  _assert_close(split(neuroplastic(axis_name='x'))(x), whole)
-  assert not np.allclose(split(neuroplastic())(x), whole, rtol=1e-2)
-
-
 def test_pmap_with_an_axis_name_equals_unsharded():
   x = _params(0)['embedding']
   tx = neuroplastic(axis_name='i')
