@@ -96,8 +96,8 @@ def collect(
 ) -> Any:
   """What the state holds after an update, by the mode.
 
-  `measured` has what `measure` returned for each leaf: None of None and of empty
-  leaves, and of all before the first update. `multipliers` are the controller's.
+  `measured` has what `measure` returned for each leaf: None for None and for
+  empty leaves, and for all before the first update.
   """
   statistics = list(map(_statistics.complete, measured, multipliers))
   if mode == 'global':

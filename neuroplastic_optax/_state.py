@@ -35,16 +35,10 @@ class NeuroplasticState(NamedTuple):
 def only_state(
   opt_state: _types.OptState, kind: type[Any], reader: str, owner: str
 ) -> Any:
-  """The one state of a kind within a state.
+  """The one state of this class within a state, or a ValueError.
 
-  Args:
-    opt_state: the state.
-    kind: the class of the state to find.
-    reader: the function that reads it, for the message.
-    owner: the transformation that makes it, for the message.
-
-  Raises:
-    ValueError: there is none, or more than one.
+  Its message names the function that reads it and the transformation that makes
+  it, `reader` and `owner`.
   """
   is_kind = lambda x: isinstance(x, kind)
   leaves = jax.tree.leaves_with_path(opt_state, is_leaf=is_kind)
