@@ -2,24 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 import functools
-import math
 
-import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
 from experiments.reporting.figures import kind
-from experiments.reporting.plots import lines
+from experiments.reporting.plots import layers
 from experiments.reporting.plots import style
 from experiments.studies.declarations import DEFAULT
 from experiments.studies.loading import Published
 
-_COLUMNS = 6
-# A legend distinguishes so many layers.
-_MANY = 10
 # Grids of conditions would have hundreds of panels.
 _CONDITIONS = 4
 Arms = Mapping[str, pd.DataFrame]
@@ -50,56 +43,20 @@ def alpha(study: Published) -> Iterator[kind.Drawing]:
     yield kind.Drawing(
       (condition, 'mean'),
       f'Mean α of every layer over {x}s, for every arm, {condition}.',
-      functools.partial(_means, arms, f'Mean α by layer: {condition}', x),
+      functools.partial(
+        layers.draw,
+        {
+          arm: own.rename(columns={'epoch': 'x', 'alpha_mean': 'y'})
+          for arm, own in arms.items()
+        },
+        *(f'Mean α by layer: {condition}', x, 'mean α', 1),
+      ),
     )
     yield kind.Drawing(
       (condition, 'bounds'),
       f'Share of elements whose α is at a bound, for every arm, {condition}.',
       functools.partial(_bounds, arms, f'α at its bounds: {condition}', x),
     )
-
-
-def _means(arms: Arms, title: str, x: str) -> Figure:
-  columns = min(_COLUMNS, len(arms))
-  rows = math.ceil(len(arms) / columns)
-  leaves = [*pd.concat(arms.values())['leaf'].unique()]
-  figure = Figure(
-    figsize=(max(2.0 * columns + 0.5, 4.5), 1.5 * rows + 1.2),
-    layout='constrained',
-  )
-  axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-  for place, (arm, own) in zip(axes.flat, arms.items(), strict=False):
-    _layers(place, own, leaves)
-    place.set_title(arm, fontsize=style.SMALL)
-  lines.trim(axes, len(arms), x, 'mean α')
-  style.title(figure, title)
-  if len(leaves) <= _MANY:
-    figure.legend(
-      *axes[0, 0].get_legend_handles_labels(),
-      loc='outside lower left',
-      ncols=min(4, columns),
-      fontsize=style.SMALL,
-    )
-  return figure
-
-
-def _layers(axes: Axes, rows: pd.DataFrame, leaves: list[str]) -> None:
-  axes.axhline(1, color=style.GREY, linewidth=0.8)
-  for i, leaf in enumerate(leaves):
-    own = rows[rows['leaf'] == leaf].sort_values('epoch')
-    axes.plot(
-      own['epoch'],
-      own['alpha_mean'],
-      style.STYLES[(i // len(style.COLOURS)) % len(style.STYLES)],
-      # The first of many layers are blue, the last yellow.
-      color=style.COLOURS[i % len(style.COLOURS)]
-      if len(leaves) <= _MANY
-      else matplotlib.colormaps[style.MAP](i / (len(leaves) - 1)),
-      linewidth=1,
-      label=leaf,
-    )
-  axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-  axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
 def _bounds(arms: Arms, title: str, x: str) -> Figure:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.reporting import quantities
 from experiments.reporting.figures import kind
+from experiments.reporting.figures import sensitivity
 from experiments.reporting.plots import grids
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import maps
@@ -42,7 +43,10 @@ def tasks(study: Published) -> Iterator[kind.Drawing]:
     (summary['seeds'] > 0) & (summary['seeds'] == summary['diverged'])
   ]
   measures = study.measures[drawn].sort_values('task', kind='stable')
+  points = sensitivity.points(study)
   for group, arms in kind.by_arm(study, measures).items():
+    if group[0] in points:
+      continue
     found: dict[str, dict[str, lines.Line]] = {}
     for arm, rows in arms.items():
       for name, own in rows.groupby('measure', sort=False):

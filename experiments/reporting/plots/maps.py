@@ -1,4 +1,4 @@
-"""Accuracy on every task of a split after each of them, as heat maps."""
+"""Heat maps: of the tasks of a split, and of two hyperparameters."""
 
 from collections.abc import Mapping
 import math
@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 import numpy as np
+import pandas as pd
 
 from experiments.reporting.plots import lines
 from experiments.reporting.plots import style
@@ -71,9 +72,7 @@ def _map(axes: Axes, matrix: np.ndarray, title: str) -> QuadMesh:
     )
   axes.set_aspect('equal')
   axes.invert_yaxis()
-  axes.grid(visible=False)
-  axes.tick_params(length=0)
-  axes.spines[:].set_visible(False)
+  _bare(axes)
   axes.set_xticks(*_ticks(tasks))
   axes.set_yticks(*_ticks(done))
   if tasks <= _MANY:
@@ -92,3 +91,51 @@ def _ticks(count: int) -> tuple[np.ndarray, list[str]]:
   """Places and names of tasks, as many as have room."""
   tasks = np.arange(0, count, 1 + (count - 1) // _MANY)
   return tasks + 0.5, [str(1 + i) for i in tasks]
+
+
+def surface(table: pd.DataFrame, label: str, title: str) -> Figure:
+  """Draws what two hyperparameters do together.
+
+  Args:
+    table: values, by one along its columns and by the other along its index.
+    label: what the values are.
+    title: what stands above.
+
+  Returns:
+    The picture.
+  """
+  rows, columns = table.shape
+  figure = Figure(
+    figsize=(0.7 * columns + 2.2, 0.5 * rows + 1.3), layout='constrained'
+  )
+  axes = figure.subplots()
+  values = table.to_numpy(float)
+  mesh = axes.pcolormesh(
+    np.ma.masked_invalid(values),
+    cmap=style.MAP,
+    edgecolors='white',
+    linewidth=0.4,
+  )
+  _bare(axes)
+  axes.set_xticks(0.5 + np.arange(columns), [f'{x:g}' for x in table.columns])
+  axes.set_yticks(0.5 + np.arange(rows), [f'{y:g}' for y in table.index])
+  axes.set(xlabel=table.columns.name, ylabel=table.index.name)
+  low, high = np.nanmin(values), np.nanmax(values)
+  for i, j in np.argwhere(np.isfinite(values)):
+    dark = values[i, j] < low + _DARK / 100 * (high - low)
+    axes.text(
+      *(j + 0.5, i + 0.5, f'{values[i, j]:.1f}'),
+      ha='center',
+      va='center',
+      color='white' if dark else 'black',
+    )
+  figure.colorbar(mesh, ax=axes, label=label)
+  style.title(figure, title)
+  return figure
+
+
+def _bare(axes: Axes) -> None:
+  """Without what stands between cells."""
+  axes.grid(visible=False)
+  axes.tick_params(length=0)
+  axes.spines[:].set_visible(False)

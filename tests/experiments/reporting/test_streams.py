@@ -311,3 +311,66 @@ def test_what_is_not_there_is_left_out(tmp_path, name, kinds, tables):
   assert {x for x in streamed if not drawn_of(x)} == kinds
   made = ('streams', 'forgetting')
   assert {x for x in made if TABLES[x](study) is None} == tables
+
+
+def test_inactive_weights_have_a_line_for_each_layer(tmp_path):
+  def change(tables):
+    rows = tables['measures']
+    own = rows[(rows['measure'] == 'dead_units') & (rows['arm'] == 'sgd')]
+    layers = [
+      own.assign(measure=f'inactive_{leaf}')
+      for leaf in ('a/kernel', 'b/kernel')
+    ]
+    tables['measures'] = pd.concat([rows, *layers], ignore_index=True)
+
+  tables = directories.write(tmp_path / 'study', **SMALL, change=change)
+  figure = drawn(tmp_path / 'study', 'inactive', 'split', 'tuned')
+  (axes,) = figure.axes
+  assert axes.get_title(loc='left') == 'sgd'
+  lines = {x.get_label(): x.get_xydata() for x in axes.lines}
+  assert {*lines} == {'a/kernel', 'b/kernel'}
+  own = some(
+    tables['measures'], *('split', 'tuned', 'sgd'), measure='inactive_a/kernel'
+  )
+  expected = np.transpose([own['task'], 100 * own['mean']])
+  np.testing.assert_allclose(lines['a/kernel'], expected)
+
+
+def test_a_grid_of_two_hyperparameters_is_a_heat_map_alone(tmp_path):
+  grid = [
+    f'mnist_rate_{rate}_warmup_2_kappa_{kappa}'
+    for rate in ('0.03', '0.1', '0.3')
+    for kappa in ('0.5', '1', '2')
+  ]
+  tables = directories.write(
+    tmp_path / 'study', source='mnist', conditions=grid, arms=['full']
+  )
+  figure = drawn(tmp_path / 'study', 'sensitivity', 'full', 'mnist')
+  axes, _ = figure.axes
+  assert axes.get_xlabel() == 'learning_rate'
+  assert axes.get_ylabel() == 'plasticity_scale'
+  means = tables['results'].groupby('condition')['test_accuracy'].mean()
+  shown = {x.get_position(): float(x.get_text()) for x in axes.texts}
+  for i, name in enumerate(grid):
+    place = i // 3 + 0.5, i % 3 + 0.5
+    assert shown[place] == pytest.approx(100 * means[name], abs=0.051)
+
+
+def test_points_of_a_grid_have_no_picture_of_tasks(tmp_path):
+  def change(tables):
+    for name, rows in tables.items():
+      if name != 'trials':
+        tables[name] = rows[rows['ruleset'] == 'tuned']
+
+  conditions = ['permuted_labels_decay', 'permuted_labels']
+  path = tmp_path / 'study'
+  own = {**SMALL, 'conditions': conditions, 'arms': ['sgd']}
+  directories.write(path, **own, change=change)
+  study = loading.load(path)
+  drawings = lambda: len([*figures.KINDS['tasks'].draw(study)])
+  assert drawings() == 2
+  # The same task with two other hyperparameters.
+  defined = study.study['definition']['conditions']
+  for i, name in enumerate(conditions):
+    defined[name]['numbers'] = {'weight_decay': i, 'learning_rate': 0.1}
+  assert drawings() == 0
