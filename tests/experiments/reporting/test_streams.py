@@ -324,7 +324,7 @@ def test_inactive_weights_have_a_line_for_each_layer(tmp_path):
     tables['measures'] = pd.concat([rows, *layers], ignore_index=True)
 
   tables = directories.write(tmp_path / 'study', **SMALL, change=change)
-  figure = drawn(tmp_path / 'study', 'inactive', 'split', 'tuned')
+  figure = drawn(loading.load(tmp_path / 'study'), 'inactive', 'split', 'tuned')
   (axes,) = figure.axes
   assert axes.get_title(loc='left') == 'sgd'
   lines = {x.get_label(): x.get_xydata() for x in axes.lines}
@@ -345,7 +345,9 @@ def test_a_grid_of_two_hyperparameters_is_a_heat_map_alone(tmp_path):
   tables = directories.write(
     tmp_path / 'study', source='mnist', conditions=grid, arms=['full']
   )
-  figure = drawn(tmp_path / 'study', 'sensitivity', 'full', 'mnist')
+  figure = drawn(
+    loading.load(tmp_path / 'study'), 'sensitivity', 'full', 'mnist'
+  )
   axes, _ = figure.axes
   assert axes.get_xlabel() == 'learning_rate'
   assert axes.get_ylabel() == 'plasticity_scale'
