@@ -35,7 +35,7 @@ def table(
   Args:
     title: what stands above.
     headings: those of the columns.
-    rows: their cells.
+    rows: the cells of each.
     texts: the columns of words; all others have numbers.
     wrapped: those that take more lines where there is little room.
     caption: what stands below.
@@ -56,13 +56,7 @@ def table(
 def results_table(
   results: Mapping[str, Any], compile_seconds: Mapping[str, float], title: str
 ) -> Table:
-  """The table that a run ends with.
-
-  Args:
-    results: what `results.json` says, by arm.
-    compile_seconds: by arm, of those that this process compiled.
-    title: what stands above.
-  """
+  """The table of `results.json`; compile times are those of this process."""
   rows = []
   for arm, result in results.items():
     accuracy = percent(result['mean'], result['sd'])
@@ -93,12 +87,7 @@ def results_table(
 
 
 def stream_table(results: Mapping[str, Any], title: str) -> Table:
-  """The table that a run on a stream ends with.
-
-  Args:
-    results: what `results.json` says, by arm.
-    title: what stands above.
-  """
+  """The table of `results.json` of a stream."""
   columns, what = _ONLINE, 'online accuracy in percent'
   if any('forgetting' in each['measures'] for each in results.values()):
     columns = _OF_SPLITS

@@ -62,31 +62,18 @@ def alpha(study: Published) -> Iterator[kind.Drawing]:
 def _bounds(arms: Arms, title: str, x: str) -> Figure:
   figure = Figure(figsize=(9, 1.3 + 0.2 * len(arms)), layout='constrained')
   axes = figure.subplots(1, 2, sharey=True)
-  for place, end, name in zip(
-    axes, ('min', 'max'), ('lower', 'upper'), strict=True
-  ):
+  colour = style.COLOURS[0]
+  for place, end in zip(axes, ('min', 'max'), strict=True):
     for y, rows in enumerate(arms.values()):
-      first, last = rows['epoch'].min(), rows['epoch'].max()
-      ends = [
-        _share(rows[rows['epoch'] == epoch], f'alpha_fraction_near_{end}')
-        for epoch in (first, last)
-      ]
+      epochs = rows['epoch'].min(), rows['epoch'].max()
+      ends = [_near(rows[rows['epoch'] == epoch], end) for epoch in epochs]
       place.plot(ends, [y, y], color=style.GREY, zorder=1)
-      for which, share, fill in zip(
-        ('first', 'last'), ends, ('white', style.COLOURS[0]), strict=True
-      ):
-        place.plot(
-          share,
-          y,
-          'o',
-          color=style.COLOURS[0],
-          markerfacecolor=fill,
-          clip_on=False,
-          label=f'{which} {x}',
-        )
+      look = {'color': colour, 'clip_on': False}
+      place.plot(ends[0], y, 'o', mfc='white', label=f'first {x}', **look)
+      place.plot(ends[1], y, 'o', label=f'last {x}', **look)
     place.set_xlim(left=0)
     place.set_xlabel('elements (%)')
-    place.set_title(f'at the {name} bound')
+    place.set_title(f'at the {"lower" if end == "min" else "upper"} bound')
   axes[0].set_yticks(range(len(arms)), arms)
   axes[0].set_ylim(len(arms) - 0.4, -0.6)
   handles, names = axes[0].get_legend_handles_labels()
@@ -95,6 +82,7 @@ def _bounds(arms: Arms, title: str, x: str) -> Figure:
   return figure
 
 
-def _share(rows: pd.DataFrame, name: str) -> float:
-  """The share of all elements, in percent."""
-  return 100 * float(np.average(rows[name], weights=rows['elements']))
+def _near(rows: pd.DataFrame, end: str) -> float:
+  """The share of all elements near a bound, in percent."""
+  shares = rows[f'alpha_fraction_near_{end}']
+  return 100 * float(np.average(shares, weights=rows['elements']))

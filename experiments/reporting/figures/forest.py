@@ -83,13 +83,9 @@ def _paired(rows: pd.DataFrame) -> pd.DataFrame:
 def drawing(
   rows: pd.DataFrame, reference: str, name: str, by: str = 'arm'
 ) -> kind.Drawing:
-  """A picture of comparisons with one reference.
+  """A picture of rows of `comparisons.csv` with one reference.
 
-  Args:
-    rows: as those of `comparisons.csv`.
-    reference: the reference.
-    name: what they have in common: a condition or an arm.
-    by: in what they differ, arm or condition.
+  Their condition, or arm, is `name`; they differ in the other, `by`.
   """
   what = name if by == 'arm' else f'{name} under each condition'
   return kind.Drawing(
@@ -194,14 +190,10 @@ def _legend(figure: Figure, there: Collection[str]) -> None:
     ('o', style.TEXT, style.TEXT, f'p (Holm) < {_LEVEL:g}'),
     ('o', style.TEXT, 'white', f'p (Holm) ≥ {_LEVEL:g}'),
   ]
+  none: list[float] = []
   handles = [
     Line2D(
-      *([], []),
-      linestyle='',
-      marker=marker,
-      color=colour,
-      markerfacecolor=fill,
-      label=label,
+      none, none, ls='', marker=marker, color=colour, mfc=fill, label=label
     )
     for marker, colour, fill, label in marks
   ]

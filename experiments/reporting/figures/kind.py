@@ -110,12 +110,7 @@ def named(
 def by_arm(
   study: Published, table: pd.DataFrame
 ) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
-  """The rows of a table by condition and ruleset, then by arm, as in a study.
-
-  Args:
-    study: whose order they take.
-    table: one of its tables, with the columns condition, ruleset and arm.
-  """
+  """The rows of a table by condition and ruleset, then by arm, in its order."""
   there = dict(iter(table.groupby(IDENTITY, sort=False)))
   found: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
   for key in study.summary[IDENTITY].itertuples(index=False, name=None):

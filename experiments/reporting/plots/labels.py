@@ -50,14 +50,9 @@ def draw(
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-  """Moves places apart as little as can be, keeping their order.
+  """Moves places apart by a gap, as little as can be, keeping their order.
 
-  Args:
-    places: any numbers.
-    gap: how far neighbours must be apart.
-
-  Returns:
-    The places, in the order given, from 0 to 1 if they fit.
+  They are from 0 to 1 if they fit.
   """
   if not places:
     return []

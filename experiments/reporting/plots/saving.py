@@ -30,12 +30,7 @@ def save(figure: Figure, path: Path, dpi: int = _DPI) -> None:
 
 
 def png(figure: Figure, source: str | None = None) -> bytes:
-  """A picture as PNG.
-
-  Args:
-    figure: the picture.
-    source: what the file says of its source; None for nothing.
-  """
+  """A picture as PNG, which may say of what source it is made."""
   file = io.BytesIO()
   metadata = {'Software': None} | ({'Source': source} if source else {})
   figure.savefig(file, format='png', dpi=_DPI, metadata=metadata)
@@ -71,21 +66,18 @@ def svg(figure: Figure) -> str:
   return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
-def element(svg_text: str, prefix: str, title: str) -> str:
+def element(text: str, prefix: str, title: str) -> str:
   """An SVG element for HTML, which gets along with others beside it.
 
   Identifiers are made unique within the page, and what would style the whole
   page is left out.
 
   Args:
-    svg_text: what `svg` returned.
+    text: what `svg` returned.
     prefix: what no other picture of the page is called.
     title: what it shows, for those who do not see it.
-
-  Returns:
-    The element.
   """
-  root = _parse(svg_text)
+  root = _parse(text)
   for parent in list(root.iter()):
     for style in parent.findall(f'{{{_SPACE}}}style'):
       parent.remove(style)
@@ -101,9 +93,7 @@ def element(svg_text: str, prefix: str, title: str) -> str:
   root.set('style', f'--width: {width:.0f}')
   root.set('role', 'img')
   root.set('aria-labelledby', f'{prefix}-title')
-  described = ElementTree.Element(
-    f'{{{_SPACE}}}title', {'id': f'{prefix}-title'}
-  )
+  described = ElementTree.Element(f'{{{_SPACE}}}title', id=f'{prefix}-title')
   described.text = title
   root.insert(0, described)
   return ElementTree.tostring(root, encoding='unicode')

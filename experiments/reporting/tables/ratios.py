@@ -26,14 +26,9 @@ def costs(study: Published, ruleset: str, measure: str) -> pd.DataFrame | None:
   An arm that is not there under every condition would remove conditions for
   all of them, so it is left out.
 
-  Args:
-    study: the study.
-    ruleset: the ruleset.
-    measure: steps or seconds to the target, ∞ for a miss, under the conditions
-      that have a target; or the error, 1 − accuracy, on the streams.
-
-  Returns:
-    The costs; None where there is too little for a profile.
+  They are steps or seconds to the target, ∞ for a miss, under the conditions
+  that have a target; or the error, 1 − accuracy, on the streams. None is where
+  there is too little for a profile.
   """
   own = study.summary[study.summary['ruleset'] == ruleset]
   if measure == ERROR:

@@ -73,14 +73,12 @@ def stable(study: Published) -> table.Table | None:
   if study.trials['condition'].nunique() < 2:
     return None
   accuracy = accuracies.common(accuracies.tuned_in(study))
-  rows = values.keep(study.trials).sort_values(
+  data = values.keep(study.trials).sort_values(
     'accuracy', ascending=False, kind='stable'
   )
-  chosen = [values.named(each) for each in rows.itertuples()]
-  data = rows.assign(
-    learning_rate=[each[LEARNING_RATE] for each in chosen],
-    hyperparameters=[json.dumps(each) for each in chosen],
-  )
+  chosen = [values.named(each) for each in data.itertuples()]
+  data.insert(1, 'learning_rate', [each[LEARNING_RATE] for each in chosen])
+  data['hyperparameters'] = [json.dumps(each) for each in chosen]
   return table.Table(
     'Stable values',
     'Of the numbers that were tried under all conditions that an arm was tuned '
@@ -89,16 +87,7 @@ def stable(study: Published) -> table.Table | None:
     'They are stable if that is within '
     f'{numbers.short(100 * values.TOLERANCE)} points. {accuracy.capitalize()}, '
     'mean over the tuning conditions, of one seed.',
-    data[
-      [
-        'arm',
-        'learning_rate',
-        'hyperparameters',
-        'accuracy',
-        'regret',
-        'stable',
-      ]
-    ],
+    data,
     (
       *_CHOSEN,
       table.numeric(f'{accuracy} (%)', 'accuracy', _percent),
