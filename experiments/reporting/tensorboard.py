@@ -1,11 +1,11 @@
 """TensorBoard events of an arm, a folder for each trial."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import io
 from pathlib import Path
 import socket
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tensorboardX import RecordWriter
@@ -48,17 +48,16 @@ class Events:
       alpha_bounds: α_min and α_max, for the histograms of α.
     """
     self._alpha_bounds = alpha_bounds
-    file = f'{_PREFIX}{int(time.time())}.{socket.gethostname()}'
-    self._paths = [directory / name / file for name in names]
+    base = f'{_PREFIX}{int(time.time())}.{socket.gethostname()}'
+    self._paths = [directory / name / base for name in names]
     for trial, path in enumerate(self._paths):
       with files.replacing(path) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_records(self._so_far(history, trial)))
-        for old in [
-          *path.parent.glob(f'{_PREFIX}*'),
-          *path.parent.glob(f'.{_PREFIX}*'),
-        ]:
-          if old not in (path, temporary):
+        with temporary.open('wb') as file:
+          _write(file, self._so_far(history, trial))
+        for old in path.parent.iterdir():
+          ours = old.name.removeprefix('.').startswith(_PREFIX)
+          if ours and old not in (path, temporary):
             old.unlink()
 
   def _so_far(self, history: History, trial: int) -> Iterator[Any]:
@@ -84,7 +83,7 @@ class Events:
       # Not made anew: one that was removed is missed.
       with files.writing(path), path.open('r+b') as file:
         file.seek(0, io.SEEK_END)
-        file.write(_records([event]))
+        _write(file, [event])
 
   def _event(
     self, history: History, trial: int, epoch: int, wall_time: float
@@ -131,19 +130,14 @@ class Events:
     )
 
 
-class _Memory(RecordWriter):
-  """Frames records as TensorBoard reads them, into memory."""
+class _Writer(RecordWriter):
+  """Frames records as TensorBoard reads them, in a file that is open."""
 
-  def __init__(self) -> None:
-    self._writer = io.BytesIO()
-
-  def content(self) -> bytes:
-    """All records so far."""
-    return self._writer.getvalue()
+  def __init__(self, file: BinaryIO) -> None:
+    self._writer = file
 
 
-def _records(events: Any) -> bytes:
-  memory = _Memory()
+def _write(file: BinaryIO, events: Iterable[Any]) -> None:
+  writer = _Writer(file)
   for event in events:
-    memory.write(event.SerializeToString())
-  return memory.content()
+    writer.write(event.SerializeToString())
