@@ -72,12 +72,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
   """Locks a file, which the system unlocks however the process ends.
 
-  Args:
-    path: the file.
-    wait: whether to wait for a process that has locked it.
-
-  Yields:
-    Whether it is ours; on file systems without locks it is everybody's.
+  Yields whether it is ours, which it always is if `wait` has this process wait
+  for others, and on file systems without locks.
   """
   ours = True
   with path.open('a') as file:

@@ -156,15 +156,9 @@ class Store:
 
   @contextlib.contextmanager
   def claimed(self, cell: Cell) -> Iterator[bool]:
-    """Claims a cell, unless another process has claimed it.
+    """Claims a cell; yields whether no other process has claimed it.
 
     Without locks a cell may be computed twice, but the first outcome stays.
-
-    Args:
-      cell: the cell.
-
-    Yields:
-      Whether this process may compute it.
     """
     with files.writing(self._folder):
       self._folder.mkdir(exist_ok=True)

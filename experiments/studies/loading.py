@@ -114,12 +114,6 @@ class Published:
 def load(path: Path) -> Published:
   """Loads a study directory.
 
-  Args:
-    path: the directory.
-
-  Returns:
-    The study.
-
   Raises:
     StorageError: it is no study directory, has no results yet, or a file of it
       cannot be read or is of another study.

@@ -65,22 +65,14 @@ def unmeasured(
 
 
 def measure(task: Task, arms: Sequence[str], load: Load) -> dict[str, float]:
-  """Measures the updates of arms on a task, in turn.
+  """The seconds of an update of each arm, all of which are measured in turn.
 
-  Args:
-    task: the task.
-    arms: the arms.
-    load: a data set by its name.
-
-  Returns:
-    For each arm, the median over the rounds; nothing where there are too few
-    images.
+  Nothing where an epoch has a single update, which may be a smaller one.
   """
   images = len(data.validation(load(task.dataset)).train_labels)
   few = _UPDATES * task.batch_size / images
   task = dataclasses.replace(task, fraction=min(task.fraction, few))
   sessions = {arm: _session(task, arm, load) for arm in arms}
-  # The last update of an epoch is not timed: it may be smaller than others.
   if any(session.steps < 2 for session in sessions.values()):
     return {}
   steps = {

@@ -51,13 +51,7 @@ class Tables(NamedTuple):
 
 
 def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
-  """Makes all tables.
-
-  Args:
-    plan: the plan.
-    speeds_: what was measured by `speeds.measure`; without it, the seconds to
-      the target are empty.
-  """
+  """Makes all tables; without speeds, the seconds to the target are empty."""
   tuners = plan.tuners()
   finals = plan.finals(tuners)
   conditions = plan.study.conditions
