@@ -138,11 +138,6 @@ class Program:
     """What it printed so far."""
     return self._files[0].read_text()
 
-  def stopped(self) -> bool:
-    """Whether it waits for a SIGCONT."""
-    stat = Path(f'/proc/{self._process.pid}/stat').read_text()
-    return stat.rpartition(')')[2].split()[0] == 'T'
-
   def children(self) -> list[int]:
     """The processes that it has started and that are there."""
     task = Path(f'/proc/{self._process.pid}/task')
