@@ -73,7 +73,7 @@ class _Program:
       state = trainer.update(state, trial, pixels, n)
       return trainer.close(state, trial, pixels)[0]
 
-    n = jnp.int32(trainer.steps(self._trial) - 1)
+    n = jnp.int32(trainer.feed.steps(self._trial) - 1)
     return self._step(epoch, self._state, self._trial, self._pixels, n)
 
   def looped(self, updates: int) -> timing.Step:

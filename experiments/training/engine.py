@@ -36,7 +36,7 @@ from experiments.training.trials import Trial
 from experiments.training.trials import Trials
 from neuroplastic_optax import get_diagnostics
 
-# From a trial's numbers, which are tracers.
+# From a trial's hyperparameters, which are tracers.
 MakeOptimizer = Callable[
   [Mapping[str, jax.Array]], optax.GradientTransformation
 ]
@@ -61,7 +61,7 @@ class Trainer:
   Attributes:
     spec: the data set.
     make_model: from `(shape, num_classes, *, rngs)`, as of `ImageModel`.
-    make_optimizer: the optimizer, from a trial's numbers.
+    make_optimizer: the optimizer, from a trial's hyperparameters.
     make_diagnosed: the same, with diagnostics; None for none. It makes the last
       update of an epoch, so that diagnostics cost what one update of theirs
       does.
@@ -106,10 +106,6 @@ class Trainer:
   def _inputs(self, images: jax.Array) -> jax.Array:
     spec = self.spec
     return augmentation.normalize(images, spec.pixel_max, spec.mean, spec.std)
-
-  def steps(self, trials: Trials) -> int:
-    """How many updates an epoch has."""
-    return self.feed.steps(trials)
 
   def batches(self, pixels: Pixels) -> int:
     """How many batches the test set has."""
@@ -277,14 +273,11 @@ class Trainer:
 
     return loss_fn
 
-  def _batch_size(self, trial: Trial) -> int:
-    return min(len(trial.indices), self.batch_size)
-
   def _begun(
     self, state: TrainState, trial: Trial, first: jax.Array
   ) -> TrainState:
     """The state, with the sums of the epoch before forgotten."""
-    new = first % self.steps(trial) == 0
+    new = first % self.feed.steps(trial) == 0
     return state._replace(
       loss=jnp.where(new, jnp.zeros_like(state.loss), state.loss),
       correct=jnp.where(new, jnp.zeros_like(state.correct), state.correct),
@@ -354,7 +347,8 @@ class Trainer:
     state = state._replace(params=params)
     if not jax.tree.leaves(state.batch_stats):
       return state
-    count, size = len(trial.indices), self._batch_size(trial)
+    count = len(trial.indices)
+    size = min(count, self.batch_size)
 
     def forward(i: jax.Array, batch_stats: Any) -> Any:
       model: Any = nnx.merge(self._graphdef, params, batch_stats, copy=True)

@@ -59,15 +59,15 @@ _WRITTEN = (
 class Run:
   """What is trained, and of each arm what was measured so far.
 
-  An arm has a trial for every combination of numbers and every seed; those of
-  the first combination come first.
+  An arm has a trial for every combination of hyperparameters and every seed;
+  those of the first combination come first.
 
   Attributes:
     config: what the user asked for.
     dataset: the data; what is evaluated is its test part, whatever that is.
     workdir: the run directory.
     tasks: the stream that is learned; None for ordinary training.
-    setting: what the optimizers know of the run.
+    context: what the optimizers know of the run.
     histories: by arm, its metrics.
     compile_seconds: by arm, of those that this process compiled.
   """
@@ -92,7 +92,7 @@ class Run:
     jax.eval_shape(self.trainer(arm).init, self.trials(arm))
 
   def _check_numbers(self, arm: str) -> None:
-    """Has the optimizer look at its numbers: tracers it cannot check."""
+    """Has the optimizer check its hyperparameters, which it cannot do later."""
     chosen = optimizers.ARMS[arm]
     for numbers in self.config.combinations:
       given = {**self.config.numbers(arm), **numbers}
@@ -112,7 +112,7 @@ class Run:
     return ', '.join(what)
 
   def trials(self, arm: str) -> trials.Trials:
-    """The trials of an arm, with the numbers of theirs that are traced."""
+    """The trials of an arm, with their traced hyperparameters."""
     rate = {optimizers.LEARNING_RATE: self.config.rates[arm]}
     return self._setup.trials.combined(
       [{**rate, **numbers} for numbers in self.config.combinations]
@@ -129,7 +129,7 @@ class Run:
     )
 
   def variants(self) -> dict[str, Variant]:
-    """By label, every arm with every combination of numbers so far."""
+    """By label, every arm with every combination of hyperparameters so far."""
     found = {}
     seeds = self.config.seeds
     for arm, history in self.histories.items():

@@ -70,7 +70,7 @@ class Session:
     self._trials = mapping.shard(trials, self._count)
     self._pixels = pixels
     self._saved = saved
-    self.steps = trainer.steps(trials)
+    self.steps = trainer.feed.steps(trials)
     self.done = 0
     self.history = History(self._count, trainer.metrics)
     self.compile_seconds = 0.0

@@ -117,10 +117,8 @@ class Arm:
       fraction=self.fraction,
       label_noise=self.label_noise,
     )
-    if isinstance(self.learning_rate, tuple):
-      rates = jnp.array(self.learning_rate)
-      return found._replace(hyperparameters={'learning_rate': rates})
-    return found.at({'learning_rate': self.learning_rate})
+    rates = jnp.broadcast_to(jnp.array(self.learning_rate), len(self.seeds))
+    return found._replace(hyperparameters={'learning_rate': rates})
 
   @property
   def pixels(self) -> engine.Pixels:
@@ -138,7 +136,7 @@ class Arm:
       state = self.programs.epoch(state, self.trials, self.pixels)
       sums = learning.Sums(state.loss, state.correct)
       examples = self.trials.indices.shape[1]
-      metrics.append(to_numpy(learning.means(sums, examples)))
+      metrics.append(learning.means(sums, examples))
     return to_numpy(state), metrics
 
   def evaluate(self, state, pixels=None) -> learning.Metrics:
@@ -151,7 +149,7 @@ class Arm:
       zeros = self.programs.evaluate(
         zeros, state, pixels, jnp.int32(first), jnp.int32(n)
       )
-    return to_numpy(learning.means(zeros, len(pixels.test_labels)))
+    return learning.means(zeros, len(pixels.test_labels))
 
 
 class Programs(NamedTuple):
@@ -165,7 +163,7 @@ class Programs(NamedTuple):
 
   def epoch(self, state, trials, pixels):
     """The state after an epoch, cut in two where it can be."""
-    left = self.trainer.steps(trials) - 1
+    left = self.trainer.feed.steps(trials) - 1
     for n in (left // 2, left - left // 2):
       state = self.update(state, trials, pixels, jnp.int32(n))
     return self.close(state, trials, pixels)[0]

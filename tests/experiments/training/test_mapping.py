@@ -52,47 +52,46 @@ def test_trial_is_bit_identical_alone_and_beside_others():
     )
 
 
-@pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
+@pytest.fixture(name='devices')
+def _devices(monkeypatch):
+  """Has the engine see that many devices."""
+  if len(jax.devices()) < 4:
+    pytest.skip('needs four devices')
+
+  def see(count):
+    programs.cache_clear()  # They were made for other devices.
+    monkeypatch.setattr(jax, 'device_count', lambda: count)
+
+  yield see
+  programs.cache_clear()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  ('count', 'devices', 'used'),
-  [
-    pytest.param(5, 4, 3, marks=pytest.mark.slow),
-    pytest.param(4, 4, 4, marks=pytest.mark.slow),
-    pytest.param(7, 3, 3, marks=pytest.mark.slow),
-  ],
+  ('count', 'available', 'used'), [(5, 4, 3), (4, 4, 4), (7, 3, 3)]
 )
-def test_results_do_not_depend_on_devices(count, devices, used, monkeypatch):
+def test_results_do_not_depend_on_devices(count, available, used, devices):
   arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
   expected = _outcome(arm)
-  programs.cache_clear()  # They were made for one device.
-  try:
-    monkeypatch.setattr(jax, 'device_count', lambda: devices)
-    found = _outcome(arm)
-    # No device has more to do than it must.
-    assert len(arm.start().step.sharding.device_set) == used
-  finally:
-    programs.cache_clear()
-  assert_same(found, expected)
+  devices(available)
+  assert_same(_outcome(arm), expected)
+  # No device has more to do than it must.
+  assert len(arm.start().step.sharding.device_set) == used
 
 
-@pytest.mark.skipif(len(jax.devices()) < 4, reason='needs four devices')
 @pytest.mark.slow
 @pytest.mark.parametrize('count', [4, 5])
-def test_placed_data_are_not_sent_again(count, monkeypatch):
-  monkeypatch.setattr(jax, 'device_count', lambda: 4)
-  programs.cache_clear()  # They were made for one device.
-  try:
-    arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
-    pixels = mapping.replicate(arm.pixels, count)
-    trials = mapping.shard(arm.trials, count)
-    state = arm.programs.init(trials)
-    n = mapping.replicate(jax.numpy.int32(1), count)
-    update = jax.jit(arm.programs.trainer.update)
+def test_placed_data_are_not_sent_again(count, devices):
+  devices(4)
+  arm = dataclasses.replace(NORMED, seeds=tuple(range(count)))
+  pixels = mapping.replicate(arm.pixels, count)
+  trials = mapping.shard(arm.trials, count)
+  state = arm.programs.init(trials)
+  n = mapping.replicate(jax.numpy.int32(1), count)
+  update = jax.jit(arm.programs.trainer.update)
+  jax.block_until_ready(update(state, trials, pixels, n))
+  with jax.transfer_guard_device_to_device('disallow'):
     jax.block_until_ready(update(state, trials, pixels, n))
-    with jax.transfer_guard_device_to_device('disallow'):
-      jax.block_until_ready(update(state, trials, pixels, n))
-      # What lies on one device would be sent at every call.
-      with pytest.raises(jax.errors.JaxRuntimeError, match='Disallowed'):
-        jax.block_until_ready(update(state, trials, arm.pixels, n))
-  finally:
-    programs.cache_clear()
+    # What lies on one device would be sent at every call.
+    with pytest.raises(jax.errors.JaxRuntimeError, match='Disallowed'):
+      jax.block_until_ready(update(state, trials, arm.pixels, n))

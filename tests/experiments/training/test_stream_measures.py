@@ -71,21 +71,20 @@ def test_weight_norm_is_of_all_parameters_together():
   assert float(measures.weight_norm(params)) == 5
 
 
-def test_average_accuracy():
-  np.testing.assert_allclose(
-    measures.average_accuracy(MATRIX), [0.9, 1.3 / 2, 2.3 / 3]
-  )
-
-
-def test_backward_transfer():
-  found = measures.backward_transfer(MATRIX)
-  np.testing.assert_allclose(found, [np.nan, -0.4, (-0.3 - 0.1) / 2])
-
-
-def test_forgetting():
-  found = measures.forgetting(MATRIX)
-  # The best of task 1 before task 3 was 0.9, of task 2 0.8.
-  np.testing.assert_allclose(found, [np.nan, 0.4, (0.3 + 0.1) / 2])
+@pytest.mark.parametrize(
+  ('measure', 'expected'),
+  [
+    (measures.average_accuracy, [0.9, 1.3 / 2, 2.3 / 3]),
+    (measures.backward_transfer, [np.nan, -0.4, (-0.3 - 0.1) / 2]),
+    # The best of task 1 before task 3 was 0.9, of task 2 0.8.
+    (measures.forgetting, [np.nan, 0.4, (0.3 + 0.1) / 2]),
+  ],
+)
+def test_measures_of_a_matrix_worked_by_hand(measure, expected):
+  np.testing.assert_allclose(measure(MATRIX), expected)
+  # Those of many trials are those of each.
+  many = np.random.default_rng(0).uniform(size=(4, 3, 3))
+  np.testing.assert_array_equal(measure(many), [measure(x) for x in many])
 
 
 def test_worst_case_includes_evaluations_within_tasks():
@@ -100,20 +99,10 @@ def test_worst_case_includes_evaluations_within_tasks():
     measures.worst_case_accuracy(evaluations),
     [0.9, 0.8 / 2 + 0.4 / 2, 1.0 / 3 + 2 / 3 * 0.45],
   )
-
-
-def test_measures_of_many_trials_are_those_of_each():
-  random = np.random.default_rng(0).uniform(size=(4, 3, 5, 3))
+  # Those of many trials are those of each.
+  many = np.random.default_rng(0).uniform(size=(4, 3, 5, 3))
   for measure in (measures.min_accuracy, measures.worst_case_accuracy):
-    alone = [measure(x) for x in random]
-    np.testing.assert_array_equal(measure(random), alone)
-  for measure in (
-    measures.average_accuracy,
-    measures.backward_transfer,
-    measures.forgetting,
-  ):
-    alone = [measure(x) for x in random[:, :, -1]]
-    np.testing.assert_array_equal(measure(random[:, :, -1]), alone)
+    np.testing.assert_array_equal(measure(many), [measure(x) for x in many])
 
 
 def test_gap_to_fresh_is_of_every_tenth_task():

@@ -100,8 +100,7 @@ def _fed(name, seed=7):
     ('split', (60_000, 10_000, 10), (5, 600, 128, 60_000, 93, 200)),
     ('split_heads', (60_000, 10_000, 10), (5, 600, 128, 60_000, 93, 200)),
     (
-      'online_permuted_inputs',
-      (60_000, 10, 10),
+      *('online_permuted_inputs', (60_000, 10, 10)),
       (10, 50_000, 1, 60_000, 60_000, 0),
     ),
     # The digits, and what is smaller than a batch.
@@ -116,17 +115,13 @@ def test_streams_have_the_published_sizes_or_those_of_the_data(
 ):
   train, test, classes = dataset
   labels = lambda n: np.arange(n, dtype=np.int32) % classes
-  empty = np.empty((0, 1, 1, 1), np.uint8)
-  found = _sized(
-    name,
-    data.Dataset(
-      data.Spec('numbers', shape=(1, 1, 1), num_classes=classes),
-      empty,
-      labels(train),
-      empty,
-      labels(test),
-    ),
+  dataset = dataclasses.replace(
+    NUMBERS,
+    spec=dataclasses.replace(NUMBERS.spec, num_classes=classes),
+    train_labels=labels(train),
+    test_labels=labels(test),
   )
+  found = _sized(name, dataset)
   assert (
     *(found.count, found.updates, found.batch_size),
     *(found.images, found.pass_batches, found.evaluated),
