@@ -20,10 +20,6 @@ from experiments import errors
 _HEARTBEAT_SECONDS = 30
 
 
-class PeerError(errors.UserError):
-  """Another process of the job could not go on."""
-
-
 def initialize(
   *,
   enabled: bool,
@@ -138,7 +134,7 @@ def on_primary(function: Callable[[], Any]) -> None:
   """Runs something on the primary while the others wait for it.
 
   Raises:
-    PeerError: on the other processes, if it raised an exception.
+    UserError: on the other processes, if it raised an exception.
   """
   error: BaseException | None = None
   if is_primary():
@@ -150,4 +146,4 @@ def on_primary(function: Callable[[], Any]) -> None:
   if error is not None:
     raise error
   if failed:
-    raise PeerError('the first process could not go on; it says why')
+    raise errors.UserError('the first process could not go on; it says why')

@@ -45,12 +45,7 @@ class Feed(abc.ABC):
 
   A call of a program stays within an epoch. It asks for a plan first, and then
   for one batch after the other; results do not depend on where it began.
-
-  Attributes:
-    unit: what an epoch is called.
   """
-
-  unit: str
 
   @abc.abstractmethod
   def steps(self, trial: Trial) -> int:
@@ -83,8 +78,6 @@ class Epochs(Feed):
   Args:
     batch_size: examples an update; the last one of an epoch has what is left.
   """
-
-  unit = 'epoch'
 
   def __init__(self, batch_size: int) -> None:
     self._batch_size = batch_size

@@ -297,7 +297,7 @@ def _train_arm(
     observer.log(f'{arm}: finished before')
   else:
     if session.done:
-      observer.log(f'{arm}: resumes {session.place(epochs)}')
+      observer.log(f'{arm}: resumes {_place(session, run.config)}')
     session.compile()
     run.compile_seconds[arm] = session.compile_seconds
     observer.log(f'{arm}: compiled in {session.compile_seconds:.1f} s')
@@ -307,7 +307,7 @@ def _train_arm(
     def pause() -> None:
       if number := distributed.largest(stop.number):
         session.save()
-        where = f'{arm}, {session.place(epochs)}'
+        where = f'{arm}, {_place(session, run.config)}'
         raise interrupts.StoppedError(number, where)
       observer.advanced(session)
 
@@ -319,3 +319,14 @@ def _train_arm(
         session.save()
       run.record(arm, session.history)
       observer.epoch(session.history)
+
+
+def _place(session: Session, config: Config) -> str:
+  """Where a training is, in words."""
+  epoch, update = divmod(session.done, session.steps)
+  if not update:
+    return f'after {config.unit} {epoch} of {config.length}'
+  return (
+    f'in {config.unit} {epoch + 1} of {config.length}, after {update} of '
+    f'{session.steps} updates'
+  )

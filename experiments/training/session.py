@@ -85,17 +85,6 @@ class Session:
     """Whether so many epochs are trained and evaluated."""
     return self.history.epochs >= epochs
 
-  def place(self, epochs: int) -> str:
-    """Where the training is, in words."""
-    epoch, update = divmod(self.done, self.steps)
-    unit = self._trainer.feed.unit
-    if update:
-      return (
-        f'in {unit} {epoch + 1} of {epochs}, after {update} of {self.steps} '
-        'updates'
-      )
-    return f'after {unit} {epoch} of {epochs}'
-
   @property
   def seconds_per_update(self) -> float | None:
     """What an update of all trials took last; None before the first."""

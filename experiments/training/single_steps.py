@@ -24,6 +24,11 @@ from experiments.training.trials import Trials
 # Of |g| / rms(g), by powers of two from 2⁻¹² to 2⁸; what is beyond counts as
 # the first or the last.
 FIRST, BINS = -12, 20
+# What is measured of a tensor: numbers, and sums by the size of the gradient.
+_NUMBERS = (
+  *('size', 'gradient_rms', 'step_rms'),
+  *('gradient_carriers', 'step_carriers', 'rate_spread'),
+)
 _BINNED = ('elements', 'gradient', 'descent')
 
 
@@ -171,7 +176,7 @@ def step_rows(
   """A row for every step and tensor: means over the trials."""
   for task, update, leaves in observed:
     for leaf, step in leaves.items():
-      means = {k: float(x.mean()) for k, x in step.items() if k not in _BINNED}
+      means = {name: float(step[name].mean()) for name in _NUMBERS}
       place = {'arm': arm, 'task': task, 'update': update, 'leaf': leaf}
       yield {**place, **means, 'size': int(means['size'])}
 

@@ -76,7 +76,6 @@ class Tasks(Feed):
   pass_batches: int
   num_classes: int
   evaluated: int = 0
-  unit = 'task'
 
   def steps(self, trial: Trial) -> int:
     """See the base class."""

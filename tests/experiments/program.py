@@ -63,7 +63,7 @@ class Moment:
   Attributes:
     event: of Python's audit events; an 'open' counts if it is for writing.
     path: how the path ends.
-    count: which one.
+    count: which one, from 1.
   """
 
   event: str
@@ -73,13 +73,7 @@ class Moment:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """How a run ended.
-
-  Attributes:
-    code: the exit code, or minus the signal.
-    stdout: what it printed.
-    stderr: what it complained of.
-  """
+  """How a run ended; the code after a signal is minus its number."""
 
   code: int
   stdout: str

@@ -45,6 +45,10 @@ def test_the_rate_of_sgd_is_its_learning_rate(out):
   # α is in [0.2, 2].
   assert 0.02 <= full.min() < full.max() <= 0.2 * (1 + 1e-3)
   steps = pd.read_csv(out / 'steps.csv')
+  assert [*steps] == [
+    *('arm', 'task', 'update', 'leaf', 'size', 'gradient_rms', 'step_rms'),
+    *('gradient_carriers', 'step_carriers', 'rate_spread'),
+  ]
   assert {*zip(steps['task'], steps['update'], strict=True)} == {
     (task, update) for task in (2, 3) for update in range(-2, 3)
   }
