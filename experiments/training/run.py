@@ -92,7 +92,7 @@ class Run:
     jax.eval_shape(self.trainer(arm).init, self.trials(arm))
 
   def _check_numbers(self, arm: str) -> None:
-    """Has the optimizer check its hyperparameters, which it cannot do later."""
+    """Has the optimizer check its hyperparameters: it cannot check tracers."""
     chosen = optimizers.ARMS[arm]
     for numbers in self.config.combinations:
       given = {**self.config.numbers(arm), **numbers}
