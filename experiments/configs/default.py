@@ -188,16 +188,12 @@ class Config(Training):
     """
     values = fields.values(cls, config)
     spec = data.spec(values['dataset'])
-    _check_stream(values)
-    if values['stream']:
-      source: Any = streams.STREAMS[values['stream']]
-      names = {'model', 'tasks', 'batch_size'}
-    else:
-      source, names = spec, {'model', 'epochs', 'batch_size'}
-    for name in names:
+    stream = values['stream']
+    source: Any = streams.STREAMS[stream] if stream else spec
+    for name in ('model', 'batch_size', 'tasks' if stream else 'epochs'):
       if values[name] is None:
         values[name] = getattr(source, name)
-    _check_fit(values, spec)
+    _check_stream(values, spec)
     if values['checkpoint_every'] is None:
       values['checkpoint_every'] = max(1, (values['tasks'] or 0) // 10)
     values['learning_rate'] = _rates(values['learning_rate'], values['arms'])
@@ -259,48 +255,32 @@ class Config(Training):
     return {**shared, **self.hparams.get(arm, {})}
 
 
-def _check_stream(values: Mapping[str, Any]) -> None:
+def _check_stream(values: Mapping[str, Any], spec: data.Spec) -> None:
   """Refuses what has no meaning with a stream, or without one."""
-  stream = values['stream']
-  if not stream:
-    for name in ('tasks', 'updates'):
-      if values[name] is not None:
-        raise fields.refusal(
-          name, 'left out without config.stream', values[name]
-        )
-    if values['restart']:
-      raise fields.refusal('restart', 'False without config.stream', True)
-    return
-  if values['epochs'] is not None:
-    raise fields.refusal(
-      'epochs',
-      f'left out with config.stream={stream}, whose length is config.tasks',
-      values['epochs'],
+  name = values['stream']
+  neutral: dict[str, Any] = {'tasks': None, 'updates': None, 'restart': False}
+  condition = 'without config.stream'
+  if name:
+    neutral = {'epochs': None, 'fraction': 1.0, 'label_noise': 0.0}
+    condition = (
+      f'with config.stream={name}, which says itself what is learned from, and '
+      'whose length is config.tasks'
     )
-  for name, neutral in (('fraction', 1.0), ('label_noise', 0.0)):
-    if values[name] != neutral:
-      raise fields.refusal(
-        name,
-        f'{neutral:g} with config.stream={stream}, which says itself what is '
-        'learned from',
-        values[name],
-      )
-
-
-def _check_fit(values: Mapping[str, Any], spec: data.Spec) -> None:
-  """Refuses a data set or a model that a stream cannot have."""
-  if not values['stream']:
+  for field, value in neutral.items():
+    if values[field] != value:
+      allowed = 'left out' if value is None else f'{value!r}'
+      raise fields.refusal(field, f'{allowed} {condition}', values[field])
+  if not name:
     return
-  stream, name = streams.STREAMS[values['stream']], values['model']
-  if stream.splits:
+  if streams.STREAMS[name].splits:
     streams.check_split(values['tasks'], spec.num_classes, spec.name)
-  if not models.MODELS[name].features:
+  if not models.MODELS[values['model']].features:
     known = [each for each, model in models.MODELS.items() if model.features]
     raise fields.refusal(
       'model',
-      f'one with features to be measured for config.stream={values["stream"]}: '
+      f'one with features to be measured for config.stream={name}: '
       f'{", ".join(known)}',
-      name,
+      values['model'],
     )
 
 

@@ -117,11 +117,7 @@ def switch(default: bool, *, free: bool = False) -> Any:
 
 def choice(default: str | None, known: Sequence[str]) -> Any:
   """A field that holds one of some names."""
-
-  def check(name: str, value: Any) -> str:
-    return one_of(name, value, known)
-
-  return checked(default, check, str)
+  return checked(default, lambda name, value: one_of(name, value, known), str)
 
 
 def choices(default: str, known: Sequence[str]) -> Any:

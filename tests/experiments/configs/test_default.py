@@ -168,11 +168,11 @@ def test_stream_sets_model_tasks_and_batch_size():
     ),
     (
       {'stream': 'permuted_labels', 'fraction': 0.5},
-      'fraction must be 1 with config.stream=permuted_labels, .*got 0.5',
+      'fraction must be 1.0 with config.stream=permuted_labels, .*got 0.5',
     ),
     (
       {'stream': 'permuted_labels', 'label_noise': 0.5},
-      'label_noise must be 0 with config.stream=permuted_labels, .*got 0.5',
+      'label_noise must be 0.0 with config.stream=permuted_labels, .*got 0.5',
     ),
     *(
       ({'stream': 'split', 'tasks': tasks}, f'tasks must be 2 or 5, .*{tasks}')

@@ -92,10 +92,3 @@ def test_normalize_can_be_undone(pixel_max, mean, std):
   undone = (np.asarray(normalized) * std + mean) * pixel_max
   np.testing.assert_array_equal(np.round(undone), images)
   np.testing.assert_allclose(undone, images, atol=1e-4)
-
-
-def test_half_and_half_maps_pixels_to_plus_minus_one():
-  normalized = augmentation.normalize(
-    np.array([[0], [255]], np.uint8), 255, (0.5,), (0.5,)
-  )
-  np.testing.assert_array_equal(normalized, [[-1.0], [1.0]])

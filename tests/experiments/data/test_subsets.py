@@ -154,20 +154,6 @@ def test_too_few_to_hold_any_out(labels, validation):
     _held_out(np.array(labels), validation)
 
 
-def test_the_digits_keep_their_last_ones_for_validation():
-  whole = data.load('digits')
-  found = data.validation(whole)
-  for label in range(10):
-    members = whole.train_images[whole.train_labels == label]
-    size = round(0.15 * len(members))
-    np.testing.assert_array_equal(
-      found.test_images[found.test_labels == label], members[-size:]
-    )
-    np.testing.assert_array_equal(
-      found.train_images[found.train_labels == label], members[:-size]
-    )
-
-
 def test_held_out_parts_have_the_published_sizes():
   for name in ('mnist', 'fashion_mnist', 'cifar10'):
     assert data.spec(name).validation == 5_000
