@@ -90,8 +90,7 @@ def _means(finals: pd.DataFrame) -> pd.DataFrame:
     (*key, *map(float, statistics.compare(own)[1:4]))
     for key, own in finals.groupby(IDENTITY, sort=False)['accuracy']
   ]
-  found = pd.DataFrame(rows, columns=[*IDENTITY, *_ENDS])
-  return found.astype(dict.fromkeys(_ENDS, float))  # Of arrays without axes.
+  return pd.DataFrame(rows, columns=[*IDENTITY, *_ENDS])
 
 
 def _lines(series: _Series, rows: pd.DataFrame) -> dict[str, lines.Line]:
