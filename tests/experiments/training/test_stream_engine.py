@@ -17,6 +17,8 @@ from experiments.training import engine
 from experiments.training import stream_engine
 from experiments.training import tasks
 from experiments.training import trials
+from experiments.training.records import leaf_name
+from neuroplastic_optax import mechanisms
 from tests.experiments import program
 from tests.experiments.training import diary
 from tests.experiments.training.diary import assert_same
@@ -104,6 +106,7 @@ class Run:
   lanes: int | None = 1
   restart: bool = False
   eval_params: Any = None
+  inactive: bool = False
 
   @functools.cached_property
   def tasks(self):
@@ -126,6 +129,7 @@ class Run:
       eval_params=self.eval_params,
       tasks=self.tasks,
       restart=self.restart,
+      inactive=self.inactive,
     )
 
   @functools.cached_property
@@ -285,6 +289,21 @@ def test_the_end_of_a_task_is_measured_on_its_images():
       assert measured[task]['effective_rank'][i] == pytest.approx(1, abs=1e-4)
       assert measured[task]['dead_units'][i] == 0
   assert measured[0].keys() - {'evaluations'} == {*run.trainer.metrics[:-1]}
+
+
+def test_the_share_of_inactive_weights_is_that_of_the_last_update_of_a_task():
+  regenerating = lambda numbers: mechanisms.regenerate_inactive(
+    optax.sgd(numbers['learning_rate']), threshold=0.9
+  )
+  run = Run(updates=9, optimizer=regenerating, inactive=True)
+  states, measured = run.train()
+  for state, found in zip(states, measured, strict=True):
+    shares = mechanisms.inactive_fraction(state.opt_state)
+    paths = jax.tree.leaves_with_path(shares)
+    assert {*found} == {*run.trainer.metrics[:-1]}
+    assert any(share.any() for _, share in paths)
+    for path, share in paths:
+      np.testing.assert_array_equal(found[f'inactive_{leaf_name(path)}'], share)
 
 
 @_streams
