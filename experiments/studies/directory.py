@@ -14,6 +14,7 @@ from experiments import files
 from experiments.studies import tables
 from experiments.studies import versions
 from experiments.studies.declarations import Study
+from experiments.studies.known import Known
 from experiments.studies.plan import Plan
 from experiments.studies.speeds import Speeds
 from experiments.training import provenance
@@ -86,16 +87,17 @@ class StudyDirectory:
     """
     with self._workdir.locked(wait=True):
       items = plan.items()
-      there = sum(plan.there(item.cell) for item in items)
+      outcomes = [plan.outcome(item.cell) for item in items]
+      there = sum(each is not None for each in outcomes)
       done = there == len(items)
       found = read(self.path) or {}
       speeds = {**self.speeds(), **(measured or {})}
       made = tables.make(plan, speeds)
       made.write(self.path)
       reused: dict[Path, list[str]] = {}
-      for item in items:
-        if known := plan.known(item.cell):
-          reused.setdefault(known.folder, []).append(item.label)
+      for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, Known):
+          reused.setdefault(outcome.folder, []).append(item.label)
       others = [*(cells.parent for cells in plan.store.givers), *reused]
       end = (found.get('end') or provenance.now()) if done else None
       self._workdir.write(

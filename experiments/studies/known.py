@@ -6,9 +6,10 @@ which is of their time: whoever names their directory answers for that.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -23,18 +24,25 @@ from experiments.studies.scores import IDENTITY
 _MEASURED = (frames.FINISHED, frames.DIVERGED)
 
 
-class Known(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Known(Outcome):
   """What tables hold of a cell.
 
+  Of trials, what the tuner and the tables ask for: their last accuracy, and
+  whether they diverged. Of a reported cell, its rows.
+
   Attributes:
-    folder: where they lie.
-    outcome: of trials, as far as the tuner and the tables ask for it.
-    tables: of a reported cell, by name, its rows.
+    folder: where the tables lie.
+    rows: of a reported cell, by the name of the table.
   """
 
+  curves: dict[str, Any] = dataclasses.field(default_factory=dict)
+  test_accuracy: None = None
+  diverged: list[bool] = dataclasses.field(default_factory=list)
+  steps_per_epoch: int = 0
+  seconds: float = 0.0
   folder: Path
-  outcome: Outcome | None = None
-  tables: Mapping[str, pd.DataFrame] = {}
+  rows: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
 
 
 class Tables:
@@ -77,19 +85,22 @@ class Tables:
     """What they hold of a cell; None if that is not all of it."""
     keys = [_key_of(cell, trial) for trial in cell.trials]
     if not cell.tests:
-      rows = [
-        self._trials.get((key, seed)) for key in keys for seed in cell.seeds
-      ]
+      rows = [self._trials.get((k, seed)) for k in keys for seed in cell.seeds]
       if None in rows:
         return None
-      return Known(self._folder, _outcome(rows))
+      last = [[row['validation_accuracy']] for row in rows]
+      return Known(
+        curves={'validation_accuracy': last},
+        diverged=[row['status'] == frames.DIVERGED for row in rows],
+        folder=self._folder,
+      )
     # A restart is what others are compared with task by task and seed by seed.
     identity = self._finals.get((keys[0], cell.seeds))
     if identity is None or cell.task.restart:
       return None
     return Known(
-      self._folder,
-      tables={
+      folder=self._folder,
+      rows={
         name: rows.get(identity, self._empty[name])
         for name, rows in self._rows.items()
       },
@@ -114,10 +125,10 @@ def parts(
     make: makes the rows of those that were computed.
   """
   for final in finals:
-    if final.known is None:
-      yield from make([final])
+    if isinstance(final.outcome, Known):
+      yield final.outcome.rows[name].assign(**final.identity)
     else:
-      yield final.known.tables[name].assign(**final.identity)
+      yield from make([final])
 
 
 def _with_tasks(
@@ -144,16 +155,3 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _key_of(cell: Cell, trial: Mapping[str, float]) -> tuple[Any, ...]:
   values = optimizers.ARMS[cell.arm].values(trial)
   return cell.task, cell.arm, frozenset(values.items())
-
-
-def _outcome(rows: Sequence[Any]) -> Outcome:
-  """Of trials: their last accuracy, and whether they diverged."""
-  return Outcome(
-    curves={
-      'validation_accuracy': [[row['validation_accuracy']] for row in rows]
-    },
-    test_accuracy=None,
-    diverged=[row['status'] == frames.DIVERGED for row in rows],
-    steps_per_epoch=0,
-    seconds=0.0,
-  )

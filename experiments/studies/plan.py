@@ -18,7 +18,6 @@ from experiments.studies.cells import Store
 from experiments.studies.declarations import Condition
 from experiments.studies.declarations import Study
 from experiments.studies.declarations import Task
-from experiments.studies.known import Known
 from experiments.studies.tuner import Batch
 from experiments.studies.tuner import Tuner
 
@@ -62,7 +61,6 @@ class Final(NamedTuple):
     seeds: the reporting seeds.
     cell: None while the tuned hyperparameters are not known.
     outcome: of the cell; None while it is not there.
-    known: its rows in the tables of another study, which stand for an outcome.
   """
 
   condition: Condition
@@ -71,7 +69,6 @@ class Final(NamedTuple):
   seeds: tuple[int, ...]
   cell: Cell | None
   outcome: Outcome | None
-  known: Known | None
 
   @property
   def identity(self) -> dict[str, str]:
@@ -155,8 +152,8 @@ class Plan:
           cell = None
           if trial is not None:
             cell = Cell(condition.task, arm, (trial,), seeds, tests=True)
-          there = self.outcome(cell), self.known(cell)
-          found.append(Final(condition, ruleset, arm, seeds, cell, *there))
+          outcome = self.outcome(cell)
+          found.append(Final(condition, ruleset, arm, seeds, cell, outcome))
     return found
 
   def _reported_arms(self, condition: Condition, ruleset: str) -> list[str]:
@@ -239,22 +236,10 @@ class Plan:
       )
 
   def outcome(self, cell: Cell | None) -> Outcome | None:
-    """The outcome of a cell, if it is there."""
+    """The outcome of a cell, or what others know of it; None for neither."""
     if cell is None:
       return None
-    if (outcome := self.store.get(cell)) or not (taken := self.known(cell)):
-      return outcome
-    return taken.outcome
-
-  def known(self, cell: Cell | None) -> Known | None:
-    """What other studies know of a cell that is not in the store."""
-    if cell is None or self.store.get(cell):
-      return None
-    return known.find(self._others, cell)
-
-  def there(self, cell: Cell | None) -> bool:
-    """Whether a cell needs no computing."""
-    return self.outcome(cell) is not None or self.known(cell) is not None
+    return self.store.get(cell) or known.find(self._others, cell)
 
 
 def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:

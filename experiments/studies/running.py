@@ -130,7 +130,7 @@ class Runner:
     wanted = [x for x in self._plan.items() if self._share.wants(x)]
     # Its own before those of others, which it computes if they do not.
     wanted.sort(key=lambda x: not self._share.owns(x))
-    return wanted, [x for x in wanted if not self._plan.there(x.cell)]
+    return wanted, [x for x in wanted if self._plan.outcome(x.cell) is None]
 
   def _start(self, pool: futures.Executor, jobs: int) -> int:
     """Starts as many cells as may run; says how many others compute."""
@@ -149,7 +149,7 @@ class Runner:
       if not claim.enter_context(self._plan.store.claimed(cell)):
         elsewhere += 1
         claim.close()
-      elif self._plan.there(cell):  # Another process has just finished it.
+      elif self._plan.outcome(cell):  # Another process has just finished it.
         claim.close()
       else:
         busy.add(cell.digest)

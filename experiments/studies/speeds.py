@@ -7,7 +7,6 @@ cells are there, of all arms in turn in one process.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-import contextlib
 import dataclasses
 import functools
 import statistics
@@ -50,7 +49,7 @@ def unmeasured(
     known: what was measured. For a new arm all of its kind are measured again:
       only what was measured together compares.
   """
-  if not all(plan.there(item.cell) for item in plan.items()):
+  if any(plan.outcome(item.cell) is None for item in plan.items()):
     return {}
   wanted: dict[str, tuple[Task, list[str]]] = {}
   for final in plan.finals():
@@ -138,19 +137,8 @@ def _session(task: Task, arm: str, load: Load) -> Session:
   return computing.make_session(cell, part)
 
 
-class _OneCallError(Exception):
-  """A program was called."""
-
-
 def _call(session: Session) -> float:
   """Makes some updates, and says how long one took."""
-
-  def pause() -> None:
-    raise _OneCallError
-
-  while session.seconds_per_update is None:
-    with contextlib.suppress(_OneCallError):
-      session.train_epoch(pause)
-  with contextlib.suppress(_OneCallError):
-    session.train_epoch(pause)
+  session.advance()
+  assert session.seconds_per_update is not None
   return session.seconds_per_update

@@ -164,8 +164,9 @@ def _timed(
   for final in finals:
     nothing = found = np.full(len(final.seeds), np.nan)
     task, target = final.condition.task, targets.get(final.condition.name)
-    if final.outcome is not None and target is not None:
-      curves = np.array(final.outcome.curves['validation_accuracy'], float)
+    measured = final.outcome and final.outcome.curves.get('validation_accuracy')
+    if final.outcome and measured and target is not None:
+      curves = np.array(measured, float)
       curves[np.array(final.outcome.diverged)] = np.nan
       epochs = np.arange(1, curves.shape[1] + 1)
       found = scores.time_to_target(curves, epochs, target)

@@ -150,11 +150,7 @@ class Session:
       pause: called between programs, every few seconds; it may save and raise.
     """
     while self.done // self.steps == self.history.epochs:
-      left = self.steps - 1 - self.done % self.steps
-      if left:
-        self._make_updates(left)
-      else:
-        self._close_epoch()
+      self.advance()
       pause()
     start = time.perf_counter()
     test: dict[str, Any] = {}
@@ -166,6 +162,14 @@ class Session:
     seconds = self.history.seconds
     self.history.append(**learned, **test, train_seconds=seconds)
     self.history.seconds = 0.0
+
+  def advance(self) -> None:
+    """Calls a program: some updates, or the last one of an epoch alone."""
+    left = self.steps - 1 - self.done % self.steps
+    if left:
+      self._make_updates(left)
+    else:
+      self._close_epoch()
 
   def evaluate_on(self, pixels: engine.Pixels) -> learning.Metrics:
     """Evaluates on other test images what is trained so far."""

@@ -28,7 +28,7 @@ def make_plan(name, folder, store):
 @pytest.mark.parametrize('name', ['digits', 'stream_signals'])
 def test_tables_made_of_committed_tables_are_the_same(name, tmp_path):
   plan = make_plan(name, RESULTS / name, tmp_path)
-  assert all(plan.there(item.cell) for item in plan.items())
+  assert all(plan.outcome(item.cell) for item in plan.items())
   for kind, table in tables.make(plan).frames.items():
     expected = frames.read(RESULTS / name, kind)
     times = [x for x in expected if x.endswith('_to_target')]
@@ -41,7 +41,7 @@ def test_tables_made_of_committed_tables_are_the_same(name, tmp_path):
 def test_a_restarted_network_is_computed(tmp_path):
   """Others are compared with it task by task, which no table holds."""
   plan = make_plan('streams', RESULTS / 'streams', tmp_path)
-  computed = [x.task.restart for x in plan.items() if not plan.there(x.cell)]
+  computed = [x.task.restart for x in plan.items() if not plan.outcome(x.cell)]
   assert computed == [True] * 15
 
 
@@ -55,7 +55,7 @@ def _folder(tmp_path):
 def missing(folder, tmp_path):
   """By arm, how many of its cells are not known."""
   plan = make_plan('cifar10', folder, tmp_path / 'cells')
-  arms = [item.arm for item in plan.items() if not plan.there(item.cell)]
+  arms = [item.arm for item in plan.items() if not plan.outcome(item.cell)]
   return {arm: arms.count(arm) for arm in arms}
 
 
