@@ -5,31 +5,18 @@ module that puts a `Source` into `SOURCES`, and is imported here.
 """
 
 from experiments import errors
-from experiments.data import digits
-from experiments.data import published
-from experiments.data import synthetic
-from experiments.data.dataset import Dataset
-from experiments.data.dataset import DatasetNotPreparedError
-from experiments.data.dataset import ImageShape
-from experiments.data.dataset import Source
+from experiments.data import digits as digits
+from experiments.data import published as published
+from experiments.data import synthetic as synthetic
+from experiments.data.dataset import Dataset as Dataset
+from experiments.data.dataset import (
+  DatasetNotPreparedError as DatasetNotPreparedError,
+)
+from experiments.data.dataset import ImageShape as ImageShape
+from experiments.data.dataset import Source as Source
 from experiments.data.dataset import SOURCES
-from experiments.data.dataset import Spec
-from experiments.data.subsets import validation
-
-__all__ = [
-  'NAMES',
-  'Dataset',
-  'DatasetNotPreparedError',
-  'ImageShape',
-  'Source',
-  'Spec',
-  'digits',
-  'load',
-  'published',
-  'spec',
-  'synthetic',
-  'validation',
-]
+from experiments.data.dataset import Spec as Spec
+from experiments.data.subsets import validation as validation
 
 NAMES = tuple(SOURCES)
 

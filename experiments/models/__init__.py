@@ -4,34 +4,18 @@ A new model is a module that puts its specification into `MODELS`, and is
 imported here.
 """
 
-from experiments.models import cnn
-from experiments.models import mlp
-from experiments.models import resnet
-from experiments.models import transformer
-from experiments.models.model import count
-from experiments.models.model import ImageModel
-from experiments.models.model import in_order
-from experiments.models.model import leaves
-from experiments.models.model import MODELS
-from experiments.models.model import ParameterTree
-from experiments.models.model import StackedAxes
-from experiments.models.model import STACKS
-
-__all__ = [
-  'MODELS',
-  'STACKS',
-  'ImageModel',
-  'ParameterTree',
-  'StackedAxes',
-  'cnn',
-  'count',
-  'in_order',
-  'leaves',
-  'mlp',
-  'resnet',
-  'transformer',
-  'trees',
-]
+from experiments.models import cnn as cnn
+from experiments.models import mlp as mlp
+from experiments.models import resnet as resnet
+from experiments.models import transformer as transformer
+from experiments.models.model import count as count
+from experiments.models.model import ImageModel as ImageModel
+from experiments.models.model import in_order as in_order
+from experiments.models.model import leaves as leaves
+from experiments.models.model import MODELS as MODELS
+from experiments.models.model import ParameterTree as ParameterTree
+from experiments.models.model import StackedAxes as StackedAxes
+from experiments.models.model import STACKS as STACKS
 
 
 def trees() -> dict[str, ParameterTree]:

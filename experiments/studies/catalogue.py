@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 
 from experiments.optimizers import LEARNING_RATE
 from experiments.optimizers import PLASTICITY_SCALE
@@ -57,9 +58,8 @@ SIGNALS = (
   'signal_gradient_memory',
 )
 PHASES = ('gain_adam_early', 'gain_adam_middle', 'gain_adam_late')
-SCOPES = (
-  *('gain_adam_early_blocks', 'gain_adam_late_blocks'),
-  'gain_adam_classifier',
+SCOPES = tuple(
+  f'gain_adam_{part}' for part in ('early_blocks', 'late_blocks', 'classifier')
 )
 
 # α without what the norm clip hides, and the controls of the same.
@@ -114,17 +114,22 @@ _MNIST = Task('mnist', 'mlp')
 _PUBLISHED = dataclasses.replace(_MNIST, held_out=False)
 _CIFAR10 = Task('cifar10', 'cnn', fraction=0.1, held_out=False)
 
-_STREAMS = {
-  name: on_stream(name, dataset)
-  for name, dataset in (
-    ('permuted_labels', 'fashion_mnist'),
-    ('permuted_inputs', 'fashion_mnist'),
-    ('random_labels', 'fashion_mnist'),
-    ('split', 'mnist'),
-    ('split_heads', 'mnist'),
+# By the names of their conditions.
+_NOISY = {
+  f'fashion_mnist_10_noise_{round(100 * noise)}': dataclasses.replace(
+    _FASHION_10, label_noise=noise
   )
+  for noise in (0.0, 0.2, 0.4)
 }
+
 _SPLITS = ('split', 'split_heads')
+_STREAMS = {
+  name: on_stream(name, 'mnist' if name in _SPLITS else 'fashion_mnist')
+  for name in ('permuted_labels', 'permuted_inputs', 'random_labels', *_SPLITS)
+}
+
+_at_defaults = functools.partial(Condition, rulesets=(DEFAULT,))
+_at_stable_values = functools.partial(Condition, rulesets=(STABLE,))
 
 
 def _on(name: str, seeds: int | None = 5) -> Condition:
@@ -171,10 +176,9 @@ def _restarted(
   name: str, arms: tuple[str, ...] = ('gradient_only', 'sgd', 'adam')
 ) -> Condition:
   """A new network for every task: what is there to lose."""
-  return Condition(
+  return _at_defaults(
     f'{name}_restarted',
     dataclasses.replace(_STREAMS[name], restart=True),
-    rulesets=(DEFAULT,),
     arms=arms,
     seeds=5,
   )
@@ -198,10 +202,9 @@ def _regenerated(name: str, seeds: int | None) -> tuple[Condition, ...]:
 
 def _unchanging(name: str, task: Task, schedule: str) -> Condition:
   """One task: does regeneration cost anything where nothing changes?"""
-  return Condition(
+  return _at_defaults(
     f'{name}_{schedule}',
     dataclasses.replace(task, schedule=schedule),
-    rulesets=(DEFAULT,),
     arms=('sgd', 'regenerate_inactive_sgd', 'adam', 'regenerate_inactive'),
     seeds=20,
     references=('sgd', 'adam'),
@@ -210,10 +213,9 @@ def _unchanging(name: str, task: Task, schedule: str) -> Condition:
 
 def _sensitive(name: str, rate: float, threshold: float) -> Condition:
   """A point of the grid that shows how much the hyperparameters matter."""
-  return Condition(
+  return _at_defaults(
     f'{name}_rate_{rate:g}_threshold_{threshold:g}',
     _STREAMS[name],
-    rulesets=(DEFAULT,),
     numbers={'rate': rate, 'threshold': threshold},
     arms=('regenerate_inactive',),
     seeds=5,
@@ -260,12 +262,11 @@ STUDIES = {
       'mnist',
       KEY_ARMS,
       (
-        Condition('mnist', _MNIST, rulesets=(DEFAULT,)),
+        _at_defaults('mnist', _MNIST),
         *(
-          Condition(
+          _at_defaults(
             f'mnist_rate_{rate:g}_warmup_{warmup}_kappa_{kappa:g}',
             dataclasses.replace(_PUBLISHED, warmup_epochs=warmup),
-            rulesets=(DEFAULT,),
             numbers={LEARNING_RATE: rate, PLASTICITY_SCALE: kappa},
             arms=('full', 'gradient_only'),
             seeds=10,
@@ -315,12 +316,9 @@ STUDIES = {
       ALL_ARMS,
       tuple(
         Condition(
-          f'fashion_mnist_10_noise_{round(100 * noise)}',
-          dataclasses.replace(_FASHION_10, label_noise=noise),
-          tuned_on='fashion_mnist_10',
-          references=NO_INFORMATION,
+          name, task, tuned_on='fashion_mnist_10', references=NO_INFORMATION
         )
-        for noise in (0.0, 0.2, 0.4)
+        for name, task in _NOISY.items()
       ),
       _TUNING_10,
       key_arms=KEY_ARMS,
@@ -329,19 +327,18 @@ STUDIES = {
     Study(
       'cifar10',
       TRANSFER,
-      (Condition('cifar10_10', _CIFAR10, rulesets=(DEFAULT,), seeds=5),),
+      (_at_defaults('cifar10_10', _CIFAR10, seeds=5),),
     ),
     # On all data, for a GPU, and short.
     Study(
       'cifar10_resnet18',
       TRANSFER,
       (
-        Condition(
+        _at_defaults(
           'cifar10',
           dataclasses.replace(
             _CIFAR10, model='resnet18', fraction=1.0, epochs=3
           ),
-          rulesets=(DEFAULT,),
           seeds=2,
         ),
       ),
@@ -352,30 +349,16 @@ STUDIES = {
       RECOMMENDED,
       (
         *(
-          Condition(name, task, rulesets=(STABLE,))
-          for name, task in (
-            ('mnist', _MNIST),
-            *(
-              (
-                f'fashion_mnist_10_noise_{round(100 * noise)}',
-                dataclasses.replace(_FASHION_10, label_noise=noise),
-              )
-              for noise in (0.2, 0.4)
-            ),
-          )
+          _at_stable_values(name, task)
+          for name, task in (('mnist', _MNIST), *[*_NOISY.items()][1:])
         ),
-        Condition(
-          'cifar10_10',
-          _CIFAR10,
-          rulesets=(STABLE,),
-          arms=RECOMMENDED_FEW,
-          seeds=5,
+        _at_stable_values(
+          'cifar10_10', _CIFAR10, arms=RECOMMENDED_FEW, seeds=5
         ),
         *(
-          Condition(
+          _at_stable_values(
             name,
             _STREAMS[name],
-            rulesets=(STABLE,),
             arms=('full', 'schedule_free', *RECOMMENDED_FEW),
             seeds=5,
           )
@@ -394,10 +377,9 @@ STUDIES = {
         *('sgd', 'sgdm', 'adam', 'adamw', 'muon'),
       ),
       (
-        Condition(
+        _at_defaults(
           'fashion_mnist_10',
           _FASHION_10,
-          rulesets=(DEFAULT,),
           # The whole method, and the bases of the hybrids.
           references=('full', 'sgdm', 'adam', 'muon'),
         ),
@@ -430,24 +412,16 @@ STUDIES = {
     Study(
       'stream_signals',
       ('sgd', 'unit_rms_no_clip', *UNIT_RMS_SIGNALS, UNIT_RMS_SHUFFLED),
-      (
-        Condition(
-          'permuted_labels',
-          _STREAMS['permuted_labels'],
-          rulesets=(DEFAULT,),
-          seeds=20,
-        ),
-      ),
+      (_at_defaults('permuted_labels', _STREAMS['permuted_labels'], seeds=20),),
     ),
     # Muon leads on this stream. Does α add to it?
     Study(
       'stream_muon',
       ('muon', 'gain_muon', 'unit_rms_muon'),
       (
-        Condition(
+        _at_defaults(
           'permuted_labels',
           _STREAMS['permuted_labels'],
-          rulesets=(DEFAULT,),
           seeds=5,
           references=('muon',),
         ),
@@ -467,10 +441,7 @@ STUDIES = {
           for name, task in (
             ('digits', _DIGITS),
             ('fashion_mnist_10', _FASHION_10),
-            (
-              'fashion_mnist_10_noise_40',
-              dataclasses.replace(_FASHION_10, label_noise=0.4),
-            ),
+            [*_NOISY.items()][-1],
             ('fashion_mnist', _FASHION),
             ('mnist', _MNIST),
           )
@@ -501,17 +472,13 @@ STUDIES = {
       'published',
       ('full', 'gradient_only', 'adam', 'adamw', 'bfloat16_moments'),
       (
-        Condition(
+        _at_defaults(
           'fashion_mnist',
           dataclasses.replace(_PUBLISHED, dataset='fashion_mnist'),
-          rulesets=(DEFAULT,),
         ),
-        Condition('mnist', _PUBLISHED, rulesets=(DEFAULT,)),
-        Condition(
-          'digits',
-          dataclasses.replace(_DIGITS, held_out=False),
-          rulesets=(DEFAULT,),
-          seeds=10,
+        _at_defaults('mnist', _PUBLISHED),
+        _at_defaults(
+          'digits', dataclasses.replace(_DIGITS, held_out=False), seeds=10
         ),
       ),
       seeds=5,
@@ -521,10 +488,9 @@ STUDIES = {
       'published_stream',
       ('adam', 'weight_clipping'),
       (
-        Condition(
+        _at_defaults(
           'online_permuted_inputs',
           on_stream('online_permuted_inputs', 'mnist'),
-          rulesets=(DEFAULT,),
           numbers={'learning_rate': 1e-4, 'bound': 1.0},
         ),
       ),
