@@ -202,10 +202,7 @@ def neural_variability(values: Values, _: Context) -> Optimizer:
 
 
 @_register(
-  {
-    LEARNING_RATE: Range(2e-3, 1e-4, 1e-2),
-    'rate': Range(1.0, 0.1, 10.0),
-  }
+  {LEARNING_RATE: Range(2e-3, 1e-4, 1e-2), 'rate': Range(1.0, 0.1, 10.0)}
 )
 def synergy(values: Values, context: Context) -> Optimizer:
   """Adam and NeuroPlastic together, with weights that adapt per tensor."""
@@ -223,10 +220,7 @@ def synergy(values: Values, context: Context) -> Optimizer:
 
 
 @_register(
-  {
-    LEARNING_RATE: Range(1e-3, 1e-5, 0.1),
-    'epsilon': Range(0.01, 1e-3, 0.1),
-  }
+  {LEARNING_RATE: Range(1e-3, 1e-5, 0.1), 'epsilon': Range(0.01, 1e-3, 0.1)}
 )
 def spsa(values: Values, _: Context) -> Optimizer:
   """SPSA: two values of the loss make an update, which takes many of them."""

@@ -27,7 +27,7 @@ from experiments.optimizers.arm import Values
 from neuroplastic_optax import mechanisms
 
 _PULL = {'rate': Range(0.01, 1e-3, 0.1), 'threshold': Range(0.1, 0.03, 0.3)}
-_OVER_ADAM = {LEARNING_RATE: Range(1e-3, 1e-4, 1e-2), **_PULL}
+_OVER_ADAM = {**arm.ADAM_RATE, **_PULL}
 
 # Of `swr`, whose authors leave both to the user: the utility is an average over
 # about as many updates as lie between two reinitializations.
@@ -50,7 +50,7 @@ def _regenerating(
   )
 
 
-@_register(arm.MECHANISMS, {LEARNING_RATE: Range(0.1, 0.01, 1.0), **_PULL})
+@_register(arm.MECHANISMS, {**arm.SGD_RATE, **_PULL})
 def regenerate_inactive_sgd(values: Values, context: Context) -> Optimizer:
   """SGD; weights that get almost no gradient go back to where they began."""
   return _regenerating(optax.sgd(values[LEARNING_RATE]), values, context)
@@ -72,11 +72,7 @@ def regenerate_inactive_muon(values: Values, context: Context) -> Optimizer:
 
 
 @_register(
-  arm.MECHANISMS,
-  {
-    LEARNING_RATE: Range(1e-3, 1e-4, 1e-2),
-    'threshold': Range(0.1, 1e-3, 0.3),
-  },
+  arm.MECHANISMS, {**arm.ADAM_RATE, 'threshold': Range(0.1, 1e-3, 0.3)}
 )
 def swr(values: Values, context: Context) -> Optimizer:
   """Adam with selective weight reinitialization, by a threshold."""
