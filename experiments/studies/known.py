@@ -85,9 +85,10 @@ class Tables:
     """What they hold of a cell; None if that is not all of it."""
     keys = [_key_of(cell, trial) for trial in cell.trials]
     if not cell.tests:
-      rows = [self._trials.get((k, seed)) for k in keys for seed in cell.seeds]
-      if None in rows:
+      trainings = [(key, seed) for key in keys for seed in cell.seeds]
+      if not self._trials.keys() >= {*trainings}:
         return None
+      rows = [self._trials[each] for each in trainings]
       last = [[row['validation_accuracy']] for row in rows]
       return Known(
         curves={'validation_accuracy': last},
