@@ -1,5 +1,6 @@
 """What the tests of trainings share."""
 
+import jax
 import pytest
 
 from tests.experiments import program
@@ -9,6 +10,12 @@ from tests.experiments import program
 def folder(tmp_path_factory):
   """Beside it lie the output and what was compiled, for all tests."""
   return tmp_path_factory.mktemp('folder')
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  """The tests have more, over which trials would be split."""
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """The program that takes steps apart, as its users meet it."""
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -73,23 +72,3 @@ def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(
   both = both[(both['task'] == 3) & (both['arm'] == 'full_no_clip')]
   names = ['gradient_rms', 'step_rms']
   np.testing.assert_allclose(one[names], both[names], rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-  ('flags', 'sentence'),
-  [
-    (
-      (*TINY, '--tasks=1'),
-      "--tasks must be some of 2 to 3, each once, got '1'",
-    ),
-    ((*TINY, '--after=7'), 'together must be at most 8, .* got 2 and 7'),
-    (('--config.arms=sgd',), "config.stream must name a stream, .* got ''"),
-  ],
-)
-def test_wrong_flags_exit_with_one_line(tmp_path, monkeypatch, flags, sentence):
-  monkeypatch.chdir(tmp_path)
-  result = program.inside('anatomy', *flags)
-  assert result.code == 1
-  assert len(result.stderr.splitlines()) == 1
-  assert re.search(sentence, result.stderr)
-  assert not list(tmp_path.iterdir())

@@ -1,14 +1,15 @@
-"""Bad values of every flag of every program.
+"""Bad values of every flag of every program, and commands that are refused.
 
-The table is made from the flags that the programs define and the fields of
-their configurations: a new one fails here until it has bad values, each of
-which exits with one line before anything is written.
+The table of values is made from the flags that the programs define and the
+fields of their configurations: a new one fails here until it has bad values.
+Each exits with one line before anything is written.
 """
 
 import dataclasses
 import importlib
 import math
 from pathlib import Path
+import re
 
 from absl.flags import FLAGS
 import numpy as np
@@ -36,7 +37,9 @@ BAD_FLAGS = {
   'train.resume': _SWITCHES,
   'train.overwrite': _SWITCHES,
   'train.distributed': _SWITCHES,
-  'train.coordinator_address': ('', 'host', ':80', 'host:0', 'host:x'),
+  'train.coordinator_address': (
+    *('', 'host', ':80', 'host:0', 'host:x', 'host:65536'),
+  ),
   'train.num_processes': _COUNTS,
   'train.process_id': (*_INTEGERS, '1'),
   'study.smoke': _SWITCHES,
@@ -163,6 +166,70 @@ def _table():
 
 
 TABLE = list(_table())  # A flag or a field without a row is an error.
+_STREAM = ('--config.stream=permuted_labels', '--config.tasks=3')
+# By program: the rest of a command, and the sentence that refuses it.
+COMMANDS = {
+  'train': [
+    ([*TINY, '--config.foo=1'], 'config.foo is not a setting'),
+    ([*TINY, '--config.foo=bar'], 'config.foo is not a setting'),
+    (['--config.dataset=synthetic:2x2x1', '--config.model=cnn'], 'at least 4'),
+    (['--config=missing.py'], "--config must .*No such file .*'missing.py'"),
+    (['--config=missing.py', '--config.seeds=1'], 'No such file'),
+    (['--config=.'], '--config must .*directory'),
+    ([*TINY, 'run'], 'unexpected arguments: run'),
+    ([*TINY, '--conf'], 'conf'),
+    (
+      ['--config.dataset=mnist', '--data_dir=data'],
+      r"'mnist' is not prepared in data: run `python -m experiments.prepare "
+      r'mnist --data_dir=data` first',
+    ),
+    (
+      [*TINY, '--num_processes=2'],
+      '--coordinator_address is missing: .* together',
+    ),
+    (
+      [*TINY[:1], *_STREAM, f'--config.updates={2**30}'],
+      'config.tasks must be at most 1 with 1073741824 updates each',
+    ),
+  ],
+  'study': [
+    ([], "NAME must be one of digits, mnist.*got ''"),
+    (['digits', 'mnist'], "NAME must be one of digits, .*'digits mnist'"),
+    (['digit'], "NAME must be one of digits, mnist.*got 'digit'"),
+    (['digits', '--workdir=foreign'], "holds files but no study.*'mine'"),
+    (['digits', '--workdir=cut'], 'cannot read cut/study.json: '),
+  ],
+  'anatomy': [
+    (
+      [*TINY[:1], *_STREAM, '--config.updates=8', '--before=2', '--after=7'],
+      'together must be at most 8, .* got 2 and 7',
+    ),
+    (['--config.arms=sgd'], "config.stream must name a stream, .* got ''"),
+  ],
+  'prepare': [
+    ([], 'give one NAME: mnist, fashion_mnist, cifar10'),
+    (['imagenet'], 'NAME must be one of mnist, fashion_mnist, cifar10'),
+    (
+      ['mnist', '--idx_dir=/tmp', '--source=npm'],
+      '--source=npm and --idx_dir=/tmp both say where the original files come',
+    ),
+    (
+      ['fashion_mnist', '--source=npm'],
+      "--source=npm has no fashion_mnist: install Debian's dataset-fashion-mn"
+      'ist and give --idx_dir=/usr/share/datasets/fashion-mnist',
+    ),
+  ],
+  'report': [
+    ([], "give one study directory, got 'none'"),
+    (['one', 'other'], 'give one study directory'),
+    (['nowhere'], 'nowhere is '),
+    (['file'], 'file is no study directory'),
+    (['foreign'], 'foreign'),
+    (['cut', '--workdir=x'], 'workdir'),
+    ([''], 'no study directory'),
+  ],
+  'benchmark': [([*NOTHING], '--steps, --workloads, ')],
+}
 
 
 @pytest.fixture
@@ -173,7 +240,19 @@ def folder(tmp_path, monkeypatch):
   (tmp_path / 'link').symlink_to('nowhere')
   (tmp_path / 'foreign').mkdir()
   (tmp_path / 'foreign' / 'mine').touch()
+  (tmp_path / 'cut').mkdir()
+  (tmp_path / 'cut' / 'study.json').write_text('{"program": "neuro')
   return tmp_path
+
+
+def _assert_refused(folder, name, flags, sentence):
+  """With one line, before anything is written."""
+  before = program.contents(folder)
+  result = program.inside(name, *flags)
+  context = name, flags, result
+  assert (result.code, result.stdout) == (1, ''), context
+  assert re.match(f'error: .*({sentence}).*\n$', result.stderr), context
+  assert program.contents(folder) == before, context
 
 
 @pytest.mark.parametrize(
@@ -184,7 +263,6 @@ def test_bad_value_exits_with_one_line_and_writes_nothing(
 ):
   key = f'{name}.{flag.removeprefix("config.")}'
   others = WITH.get(key, WITH.get(name, ()))
-  before = program.contents(folder)
   # Some errors need no name of a flag.
   words = {
     'topology': 'compiling for TPUs needs libtpu',
@@ -192,14 +270,18 @@ def test_bad_value_exits_with_one_line_and_writes_nothing(
     'data_dir': 'is not prepared',
   }.get(flag, flag)
   for value in values:
-    result = program.inside(name, *others, f'--{flag}={value}')
-    context = value, result
-    assert result.code == 1, context
-    assert result.stdout == '', context
-    assert result.stderr.startswith('error: '), context
-    assert result.stderr.count('\n') == 1, context
-    assert flag in result.stderr or words in result.stderr, context
-    assert program.contents(folder) == before, context
+    flags = (*others, f'--{flag}={value}')
+    _assert_refused(folder, name, flags, f'{re.escape(flag)}|{words}')
+
+
+@pytest.mark.parametrize(
+  ('name', 'flags', 'sentence'),
+  [(name, *row) for name, rows in COMMANDS.items() for row in rows],
+)
+def test_wrong_command_exits_with_one_line_and_writes_nothing(
+  folder, name, flags, sentence
+):
+  _assert_refused(folder, name, flags, sentence)
 
 
 # A file can give a field whatever Python has.

@@ -52,13 +52,3 @@ def test_all_parts_are_measured_and_written(tmp_path):
   assert f'{row["measures_ratio"]:.2f}' in result.stdout
   with Image.open(tmp_path / 'benchmark.png') as picture:
     picture.verify()
-
-
-def test_nothing_to_measure_is_refused():
-  flags = (
-    *('--steps=', '--workloads=', '--training=', '--leaves=', '--loops='),
-    '--streams=',
-  )
-  result = program.inside('benchmark', *flags)
-  assert result.code == 1
-  assert result.stderr.startswith('error: --steps, --workloads, ')

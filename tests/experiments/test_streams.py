@@ -119,19 +119,6 @@ def test_run_directory_has_tables_and_pictures(finished):
   assert 'stream.png, forgetting.png, first_task.png are in' in result.stdout
 
 
-@pytest.mark.slow
-def test_stopped_run_saves_and_resumes(finished, folder):
-  at = Moment('os.rename', '.results.json.tmp', 2), signal.SIGTERM
-  # No other checkpoint comes before the last task.
-  flags = (*TINY, WORKDIR, '--config.checkpoint_every=2')
-  result = program.run(folder, *flags, at=at)
-  assert result.code == 128 + signal.SIGTERM
-  assert 'after task 1 of 2' in result.stderr
-  again = program.run(folder, *flags)
-  assert (again.code, again.stderr) == (0, '')
-  assert outcomes.of(folder / 'my run') == outcomes.of(finished[0])
-
-
 KILLED = (
   Moment('open', '.config.json.tmp'),
   Moment('os.rename', '.results.json.tmp'),
@@ -196,15 +183,3 @@ def test_grid_adds_a_column_of_its_hyperparameter(folder):
   rows = pd.read_csv(folder / 'my run' / 'metrics.csv')
   assert [*rows][3:] == ['learning_rate', 'measure', 'value']
   assert {*rows['learning_rate']} == {0.1, 0.2}
-
-
-def test_more_updates_than_an_integer_counts_are_refused(folder):
-  result = program.run(
-    *(folder, *TINY, WORKDIR, '--config.stream=permuted_labels'),
-    f'--config.updates={2**30}',
-  )
-  assert result.code == 1
-  message = 'config.tasks must be at most 1 with 1073741824 updates each'
-  assert result.stderr.startswith(f'error: {message}')
-  assert len(result.stderr.splitlines()) == 1
-  assert not (folder / 'my run').exists()

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-import re
 import shutil
 import signal
 
@@ -167,41 +166,6 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     process.send(signal.SIGKILL)
     process.wait()
   program.wait_for_end(children)
-
-
-@pytest.mark.parametrize(
-  ('flags', 'words'),
-  [
-    ((), "NAME must be one of digits, mnist.*got ''"),
-    (('digits', 'mnist'), "NAME must be one of digits, .*'digits mnist'"),
-    (('digit',), "NAME must be one of digits, mnist.*got 'digit'"),
-    (('digits', '--only=sgd,sdg'), "--only must name arms.*'sgd,sdg'"),
-    (('digits', '--only=sgd,sgd'), 'each once'),
-    (('digits', '--jobs=0'), r'--jobs=0: .*\[1, 1024\]'),
-    (('digits', '--shard=3/2'), "--shard must be i/n.*'3/2'"),
-    (('digits', '--reuse=nowhere'), "--reuse must name.*'nowhere'"),
-    (('digits', '--workdir=/proc/study'), '/proc/study: No such file'),
-    (('digits', '--workdir=foreign'), "holds files but no study.*'mine'"),
-    (('digits', '--workdir=cut'), 'cannot read cut/study.json: '),
-    (('mnist', '--data_dir=nothing'), 'experiments.prepare'),
-  ],
-)
-def test_bad_command_exits_with_one_line_and_writes_nothing(
-  tmp_path, monkeypatch, flags, words
-):
-  folder = tmp_path / 'run'
-  (folder / 'foreign').mkdir(parents=True)
-  (folder / 'foreign' / 'mine').touch()
-  (folder / 'cut').mkdir()
-  (folder / 'cut' / 'study.json').write_text('{"program": "neuro')
-  (folder / 'file').touch()
-  before = program.contents(folder)
-  monkeypatch.chdir(folder)
-  result = program.inside('study', *flags)
-  assert result.code == 1
-  assert result.stderr.count('\n') == 1
-  assert re.search(words, result.stderr), result.stderr
-  assert program.contents(folder) == before
 
 
 def test_changed_definition_is_refused(tmp_path, monkeypatch):

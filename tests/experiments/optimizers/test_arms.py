@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -42,26 +41,6 @@ def test_every_arm_has_family_unique_name_description_and_ranges():
       assert 0 <= each.low < each.high
       # A decay of 0 is off, and lies outside of the tuned range.
       assert each.low <= each.default <= each.high or each.default == 0
-
-
-def test_arms_keep_their_order_and_families():
-  """As files register them; the first of each run of one family."""
-  arms = optimizers.ARMS.values()
-  runs = itertools.groupby(arms, lambda arm: arm.family)
-  assert [(family, next(run).name) for family, run in runs] == [
-    ('NeuroPlastic', 'full'),
-    ('controls', 'gradient_only_same_range'),
-    ('α over another optimizer', 'direct_sgdm'),
-    ('signals of α', 'signal_activity'),
-    ('NeuroPlastic', 'memory_only_no_clip'),
-    ('signals of α', 'unit_rms_activity_no_clip'),
-    ('α over another optimizer', 'gain_adam_early'),
-    ('NeuroPlastic', 'controlled_classifier'),
-    ('mechanisms of plasticity', 'classp'),
-    ('other optimizers', 'sgd'),
-    ('mechanisms of plasticity', 'regenerate_inactive_sgd'),
-    ('controls', 'regenerate_evenly'),
-  ]
 
 
 # Some of every module, and of every way in which it makes an arm.

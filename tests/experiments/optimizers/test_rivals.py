@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optax import contrib
 import pytest
 
 from experiments import optimizers
 from experiments.optimizers import adam_rules
 from experiments.optimizers import m_svag
-from experiments.optimizers import muon_direction
 
 RATE, DECAY = 0.01, 0.1
 SHAPES = {'a': (7,), 'b': (4, 5), 'c': (1,)}
@@ -205,32 +203,3 @@ def test_the_largest_elements_are_found(count):
   expected[np.argsort(-x.ravel(), kind='stable')[:count]] = True
   find = jax.jit(functools.partial(adam_rules.largest, count=count))
   np.testing.assert_array_equal(find(x), expected.reshape(x.shape))
-
-
-def test_muon_scales_its_two_learning_rates_together():
-  """Adam's is 3e-4 where Muon's is 0.02; so too with a schedule."""
-  params = {'kernel': jnp.ones((3, 4)), 'bias': jnp.ones(4)}
-  gradient = {
-    'kernel': jnp.arange(12.0).reshape(3, 4),
-    'bias': jnp.arange(1.0, 5.0),
-  }
-  direction = muon_direction.scale_by_muon_and_adam()
-  expected, _ = direction.update(gradient, direction.init(params), params)
-  assert optimizers.ARMS['muon'].learning_rate == 0.02
-  for rate in (0.02, lambda count: 0.02 + 0.0 * count):
-    muon = _build('muon', learning_rate=rate)
-    found, _ = muon.update(gradient, muon.init(params), params)
-    jax.tree.map(
-      lambda x, y: np.testing.assert_allclose(x, -0.02 * y, rtol=1e-5),
-      found,
-      expected,
-    )
-    # Adam's first step is ±η in every element, with Nesterov's momentum
-    # within a factor of two.
-    ratio = np.abs(found['bias']) / 3e-4
-    assert ((ratio > 0.5) & (ratio < 2)).all()
-  theirs = contrib.scale_by_muon()
-  matrix = gradient['kernel']
-  orthogonal, _ = theirs.update(matrix, theirs.init(matrix))
-  width = np.sqrt(4 / 3)
-  np.testing.assert_allclose(expected['kernel'], width * orthogonal, rtol=1e-5)

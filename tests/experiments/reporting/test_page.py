@@ -42,13 +42,6 @@ def button(page, index):
   )
 
 
-def test_it_asks_for_nothing_and_complains_of_nothing(page):
-  page.open()
-  asked = [x for x in page.requests() if not x.startswith('data:')]
-  assert asked == [page.address]
-  assert page.console() == []
-
-
 def test_a_click_sorts(page):
   page.open()
   before = page.run(NAMES)

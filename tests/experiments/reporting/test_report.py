@@ -19,6 +19,7 @@ from experiments.reporting.tables import TABLES
 from experiments.studies import catalogue
 from experiments.studies import loading
 from experiments.studies import scores
+from tests.experiments import program
 from tests.experiments.reporting import directories
 
 MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
@@ -276,3 +277,20 @@ def test_pictures_of_many_arms_are_small(tmp_path):
     assert max(map(len, pictures.values())) < limit
     for arm in given['arms']:
       assert any(f'>{arm}<' in content for content in pictures.values())
+
+
+@pytest.mark.parametrize('name', ['figures', 'report.html', None])
+def test_what_cannot_be_written_exits_with_one_line(tmp_path, name):
+  folder = tmp_path / 'run'
+  directories.write(folder / 'study', arms=('sgd', 'adamw'), seeds=2, tables=())
+  if name == 'figures':
+    (folder / 'study' / name).touch()
+  elif name:
+    (folder / 'study' / name).mkdir()
+  # A disk that takes no more.
+  limit = None if name else 2000
+  result = program.run(folder, 'study', name='report', file_size=limit)
+  assert result.code == 1
+  assert result.stderr.count('\n') == 1
+  assert f'cannot write study/{name or ""}' in result.stderr
+  assert not list(folder.rglob('.*'))

@@ -1,6 +1,5 @@
 """What the tests of studies share."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -10,12 +9,6 @@ from experiments.studies import frames
 from experiments.studies import tuner
 from experiments.studies import workers
 from experiments.studies.cells import Outcome
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-  """The tests have more, over which trials would be split."""
-  monkeypatch.setattr(jax, 'device_count', lambda: 1)
 
 
 @pytest.fixture

@@ -75,16 +75,6 @@ def test_state_and_metrics_come_back_to_the_last_bit(tmp_path, state):
     np.testing.assert_array_equal(found[name], recorded[name])
 
 
-def test_last_two_are_kept(tmp_path, state):
-  with _open(tmp_path) as saved:
-    for epoch in (1, 2, 5, 9):
-      saved.save(epoch, state._replace(step=jnp.int32(epoch)), history(epoch))
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['5', '9']
-  with _open(tmp_path) as saved:
-    number, leaves, found = saved.restore()
-  assert (number, leaves['step'], found.epochs) == (9, 9, 9)
-
-
 def test_saved_state_does_not_change_with_donated_buffers(tmp_path):
   """On CPUs the next epoch writes into the memory that was to be saved."""
   epoch = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -110,20 +100,6 @@ def test_state_of_another_form_is_refused(state, change):
   leaves = jax.tree.map(np.asarray, checkpoints.by_path(state))
   with pytest.raises(errors.StorageError, match='a state of another form'):
     checkpoints.as_tree(leaves, _abstract(change(state)))
-
-
-def test_leavings_of_a_killed_process_do_not_count(tmp_path, state):
-  """Half a new checkpoint, and half of an old one that was being deleted."""
-  with _open(tmp_path) as saved:
-    saved.save(1, state, history(1))
-    saved.save(2, state, history(2))
-  shutil.copytree(tmp_path / '2', tmp_path / '3.orbax-checkpoint-tmp')
-  shutil.rmtree(tmp_path / '1' / 'state')
-  with _open(tmp_path) as saved:
-    number, _, found = saved.restore()
-    assert (number, found.epochs) == (2, 2)
-    saved.save(3, state, history(3))
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '3']
 
 
 def _truncate(path):
@@ -168,28 +144,6 @@ def test_unreadable_checkpoint_is_named_and_the_one_before_is_used(
     assert saved.restore()[0] == 2
   names = sorted(p.name for p in (tmp_path / 'sgd').iterdir())
   assert names == ['1', '2', 'stray']
-
-
-def test_where_none_can_be_restored_nothing_is_changed(tmp_path, state):
-  with _open(tmp_path) as saved:
-    for epoch in (1, 2):
-      saved.save(epoch, state, history(epoch))
-  shutil.rmtree(tmp_path / '1' / 'state')
-  _empty(tmp_path / '2' / 'history' / 'metadata')
-  before, said = sorted(tmp_path.rglob('*')), []
-  opened = checkpoints.Checkpoints(tmp_path, said.append)
-  with (
-    contextlib.closing(opened) as saved,
-    pytest.raises(errors.StorageError) as info,
-  ):
-    saved.restore()
-  # Nothing is said of one that is used instead.
-  assert said == []
-  assert re.match(
-    rf'cannot read any checkpoint in {tmp_path} \(.+\): .*--overwrite',
-    str(info.value),
-  )
-  assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_full_disk_is_one_sentence(tmp_path, state, monkeypatch):
