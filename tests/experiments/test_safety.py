@@ -7,18 +7,14 @@ that call what runs what it reads.
 
 import contextlib
 import io
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data
 from experiments import errors
 from experiments import files
-from experiments import train
 from experiments import workdir
-from experiments.configs import default
 from experiments.studies import loading
 from experiments.studies.cells import Cell
 from experiments.studies.cells import Outcome
@@ -155,13 +151,3 @@ def test_nothing_is_fetched_without_being_asked_for(
   assert result.code == 1
   assert not {event for event, _ in events} & auditing.ASKS, events
   assert not (tmp_path / 'data').exists()
-
-
-@pytest.mark.parametrize(
-  'name', [*data.NAMES, 'synthetic:4x4x1', 'synthetic:4x4x1:3:20:10']
-)
-def test_default_workdir_lies_below_runs(name):
-  config = default.Config.resolve({**default.get_config(), 'dataset': name})
-  path = train.default_workdir(config)
-  assert path.parent == pathlib.Path('runs')
-  assert path.name not in ('', '.', '..')

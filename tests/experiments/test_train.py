@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from experiments import data
 from experiments import train
 from experiments.configs import default
 from tests.experiments import outcomes
@@ -293,8 +294,8 @@ def test_cifar10_with_resnet18_also_after_a_kill(folder):
   _, state = outcome['sgdm']
   statistics = {k: x for k, x in state.items() if k.startswith('batch_stats')}
   assert len(statistics) == 40
-  for name, (dtype, _, data) in statistics.items():
-    values = np.frombuffer(data, dtype)
+  for name, (dtype, _, array) in statistics.items():
+    values = np.frombuffer(array, dtype)
     assert np.isfinite(values).all()
     # Means start at 0, variances at 1.
     assert (values != float('var' in name)).all(), name
@@ -328,17 +329,17 @@ def test_with_no_flags_both_arms_learn_the_digits(tmp_path):
   assert (path / 'curves.png').exists()
 
 
-def test_default_workdir_tells_settings_apart():
-  config = {**default.get_config(), 'dataset': 'synthetic:4x4x1:3:20:10'}
+@pytest.mark.parametrize('dataset', [*data.NAMES, 'synthetic:4x4x1:3:20:10'])
+def test_default_workdir_lies_below_runs_and_tells_settings_apart(dataset):
+  config = {**default.get_config(), 'dataset': dataset}
   names = [
     train.default_workdir(default.Config.resolve({**config, **changed}))
     for changed in ({}, {'seed': 1}, {'checkpoint_every': 9})
   ]
   assert names[0] == names[2] != names[1]
   for path in names:
-    assert re.fullmatch(
-      r'runs/synthetic_4x4x1_3_20_10-mlp-[0-9a-f]{8}', str(path)
-    )
+    start = f'runs/{dataset.replace(":", "_")}-'
+    assert re.fullmatch(f'{start}(mlp|resnet18)-[0-9a-f]{{8}}', str(path))
 
 
 def test_tilde_of_a_workdir_is_the_home_directory(tmp_path, monkeypatch):

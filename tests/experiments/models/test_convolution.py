@@ -111,24 +111,6 @@ def test_result_and_gradients_are_the_same(form, shape, dtype):
   _assert_close(slopes, their_slopes)
 
 
-@forms
-def test_the_gradients_are_the_same_in_a_loop(form):
-  operands = _operands((3, 6, 7, 4), form)
-
-  def descent(function):
-    gradients = _gradients(function, form)
-
-    def step(operands, _):
-      moved = jax.tree.map(
-        lambda x, slope: x - 0.01 * slope, operands, gradients(*operands)
-      )
-      return moved, moved
-
-    return lambda *operands: lax.scan(step, operands, length=2)
-
-  _assert_close(*_both(descent, *operands))
-
-
 @pytest.mark.slow
 @forms
 @pytest.mark.parametrize('axes', [0, (0, None), (None, 0)], ids=str)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.studies import comparisons
 from experiments.studies import frames
+from experiments.studies import loading
 from experiments.studies import scores
 
 RESULTS = Path(__file__).parents[3] / 'experiments' / 'results'
@@ -77,6 +78,12 @@ def write(
       frames.write(path, name, table)
   (path / 'study.json').write_text(json.dumps(study))
   return found
+
+
+def small(path, **given):
+  """A study that was written, and loaded again."""
+  write(path / 'x', **given)
+  return loading.load(path / 'x')
 
 
 def _spoil(found, seeds, diverged, missing):

@@ -26,10 +26,6 @@ MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
 SVG = '{http://www.w3.org/2000/svg}'
 
 
-def made(path):
-  return report.make(loading.load(path))
-
-
 def table(found, name):
   return pd.read_csv(io.StringIO(found.files[f'tables/{name}.csv']))
 
@@ -41,14 +37,14 @@ def row_of(rows, *identity, **wanted):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A study in which much went wrong: its path, tables and report."""
+  """A study in which much went wrong: its tables and report."""
   path = tmp_path_factory.mktemp('whole') / 'study'
   tables = directories.write(path, diverged=['unit_mean'], missing=['sgdm'])
-  return path, tables, made(path)
+  return tables, report.make(loading.load(path))
 
 
 def test_summary_is_that_of_the_results(whole):
-  _, tables, found = whole
+  tables, found = whole
   summary = table(found, 'summary')
   assert len(summary) == len(summary.groupby(scores.IDENTITY)) == 16
   for row in summary.itertuples():
@@ -69,7 +65,7 @@ def test_summary_is_that_of_the_results(whole):
 
 
 def test_differences_are_paired_t_intervals(whole):
-  _, tables, found = whole
+  tables, found = whole
   group = {'condition': 'fashion_mnist_10', 'ruleset': 'tuned'}
   results = directories.some(tables['results'], **group)
   by_arm = results.pivot(index='seed', columns='arm', values='test_accuracy')
@@ -86,7 +82,7 @@ def test_differences_are_paired_t_intervals(whole):
 
 
 def test_ablation_compares_variants_with_the_whole_method(whole, tmp_path):
-  _, tables, found = whole
+  tables, found = whole
   ablation = table(found, 'ablation')
   assert {*ablation['reference']} == {'full'}
   # Other optimizers are no variants of the method.
@@ -100,19 +96,15 @@ def test_ablation_compares_variants_with_the_whole_method(whole, tmp_path):
   lines = found.files['tables/ablation.csv'].splitlines()
   assert lines[0].endswith(',seeds_needed')
   assert all(re.search(r',\d+$', line) for line in lines[1:])
-  directories.write(
-    tmp_path / 'x', arms=('gradient_only', 'unit_mean', 'adamw')
-  )
-  without = loading.load(tmp_path / 'x')
+  arms = ('gradient_only', 'unit_mean', 'adamw')
+  without = directories.small(tmp_path, arms=arms)
   assert TABLES['ablation'](without) is None
   assert not list(figures.KINDS['ablation'].draw(without))
 
 
 @pytest.mark.parametrize('arms', [('full', 'gradient_only'), ('full', 'sgd')])
 def test_summary_without_adamw_compares_with_what_there_is(tmp_path, arms):
-  directories.write(tmp_path / 'x', arms=arms)
-  made = TABLES['summary'](loading.load(tmp_path / 'x'))
-  text = made.markdown()
+  text = TABLES['summary'](directories.small(tmp_path, arms=arms)).markdown()
   assert 'difference to adamw' not in text
   assert ('difference to gradient_only (points)' in text) == (
     'gradient_only' in arms
@@ -121,7 +113,7 @@ def test_summary_without_adamw_compares_with_what_there_is(tmp_path, arms):
 
 
 def test_stable_values_need_several_tuning_conditions(whole, tmp_path):
-  stable = table(whole[2], 'stable')
+  stable = table(whole[1], 'stable')
   assert {*stable['arm']} == {'full', 'unit_mean', 'sgdm', 'adamw'}
   assert (stable['stable'] == (stable['regret'] <= 0.002 + 1e-9)).all()
   assert stable['accuracy'].is_monotonic_decreasing
@@ -130,12 +122,11 @@ def test_stable_values_need_several_tuning_conditions(whole, tmp_path):
     trials = tables['trials']
     tables['trials'] = trials[trials['condition'] == 'fashion_mnist']
 
-  directories.write(tmp_path / 'x', change=once)
-  assert TABLES['stable'](loading.load(tmp_path / 'x')) is None
+  assert TABLES['stable'](directories.small(tmp_path, change=once)) is None
 
 
 def test_what_is_missing_or_diverged_is_told(whole):
-  _, _, found = whole
+  _, found = whole
   missing = table(found, 'missing')
   assert {*missing['arm']} == {'sgdm'}
   assert {*missing['seeds']} == {2}
@@ -167,7 +158,7 @@ def test_extended_ranges_and_absent_tuning_are_told(tmp_path):
 
 
 def test_pictures_are_there_as_svg_and_png(whole):
-  _, _, found = whole
+  _, found = whole
   names = {x for x in found.files if x.startswith('figures/')}
   kinds = {kind for kind in figures.KINDS for x in names if f'/{kind}_' in x}
   assert kinds == {
@@ -186,7 +177,7 @@ def test_pictures_are_there_as_svg_and_png(whole):
 
 def test_curves_go_through_the_means(whole):
   """The line of an arm goes through its means, read off the axes."""
-  _, tables, found = whole
+  tables, found = whole
   identity = ('fashion_mnist_10', 'default', 'full')
   means = directories.some(tables['curves'], *identity)['mean']
   picture = found.files['figures/curves_fashion_mnist_10_default.svg']
@@ -207,9 +198,8 @@ def test_curves_go_through_the_means(whole):
 
 
 def test_without_tables_their_pictures_are_left_out_with_a_reason(tmp_path):
-  path = tmp_path / 'x'
-  directories.write(path, arms=('adamw', 'sgd'), tables=(), seeds=2)
-  study = loading.load(path)
+  arms = ('adamw', 'sgd')
+  study = directories.small(tmp_path, arms=arms, tables=(), seeds=2)
   drawn = ('forest', 'ablation', 'curves', 'learning_rates', 'tuning', 'alpha')
   for kind in map(figures.KINDS.get, drawn):
     assert not list(kind.draw(study))
@@ -220,9 +210,10 @@ def test_without_tables_their_pictures_are_left_out_with_a_reason(tmp_path):
 
 @pytest.mark.slow
 def test_reports_are_the_same_whenever_they_are_made(tmp_path):
-  tables = ['comparisons']
-  directories.write(tmp_path / 'x', arms=('adamw', 'full'), tables=tables)
-  assert made(tmp_path / 'x') == made(tmp_path / 'x')
+  given = {'arms': ('adamw', 'full'), 'tables': ['comparisons']}
+  study = directories.small(tmp_path, **given)
+  again = directories.small(tmp_path / 'again', **given)
+  assert report.make(study) == report.make(again)
 
 
 def test_alpha_is_drawn_whatever_the_ruleset(tmp_path):
@@ -231,8 +222,8 @@ def test_alpha_is_drawn_whatever_the_ruleset(tmp_path):
       if 'ruleset' in each:
         each['ruleset'] = each['ruleset'].replace({'default': 'stable'})
 
-  directories.write(tmp_path / 'x', change=rename)
-  drawn = figures.KINDS['alpha'].draw(loading.load(tmp_path / 'x'))
+  study = directories.small(tmp_path, change=rename)
+  drawn = figures.KINDS['alpha'].draw(study)
   assert ('fashion_mnist_10', 'mean') in [each.parts for each in drawn]
 
 
@@ -243,21 +234,20 @@ def test_conditions_without_a_pair_of_seeds_have_no_forest(tmp_path):
     rows.loc[later, 'n'] = 0
     rows.loc[later, rows.columns[5:]] = None
 
-  directories.write(tmp_path / 'x', change=unpaired)
-  drawn = figures.KINDS['forest'].draw(loading.load(tmp_path / 'x'))
+  study = directories.small(tmp_path, change=unpaired)
+  drawn = figures.KINDS['forest'].draw(study)
   assert [each.parts for each in drawn] == [('fashion_mnist_10', 'adamw')]
 
 
 def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
   tmp_path, monkeypatch
 ):
-  directories.write(tmp_path / 'x', arms=('adamw', 'sgd'), seeds=2)
-
   def fail(*_):
     raise RuntimeError('no LaTeX')
 
   monkeypatch.setattr(figures.curves.lines, 'draw', fail)
-  found = made(tmp_path / 'x')
+  study = directories.small(tmp_path, arms=('adamw', 'sgd'), seeds=2)
+  found = report.make(study)
   assert found.left_out['Learning curves'].endswith('RuntimeError: no LaTeX')
   assert 'RuntimeError: no LaTeX' in found.files['report.html']
   assert any(name.startswith('figures/forest') for name in found.files)
@@ -271,8 +261,7 @@ def test_pictures_of_many_arms_are_small(tmp_path):
     ('x', {'arms': MANY, 'conditions': ['fashion_mnist_10']}, 150_000),
     ('y', {'arms': catalogue.STREAM_ARMS, **many}, 600_000),
   ):
-    directories.write(tmp_path / name, **given)
-    found = made(tmp_path / name).files
+    found = report.make(directories.small(tmp_path / name, **given)).files
     pictures = {x: c for x, c in found.items() if x.endswith('.svg')}
     assert max(map(len, pictures.values())) < limit
     for arm in given['arms']:

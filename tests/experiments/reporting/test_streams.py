@@ -138,13 +138,12 @@ def test_what_is_compared_has_its_name(whole):
 
 
 def test_streams_stand_beside_conditions_of_epochs(tmp_path):
-  directories.write(
-    tmp_path / 'x',
+  study = directories.small(
+    tmp_path,
     source='recommended',
     conditions=['mnist', 'permuted_labels'],
     arms=['full', 'adamw'],
   )
-  study = loading.load(tmp_path / 'x')
   text = TABLES['summary'](study).markdown()
   assert '## mnist, stable, test accuracy' in text
   assert 'Test accuracy: the accuracy on the test set' in text
@@ -242,8 +241,7 @@ def test_diverged_arms_have_a_name_and_no_line(whole):
 
 
 def test_where_everything_diverged_nothing_is_drawn(tmp_path):
-  directories.write(tmp_path / 'x', **SMALL, diverged=SMALL['arms'])
-  study = loading.load(tmp_path / 'x')
+  study = directories.small(tmp_path, **SMALL, diverged=SMALL['arms'])
   for kind in ('tasks', 'matrices', 'first_task'):
     assert not list(figures.KINDS[kind].draw(study))
     assert 'no seed stayed finite' in figures.words(
@@ -281,13 +279,11 @@ def test_a_line_far_from_all_others_does_not_flatten_them(tmp_path):
     far = (rows['arm'] == 'sgdm') & (rows['measure'] == 'weight_norm')
     rows.loc[far, 'mean'] = 1e9
 
-  directories.write(
-    tmp_path / 'x', source='streams', conditions=['permuted_labels'],
+  study = directories.small(
+    tmp_path, source='streams', conditions=['permuted_labels'],
     arms=['full', 'sgd', 'sgdm', 'adam', 'adamw'], change=change,
   )  # fmt: skip
-  figure = drawn(
-    loading.load(tmp_path / 'x'), 'tasks', 'permuted_labels', 'default'
-  )
+  figure = drawn(study, 'tasks', 'permuted_labels', 'default')
   norms = [x for x in figure.axes if x.get_ylabel() == '‖w‖']
   assert all(x.get_ylim()[1] < 1000 for x in norms)
   # An arrow says where it is.
@@ -304,8 +300,7 @@ def test_a_line_far_from_all_others_does_not_flatten_them(tmp_path):
 )
 def test_what_is_not_there_is_left_out(tmp_path, name, kinds, tables):
   given = {'streams', 'measures', 'evaluations', 'comparisons'} - {name}
-  directories.write(tmp_path / 'x', **SMALL, tables=given)
-  study = loading.load(tmp_path / 'x')
+  study = directories.small(tmp_path, **SMALL, tables=given)
   drawn_of = lambda kind: list(figures.KINDS[kind].draw(study))
   streamed = ('tasks', 'matrices', 'first_task')
   assert {x for x in streamed if not drawn_of(x)} == kinds
@@ -365,10 +360,8 @@ def test_points_of_a_grid_have_no_picture_of_tasks(tmp_path):
         tables[name] = rows[rows['ruleset'] == 'tuned']
 
   conditions = ['permuted_labels_decay', 'permuted_labels']
-  path = tmp_path / 'study'
   own = {**SMALL, 'conditions': conditions, 'arms': ['sgd']}
-  directories.write(path, **own, change=change)
-  study = loading.load(path)
+  study = directories.small(tmp_path, **own, change=change)
   drawings = lambda: len([*figures.KINDS['tasks'].draw(study)])
   assert drawings() == 2
   # The same task with two other hyperparameters.

@@ -98,11 +98,13 @@ class _Unreadable(data.Dataset):
   test_labels = test_images
 
 
-def test_tuning_reads_no_test_image():
+@pytest.mark.parametrize('stream', [None, 'permuted_labels'])
+def test_tuning_reads_no_test_image(stream):
   dataset = object.__new__(_Unreadable)
   for name in ('spec', 'train_images', 'train_labels'):
     object.__setattr__(dataset, name, getattr(data.load(DATASET), name))
-  task = Task(DATASET, 'mlp', epochs=1, batch_size=12, quick=True)
+  length = {'stream': stream, 'tasks': 1} if stream else {'epochs': 1}
+  task = Task(DATASET, 'mlp', **length, batch_size=12, quick=True)
   trials = ({'learning_rate': 0.1}, {'learning_rate': 1e35})
   cell = Cell(task, 'sgd', trials, (0,), tests=False)
   outcome = computing.compute(cell, dataset)

@@ -2,8 +2,6 @@
 
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -84,13 +82,3 @@ def test_time_to_target():
   np.testing.assert_array_equal(found, [20, 10, INF, INF])
   found = scores.time_to_target(np.empty((2, 0)), [], 0.5)
   np.testing.assert_array_equal(found, [INF, INF])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
-def test_time_to_target_is_that_of_the_first_good_evaluation(
-  accuracies, target
-):
-  times = np.cumsum(np.arange(1, len(accuracies) + 1))
-  (found,) = scores.time_to_target([accuracies], times, target)
-  reached = [t for t, x in zip(times, accuracies, strict=True) if x >= target]
-  assert found == min(reached, default=INF)

@@ -54,17 +54,6 @@ def test_a_split_is_judged_by_its_average_accuracy(split):
   assert np.shape(outcome.evaluations) == (2, 2, 2, 2)
 
 
-def test_tuning_sees_no_test_image():
-  cell = Cell(TASK, 'sgd', ({'learning_rate': 0.1},), (0,), tests=False)
-  dataset = data.load(DATASET)
-  part = computing.training_part(cell, dataset)
-  shown = {x.tobytes() for x in dataset.train_images}
-  assert {x.tobytes() for x in part.test_images} <= shown
-  assert len(part.train_images) + len(part.test_images) == 40
-  final = dataclasses.replace(cell, tests=True)
-  assert computing.training_part(final, dataset) is dataset
-
-
 def test_online_accuracy_is_tuned_over_all_tasks():
   task = dataclasses.replace(
     on_stream('permuted_labels', DATASET), tasks=3, updates=2, quick=True
