@@ -12,9 +12,6 @@ from tests.experiments import program
 from tests.experiments.program import Moment
 from tests.experiments.program import TINY
 from tests.experiments.program import WORKDIR
-from tests.experiments.reporting import test_tensorboard
-
-MEASURED = ('train_loss', 'train_accuracy', 'test_loss', 'test_accuracy')
 
 
 def test_signal_saves_and_the_same_command_resumes(finished, folder):
@@ -42,37 +39,6 @@ def test_signal_before_the_first_update_ends_the_run_at_once(folder):
   at = Moment('os.rename', '.results.json.tmp', 1), signal.SIGTERM
   result = program.run(folder, *TINY, WORKDIR, at=at)
   assert (result.code, result.stderr) == (-signal.SIGTERM, '')
-
-
-@pytest.mark.parametrize(
-  'moment',
-  [
-    # Between checkpoint and metrics, and between metrics and event.
-    Moment('os.rename', '.metrics.csv.tmp', 4),
-    pytest.param(
-      Moment('open', 'metrics.jsonl.tmp', 6), marks=pytest.mark.slow
-    ),
-    pytest.param(Moment('open', '.curves.png.tmp'), marks=pytest.mark.slow),
-  ],
-)
-def test_killed_run_ends_with_the_events_of_an_uninterrupted_one(
-  finished, folder, moment
-):
-  flags = (*TINY, WORKDIR, '--config.tensorboard')
-  killed = program.run(folder, *flags, at=(moment, signal.SIGKILL))
-  assert killed.code == -signal.SIGKILL
-  result = program.run(folder, *flags)
-  assert (result.code, result.stderr) == (0, '')
-  rows = outcomes.rows(folder / 'my run' / 'metrics.csv')
-  assert rows == outcomes.rows(finished[0] / 'metrics.csv')
-  for row in rows:
-    events = folder / 'my run' / 'tensorboard' / row['arm']
-    (file,) = (events / f'seed{row["seed"]}').iterdir()
-    scalars = test_tensorboard.read(file.parent)
-    assert {step for _, step in scalars} == {1, 2, 3}
-    for name in MEASURED:
-      tag = name.replace('_', '/', 1), int(row['epoch'])
-      assert scalars[tag] == pytest.approx(float(row[name]))
 
 
 def test_damaged_checkpoint_is_named_and_the_end_is_the_same(finished, folder):

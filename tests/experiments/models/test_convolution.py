@@ -142,15 +142,6 @@ def test_gradients_can_be_differentiated(form, mode):
   _assert_close(*_both(second, *operands))
 
 
-def test_gradients_are_the_same_without_jit():
-  form = _FORMS[2]
-  operands = _operands((2, 5, 6, 3), form)
-  _assert_close(
-    _gradients(convolution.convolve, form)(*operands),
-    _gradients(_plain, form)(*operands),
-  )
-
-
 def test_layer_has_the_initial_values_of_flax():
   layer, other = (
     make(3, 4, (3, 3), rngs=nnx.Rngs(0))

@@ -58,14 +58,6 @@ def _expected(replica, epochs):
   }
 
 
-def test_every_metric_of_every_seed_and_epoch_is_there(tmp_path):
-  directory = _write(tmp_path, 0, 3)
-  assert [p.name for p in directory.parent.iterdir()] == ['sgd']
-  for replica, seed in enumerate((3, 4)):
-    found = read(directory / f'seed{seed}')
-    assert found == _expected(replica, 3)
-
-
 @pytest.mark.parametrize('done', [0, 1, 2, 3])
 def test_events_are_those_of_the_metrics_whatever_was_there(tmp_path, done):
   """As if killed before, between and after what was written of epoch 1."""

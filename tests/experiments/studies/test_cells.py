@@ -97,20 +97,6 @@ def test_a_damaged_cell_is_missing_and_can_be_replaced(folder, damage):
   assert Store(folder).get(CELL) == OUTCOME
 
 
-def test_leftovers_of_a_killed_process_are_replaced(tmp_path):
-  left = tmp_path / f'.{CELL.digest}.tmp'
-  left.mkdir()
-  (left / 'outcome.json').write_text('{"curves":')
-  (tmp_path / f'.{CELL.digest}.lock').touch()
-  store = Store(tmp_path)
-  assert store.get(CELL) is None
-  with store.claimed(CELL) as ours:
-    assert ours
-    store.put(CELL, OUTCOME)
-  assert Store(tmp_path).get(CELL) == OUTCOME
-  assert [path.name for path in tmp_path.iterdir()] == [CELL.digest]
-
-
 def test_a_cell_is_claimed_once(tmp_path):
   store, other = Store(tmp_path), Store(tmp_path)
   with store.claimed(CELL) as ours:
@@ -126,9 +112,3 @@ def test_first_of_two_outcomes_stays(folder):
   later = dataclasses.replace(OUTCOME, seconds=9.0)
   Store(folder).put(CELL, later)
   assert Store(folder).get(CELL) == OUTCOME
-
-
-def test_cells_of_other_studies_are_taken_over(folder, tmp_path):
-  store = Store(tmp_path / 'mine', [tmp_path / 'nothing', folder])
-  assert store.get(CELL) == OUTCOME
-  assert Store(tmp_path / 'mine').get(CELL) == OUTCOME

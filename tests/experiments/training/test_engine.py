@@ -162,8 +162,8 @@ def _bytes(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-@pytest.fixture(name='compiled', scope='module')
-def _compiled():
+@pytest.fixture(name='lowered', scope='module')
+def _lowered():
   """Programs for more data than a program takes room, and their arguments."""
   images = data.load('synthetic:16x16x1:3:2048:2048')
   arm = dataclasses.replace(NORMED, dataset=images, seeds=(0,), batch_size=2048)
@@ -187,15 +187,15 @@ def _compiled():
 
 
 @pytest.mark.parametrize('name', ['update', 'close', 'evaluate'])
-def test_data_are_arguments_not_constants(compiled, name):
-  lowered, given, used = compiled[name]
+def test_data_are_arguments_not_constants(lowered, name):
+  program, given, used = lowered[name]
   size = 2048 * 16 * 16
   assert _bytes(given[2].test_images) == size
-  program = lowered.compile()
+  compiled = program.compile()
   # As text a constant takes no less room than its bytes.
-  assert len(lowered.as_text()) < size
   assert len(program.as_text()) < size
-  memory = program.memory_analysis()
+  assert len(compiled.as_text()) < size
+  memory = compiled.memory_analysis()
   assert _bytes(used) <= memory.argument_size_in_bytes <= _bytes(given)
   if name != 'evaluate':  # The state is updated in place.
     assert memory.alias_size_in_bytes >= _bytes(given[0])
