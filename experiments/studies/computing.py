@@ -31,15 +31,9 @@ _QUICK = {
 
 
 def compute(cell: Cell, dataset: data.Dataset) -> Outcome:
-  """Trains and evaluates a cell.
+  """Trains and evaluates a cell on the data set of its task.
 
-  Args:
-    cell: the cell.
-    dataset: the data set of its task. Its test part is read after the last
-      epoch if the cell tests, else never.
-
-  Returns:
-    Its results.
+  The test part is read after the last epoch if the cell tests, else never.
 
   Raises:
     StoppedError: a signal asked the process to end; a cell keeps nothing.

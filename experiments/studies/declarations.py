@@ -49,14 +49,7 @@ class Task(Training):
 def on_stream(
   name: str, dataset: str, *, model: str | None = None, restart: bool = False
 ) -> Task:
-  """The task of a stream as it was published.
-
-  Args:
-    name: the name of the stream.
-    dataset: the name of the data set.
-    model: the name of the model; None for that of the stream.
-    restart: see `Training`.
-  """
+  """The task of a stream as it was published, by default with its model."""
   stream = streams.STREAMS[name]
   return Task(
     dataset,

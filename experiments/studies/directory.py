@@ -37,13 +37,10 @@ class StudyDirectory:
   def __init__(
     self, path: Path, study: Study, arms: Sequence[str], *, smoke: bool
   ) -> None:
-    """Looks at a directory; a `UserError` if it holds something else.
+    """Looks at a directory, or at nothing; `arms` are those of this process.
 
-    Args:
-      path: where it is; there may be nothing.
-      study: the study.
-      arms: those of it that this process is about.
-      smoke: whether it is the tiny one.
+    Raises:
+      UserError: it holds something else.
     """
     self.path = path
     self._workdir = _workdir(path)
@@ -79,12 +76,7 @@ class StudyDirectory:
       )
 
   def write_tables(self, plan: Plan, measured: Speeds | None = None) -> None:
-    """Writes the tables, and what is known of the tuning, from the cells.
-
-    Args:
-      plan: the plan.
-      measured: how long updates take, as far as it was not known.
-    """
+    """Writes the tables, the tuning, and the speeds that are new."""
     with self._workdir.locked(wait=True):
       items = plan.items()
       outcomes = [plan.outcome(item.cell) for item in items]

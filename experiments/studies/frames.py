@@ -72,14 +72,7 @@ def make(name: str, parts: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
-  """Reads a table.
-
-  Args:
-    folder: where it lies.
-    name: of the table, one of `TABLES`.
-
-  Returns:
-    The table; without rows where there is no file.
+  """Reads a table of `TABLES`; it has no rows where there is no file.
 
   Raises:
     StorageError: it cannot be read.

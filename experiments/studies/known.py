@@ -118,13 +118,7 @@ def parts(
   finals: Sequence[Any],
   make: Callable[[Sequence[Any]], Iterator[Any]],
 ) -> Iterator[Any]:
-  """The parts of a table, in the order of the results.
-
-  Args:
-    name: of the table.
-    finals: the results.
-    make: makes the rows of those that were computed.
-  """
+  """The parts of a table, in order; `make` makes those that were computed."""
   for final in finals:
     if isinstance(final.outcome, Known):
       yield final.outcome.rows[name].assign(**final.identity)

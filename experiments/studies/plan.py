@@ -137,11 +137,7 @@ class Plan:
     return found
 
   def finals(self, tuners: Mapping[str, Tuner] | None = None) -> list[Final]:
-    """All reported results, in the order of the tables.
-
-    Args:
-      tuners: those of `tuners()`, where they are at hand.
-    """
+    """All reported results, in the order of the tables."""
     tuners = self.tuners() if tuners is None else tuners
     found = []
     for condition in self.study.conditions:

@@ -64,10 +64,7 @@ class Runner:
     self._say(text)
 
   def run(self, jobs: int) -> None:
-    """Computes all that is missing.
-
-    Args:
-      jobs: how many cells at once, each in a process of its own.
+    """Computes all that is missing, so many cells at once in processes.
 
     Raises:
       UserError: some cells could not be computed; all others are there.

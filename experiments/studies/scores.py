@@ -96,14 +96,10 @@ def summary(results: pd.DataFrame, timed: Iterable[str]) -> pd.DataFrame:
 
 
 def target(results: pd.DataFrame, ruleset: str) -> float:
-  """The target of a condition: the median final accuracy of AdamW.
+  """The target of a condition: the median final accuracy of AdamW, a fraction.
 
-  Args:
-    results: rows of the condition, as `with_accuracy` gives them.
-    ruleset: the one under which AdamW is taken.
-
-  Returns:
-    The target, a fraction; NaN where it has no seed.
+  It is NaN where AdamW has no seed under the ruleset. `results` are the rows of
+  the condition, as `with_accuracy` gives them.
   """
   own = results[(results['ruleset'] == ruleset) & (results['arm'] == 'adamw')]
   accuracy = own['accuracy'].dropna()

@@ -59,13 +59,9 @@ class _Elsewhere(futures.ProcessPoolExecutor):
 
 @contextlib.contextmanager
 def pool(jobs: int) -> Any:
-  """Around the work of so many processes, none of which outlives it.
+  """An executor of so many processes, none of which outlives it.
 
-  Args:
-    jobs: how many; with one, it is this process that works.
-
-  Yields:
-    An executor.
+  With one job, it is this process that works.
   """
   if jobs == 1:
     yield _Here()

@@ -38,12 +38,7 @@ class Checkpoints:
   def __init__(
     self, directory: Path, log: Callable[[str], None] = lambda text: None
   ) -> None:
-    """Finds the checkpoints.
-
-    Args:
-      directory: of the arm; it is made if need be.
-      log: called with a sentence on each checkpoint that is passed over.
-    """
+    """Finds the checkpoints; says which are passed over, and why."""
     self._directory = directory.absolute()
     self._log = log
     # By number, why those that are passed over cannot be restored.
@@ -115,11 +110,6 @@ class Checkpoints:
   def save(self, number: int, state: Any, history: History) -> None:
     """Saves the state and the metrics under a number higher than the last.
 
-    Args:
-      number: at least 1.
-      state: a tree of arrays.
-      history: the metrics.
-
     Raises:
       StorageError: the system refuses. The checkpoints before are as they were.
     """
@@ -178,14 +168,7 @@ def by_path(tree: Any) -> dict[str, Any]:
 
 
 def as_tree(leaves: dict[str, Any], abstract: Any) -> Any:
-  """Makes a tree of leaves that were restored.
-
-  Args:
-    leaves: by path.
-    abstract: a tree of shapes and dtypes, of the state's structure.
-
-  Returns:
-    The tree.
+  """Makes a tree like `abstract`, of restored leaves by path.
 
   Raises:
     StorageError: the leaves have other paths, shapes or dtypes.

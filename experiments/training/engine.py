@@ -172,15 +172,7 @@ class Trainer:
   ) -> Sums:
     """Adds the sums over n batches of the test set, with nothing random.
 
-    Args:
-      sums: of the batches before.
-      state: what `evaluated_at` gave.
-      pixels: the data.
-      first: the first of these batches.
-      n: how many.
-
-    Returns:
-      The sums after them.
+    `first` is the first of them, and `state` what `evaluated_at` gave.
     """
     evaluate = self._map(self._evaluate)
     return evaluate(sums, state, pixels=pixels, first=first, n=n)

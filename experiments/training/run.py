@@ -232,16 +232,7 @@ def train(
 ) -> Run:
   """Trains all arms, and leaves everything in the run directory.
 
-  Args:
-    config: the run.
-    workdir: the run directory.
-    observer: what is called as it goes.
-    data_dir: where TFDS data sets lie.
-    resume: whether to resume a run that is there.
-    overwrite: whether to delete it and start again.
-
-  Returns:
-    The run, with what was measured.
+  A run that is there is resumed, or deleted where `overwrite` is given.
 
   Raises:
     UserError: the data set or the model cannot be what the configuration says,

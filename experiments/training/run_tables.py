@@ -36,18 +36,10 @@ def summarize(
   length: int,
   unit: str,
 ) -> dict[str, Any]:
-  """What `results.json` says of an arm.
+  """What `results.json` says of an arm that is trained for so many units.
 
-  Args:
-    history: its metrics so far.
-    seeds: the seeds of its trials.
-    learning_rate: its learning rate.
-    length: how many epochs, or tasks of a stream, it is to be trained.
-    unit: 'epoch', or 'task'.
-
-  Returns:
-    A JSON-able dictionary. What is measured has a value for each seed, None for
-    a diverged one; `mean` and `sd` (of the sample) are over the others.
+  What is measured has a value for each seed, None for a diverged one; `mean`
+  and `sd` (of the sample) are over the others.
   """
   bad = history.diverged()
   diverged = [seed for seed, b in zip(seeds, bad, strict=True) if b]
@@ -110,12 +102,8 @@ def write(
   What a run recorded beyond the checkpoint that it is resumed from does not
   stay: tables without rows, but for the metrics, are removed.
 
-  Args:
-    workdir: the run directory.
-    variants: what is recorded.
-    seeds: of the trials of a variant.
-    steps: updates of an epoch, or of a task.
-    unit: 'epoch', or 'task'; the metrics of tasks are in long format.
+  The metrics of tasks are in long format. `steps` are the updates of a unit,
+  'epoch' or 'task'.
   """
   metrics: list[dict[str, Any]] = []
   evaluations: list[dict[str, Any]] = []

@@ -91,11 +91,7 @@ class Session:
     return self._paces['update'].per_unit
 
   def compile(self, options: dict[str, Any] | None = None) -> None:
-    """Makes the state, or reads it, and compiles what trains and evaluates.
-
-    Args:
-      options: of the compiler.
-    """
+    """Makes the state, or reads it, and compiles what trains and evaluates."""
     trainer, trials, pixels = self._trainer, self._trials, self._pixels
     jit = self._jit = functools.partial(jax.jit, compiler_options=options)
     compiled = lambda function, *args, donated=(): (
@@ -146,8 +142,7 @@ class Session:
   def train_epoch(self, pause: Callable[[], None]) -> None:
     """Trains what is left of an epoch, evaluates, and adds to the metrics.
 
-    Args:
-      pause: called between programs, every few seconds; it may save and raise.
+    Between programs, every few seconds, `pause` may save and raise.
     """
     while self.done // self.steps == self.history.epochs:
       self.advance()

@@ -116,18 +116,10 @@ def observe(
   before: int,
   after: int,
 ) -> Iterator[Observed]:
-  """Trains, and takes steps apart.
+  """Trains an arm, and takes steps apart, in order.
 
-  Args:
-    trainer: of an arm.
-    trials: its trials.
-    pixels: the data.
-    tasks: at whose start to look, from 1, in order.
-    before: how many updates before the first of the task.
-    after: how many from it on; with `before` at most a task's.
-
-  Yields:
-    Each of these steps, in order.
+  They are those around the start of some tasks, counted from 1 and ascending:
+  so many before the first update, so many from it on, a task's at most.
   """
   count, updates = len(trials.seed), trainer.tasks.updates
   trials = mapping.shard(trials, count)

@@ -213,16 +213,9 @@ def make_tasks(
 ) -> Tasks:
   """Sizes a stream for a data set.
 
-  Args:
-    stream: the stream.
-    dataset: the data set. Where it has fewer images than the stream, passes
-      are shorter, and batches if need be.
-    count: how many tasks; None for what the stream says. So with the others.
-    updates: of a task.
-    batch_size: examples an update.
-
-  Returns:
-    The tasks.
+  Where it has fewer images than the stream, passes are shorter, and batches if
+  need be. The stream says the number of tasks, of updates and of examples an
+  update that are None.
 
   Raises:
     InvalidValueError: the classes cannot be shared out among so many tasks, or

@@ -37,14 +37,9 @@ class Trial(NamedTuple):
     return self.combined([values])
 
   def combined(self, rows: Sequence[Mapping[str, float]]) -> 'Trial':
-    """Every trial with each of some combinations of hyperparameters.
+    """Every trial with each of some combinations of the same hyperparameters.
 
-    Args:
-      rows: the combinations, all of the same names.
-
-    Returns:
-      So many times the trials, those with the first combination before all
-      others.
+    Those with the first combination come before all others.
     """
     times, count = len(rows), len(self.seed)
     repeated = jax.tree.map(
