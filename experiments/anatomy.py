@@ -59,10 +59,6 @@ def define_flags() -> None:
 def _looked_at(config: Config, updates: int) -> dict[str, Any]:
   """The steps to look at, as the flags say, for `single_steps.observe`.
 
-  Args:
-    config: with the stream.
-    updates: of a task.
-
   Raises:
     InvalidValueError: there are no such tasks, or they are too short.
   """

@@ -177,12 +177,6 @@ class Config(Training):
   def resolve(cls, config: Mapping[str, Any]) -> 'Config':
     """Checks every field, and fills in what depends on others.
 
-    Args:
-      config: by name, what the user gave.
-
-    Returns:
-      The configuration.
-
     Raises:
       InvalidValueError: naming the field, its value and what is allowed.
     """
@@ -214,15 +208,7 @@ class Config(Training):
     return cls(**values)
 
   def may_resume(self, name: str, there: Any) -> bool:
-    """Whether results do not show that a run began with another setting.
-
-    Args:
-      name: of the field.
-      there: what it was when the run began.
-
-    Returns:
-      Whether the run, resumed, ends as one that had this setting all along.
-    """
+    """Whether results do not show that a run began with what was there."""
     longer = 'tasks' if self.stream else 'epochs'
     constant = self.schedule == schedules.CONSTANT
     if name == longer and constant and not self.splits:

@@ -193,15 +193,9 @@ def config_dict(cls: Any) -> ml_collections.ConfigDict:
 
 
 def values(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-  """The value of every field, checked.
+  """The value of every field by name, checked.
 
-  Args:
-    cls: the configuration.
-    config: the user's values by name; it is not changed.
-
-  Returns:
-    By name, the values; None where the default is, for the configuration to
-    fill in.
+  It is None where the default is, for the configuration to fill in.
 
   Raises:
     InvalidValueError: naming the field, its value and what is allowed.

@@ -214,12 +214,6 @@ def reports(
 ) -> list[dict[str, Any]]:
   """Compiles the training step of a model, and its update alone.
 
-  Args:
-    model: the model's name.
-    arm: the optimizer's.
-    config: batches and sharding.
-    mesh: the devices.
-
   Returns:
     A row for the training step, and one for the update: `model`, `arm`,
     `program` and `parameters`, how many the model has; of each device

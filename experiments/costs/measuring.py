@@ -109,11 +109,6 @@ def _compared(
 ) -> list[Row]:
   """Measures the programs of the reference and of other optimizers.
 
-  Args:
-    names: the optimizers besides the reference.
-    make: the program of one.
-    measure: see `Measure`.
-
   Returns:
     A row for each optimizer, the reference first: its `name`; `seconds`, the
     median wall time of a step; `ratio`, the median over rounds of its time to
@@ -150,13 +145,7 @@ def steps(
 def epochs(names: Iterable[str], examples: int, measure: Measure) -> list[Row]:
   """Measures whole epochs of the MLP at its published batch size.
 
-  Args:
-    names: the optimizers besides the reference; see `_Program`.
-    examples: images of an epoch.
-    measure: see `Measure`.
-
-  Returns:
-    Rows; see `_compared`.
+  The optimizers are those of `_Program`, the rows those of `_compared`.
   """
   setup = _set_up('mlp', 128, examples)
   return _compared(names, lambda name: _Program(*setup, name).epoch(), measure)
@@ -165,10 +154,7 @@ def epochs(names: Iterable[str], examples: int, measure: Measure) -> list[Row]:
 def loop(model: str, batch_size: int, measure: Measure) -> Row:
   """Measures a training step as a program of its own, and within an epoch.
 
-  Args:
-    model: the name of the model; the reference optimizer trains it.
-    batch_size: examples of a step.
-    measure: see `Measure`.
+  The reference optimizer trains the model.
 
   Returns:
     The `name` of the model, the median `alone_seconds` and `loop_seconds` of a
@@ -190,10 +176,7 @@ def loop(model: str, batch_size: int, measure: Measure) -> Row:
 def stream(name: str, updates: int | None, measure: Measure) -> Row:
   """Measures a task of a stream, with and without its measures.
 
-  Args:
-    name: of the stream; the reference optimizer trains its own model.
-    updates: of a task; None for what the stream says.
-    measure: see `Measure`.
+  The reference optimizer trains the model of the stream.
 
   Returns:
     The `name`; the `updates` of a task; the median `plain_seconds` of as many
@@ -228,24 +211,14 @@ def updates(
 ) -> list[Row]:
   """Measures the update of a parameter tree alone, with random gradients.
 
-  Args:
-    tree: the parameters.
-    names: the optimizers besides the reference; NAME+global and NAME+per_leaf
-      keep diagnostics at every update.
-    measure: see `Measure`.
-
-  Returns:
-    Rows; see `_compared`.
+  NAME+global and NAME+per_leaf keep diagnostics at every update. The rows are
+  those of `_compared`.
   """
   return _compared(names, functools.partial(_update, tree), measure)
 
 
 def compile_times(counts: Sequence[int], names: Iterable[str]) -> list[Row]:
-  """Measures how long updates of so many leaves take to compile.
-
-  Args:
-    counts: how many leaves, of 64 × 64 elements each.
-    names: the optimizers besides the reference.
+  """Measures how long updates of so many leaves, 64 × 64 each, take to compile.
 
   Returns:
     A row for each optimizer, the reference first: its `name`, and by the number

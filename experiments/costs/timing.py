@@ -51,16 +51,10 @@ class Step:
 def interleaved(
   steps: Mapping[str, Callable[[], float]], seconds: float, rounds: int
 ) -> dict[str, list[float]]:
-  """Times of all, measured in turn.
+  """Times of all, measured in turn: by name, one for each round.
 
-  Args:
-    steps: by name, what runs a step and gives its seconds.
-    seconds: after which no further round begins.
-    rounds: at most.
-
-  Returns:
-    By name, a time for each round; the first round, of cold caches, is left
-    out.
+  After so many seconds no further round begins. The first round, of cold
+  caches, is left out.
   """
   times: dict[str, list[float]] = {name: [] for name in steps}
   for step in steps.values():

@@ -163,14 +163,7 @@ PUBLISHED = {
 
 
 def load(name: str, data_dir: str | None = None) -> Dataset:
-  """Reads a prepared TFDS data set into memory.
-
-  Args:
-    name: a key of `PUBLISHED`.
-    data_dir: the folder of data sets; see `resolve_data_dir`.
-
-  Returns:
-    The data set.
+  """Reads a prepared TFDS data set into memory; see `resolve_data_dir`.
 
   Raises:
     DatasetNotPreparedError: it is not on disk, is not what was prepared, or not

@@ -16,9 +16,6 @@ def validation(dataset: Dataset) -> Dataset:
   proportion. There is no chance in it: the parts are the same for every seed
   and every arm. The test set is not looked at.
 
-  Args:
-    dataset: the data set.
-
   Returns:
     A data set of the same specification, whose test part is what was held out,
     and whose training part is the rest; each in the order of the training set.

@@ -30,18 +30,9 @@ class MLP(nnx.Module):
     dropout: float = 0.0,
     heads: int = 1,
   ):
-    """Makes it.
+    """Makes it, if need be with layer norms before the activations.
 
-    Args:
-      shape: of an image.
-      num_classes: how many classes there are.
-      rngs: the random state.
-      widths: of the hidden layers.
-      activation: after each of them.
-      norm: whether a layer norm stands before it.
-      dropout: the share of units that training leaves out.
-      heads: how many layers share out the classes among them, each of which
-        has parameters of its own.
+    Heads are layers that share out the classes among them.
     """
     self._activation, self._depth, self._norm = activation, len(widths), norm
     sizes = math.prod(shape), *widths

@@ -133,13 +133,6 @@ def permuted(key: jax.Array, x: jax.Array) -> jax.Array:
   of places, then every column, twice. Each rotation is a permutation. Not all
   n! permutations can come out, but where an element goes, and where two of them
   go, is as good as uniform.
-
-  Args:
-    key: a key of `jax.random`.
-    x: of any shape.
-
-  Returns:
-    An array of the shape and dtype of x.
   """
   rows = next(r for r in range(math.isqrt(x.size), 0, -1) if x.size % r == 0)
   if x.size <= _SORTED or rows < _FEWEST_ROWS:

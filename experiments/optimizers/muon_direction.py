@@ -56,13 +56,7 @@ def scale_by_muon_and_adam(
   """The direction of `optax.contrib.muon`, with `ADAM_RATIO` of Adam's.
 
   `contrib.muon` with a learning rate of 1, with the other sign: it has no
-  direction of its own to offer.
-
-  Args:
-    stacked_axes: see `dimensions`.
-
-  Returns:
-    A transformation whose updates, times -η, are Muon's.
+  direction of its own to offer. Times -η, updates are Muon's.
   """
   return optax.chain(
     contrib.muon(
@@ -77,14 +71,7 @@ def scale_by_muon_and_adam(
 
 
 def momentum(state: Any) -> Any:
-  """m̂ of every leaf: Muon and its Adam have decays of their own.
-
-  Args:
-    state: that of `scale_by_muon_and_adam`.
-
-  Returns:
-    A tree like the updates.
-  """
+  """m̂ of every leaf: Muon and its Adam have decays of their own."""
   is_masked = lambda x: isinstance(x, optax.MaskedNode)
   parts = []
   for name, decay in _DECAYS.items():

@@ -93,13 +93,8 @@ def _control(
 ) -> Optimizer:
   """Adam, and the pull of another gate or to another place.
 
-  The mechanism itself, at rate 0, keeps what the pull is made of.
-
-  Args:
-    values: of the hyperparameters.
-    context: of the training.
-    gate: see `_Gate`.
-    home: what of the initial values is the place that weights are pulled to.
+  The mechanism itself, at rate 0, keeps what the pull is made of. Weights are
+  pulled to the initial values times `home`.
   """
   threshold = values['threshold']
   measured = mechanisms.regenerate_inactive(

@@ -19,16 +19,9 @@ SCHEDULES: dict[str, Callable[[int], optax.Schedule | None]] = {
 def scheduled(
   name: str, peak: optax.ScalarOrSchedule, context: Context
 ) -> optax.ScalarOrSchedule:
-  """The learning rate over the run.
+  """The learning rate over the run: a number, or a schedule of updates.
 
-  Args:
-    name: a key of `SCHEDULES`: `constant`, or `cosine` for a decay to zero at
-      the end of the run.
-    peak: the learning rate at the start; may be a tracer.
-    context: the run.
-
-  Returns:
-    A number or a schedule of the update count.
+  The peak, at the start, may be a tracer; `cosine` decays to 0 at the end.
   """
   factor = SCHEDULES[name](context.epochs * context.steps_per_epoch)
   if factor is None:

@@ -33,14 +33,9 @@ _MANY = 8  # More layers than this a legend does not tell apart.
 
 
 def draw(run: Run, say: Callable[[str], None]) -> list[str]:
-  """Draws all pictures into the run directory; each appears whole.
+  """Draws all pictures into the run directory; returns the names of the files.
 
-  Args:
-    run: the run.
-    say: called with a sentence for each that cannot be drawn.
-
-  Returns:
-    The names of the files.
+  Each appears whole. A sentence is said of each that cannot be drawn.
 
   Raises:
     StorageError: one cannot be written.

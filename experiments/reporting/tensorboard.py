@@ -39,14 +39,7 @@ class Events:
     history: History,
     alpha_bounds: tuple[float, float] | None = None,
   ) -> None:
-    """Writes the events of all epochs so far.
-
-    Args:
-      directory: of the arm; what is there is replaced.
-      names: a folder for each trial.
-      history: the metrics so far.
-      alpha_bounds: α_min and α_max, for the histograms of α.
-    """
+    """Writes the events of all epochs so far, in a folder for each trial."""
     self._alpha_bounds = alpha_bounds
     base = f'{_PREFIX}{int(time.time())}.{socket.gethostname()}'
     self._paths = [directory / name / base for name in names]

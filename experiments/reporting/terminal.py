@@ -32,13 +32,8 @@ def table(
 ) -> Table:
   """A table to print.
 
-  Args:
-    title: what stands above.
-    headings: those of the columns.
-    rows: the cells of each.
-    texts: the columns of words; all others have numbers.
-    wrapped: those that take more lines where there is little room.
-    caption: what stands below.
+  Columns have words if they are among `texts`, else numbers; those that are
+  `wrapped` take more lines where there is little room.
   """
   made = Table(title=title, caption=caption)
   for i, heading in enumerate(headings):

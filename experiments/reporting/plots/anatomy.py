@@ -14,12 +14,7 @@ def draw(rates: pd.DataFrame, steps: pd.DataFrame, title: str) -> Figure:
   Above: what gradients of each size are multiplied by; and how many elements
   carry the step, before and after a task begins. Below, for the last arm: the
   rate of each tensor then, in units of its mean before; and how unequal the
-  rates of its elements are.
-
-  Args:
-    rates: the rows of `rates.csv`.
-    steps: those of `steps.csv`.
-    title: what stands above.
+  rates of its elements are. The rows are those of `rates.csv` and `steps.csv`.
   """
   figure = Figure(figsize=(12, 7.5), layout='constrained')
   (by_size, width), (tensors, spread) = figure.subplots(2, 2)

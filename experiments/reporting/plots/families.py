@@ -38,9 +38,7 @@ def panels(
 ) -> list[tuple[str, list[str]]]:
   """The arms in panels of a few, each with a title; none mixes families.
 
-  Args:
-    arms: all that may be drawn, so that each keeps its place among the others.
-    shown: those that are; a panel without any is left out.
+  Each of all arms keeps its place; a panel that shows none is left out.
   """
   found = []
   for family, members in grouped(arms).items():

@@ -31,11 +31,8 @@ def draw(
 ) -> Figure:
   """What arms measured of a stream, task by task, in rows by family.
 
-  Args:
-    found: by the name of a measure, the lines by arm.
-    order: all arms of the study; see `lines.draw`.
-    lost: the arms that diverged, which have a name and no line.
-    title: what stands above.
+  `found` has the lines by measure and arm, `order` all arms of the study (see
+  `lines.draw`); those that are lost, as they diverged, have a name and no line.
   """
   measures = [each for each in quantities.BY_TASK if each.name in found]
   there = {*lost}.union(*found.values())

@@ -24,17 +24,9 @@ def draw(
   y: str,
   neutral: float | None = None,
 ) -> Figure:
-  """Draws the layers of all arms.
+  """Draws the layers of all arms, from rows with the columns leaf, x and y.
 
-  Args:
-    arms: by arm, rows with the columns leaf, x and y.
-    title: what stands above.
-    x: what is along the horizontal axes.
-    y: what is along the vertical axes.
-    neutral: where there is a line in all panels; None for none.
-
-  Returns:
-    The picture.
+  In all panels there is a line at the neutral value, if there is one.
   """
   columns = min(_COLUMNS, len(arms))
   rows = math.ceil(len(arms) / columns)

@@ -76,10 +76,7 @@ def with_interval(
 ) -> Line:
   """Means over seeds, with 95 % t intervals where there are enough seeds.
 
-  Args:
-    x: where each of them stands.
-    rows: by these names, the mean over seeds, the sd and how many, n.
-    factor: what the values are times.
+  The rows have the `mean` over seeds, the `sd` and how many seeds there are, n.
   """
   mean, n = np.asarray(rows['mean'], float), np.asarray(rows['n'])
   low, high = statistics.t_interval_of(

@@ -23,10 +23,8 @@ _DARK = 60
 def draw(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
   """A heat map of every arm, with numbers where there is room.
 
-  Args:
-    matrices: by arm, fractions, [after task, on task]; NaN where there is none,
-      and everywhere if all seeds diverged: the picture says so.
-    title: what stands above.
+  Matrices are of fractions, [after task, on task]; NaN where there is none, and
+  everywhere if all seeds diverged: the picture says so.
   """
   columns = min(_COLUMNS, len(matrices))
   rows = math.ceil(len(matrices) / columns)
@@ -94,16 +92,7 @@ def _ticks(count: int) -> tuple[np.ndarray, list[str]]:
 
 
 def surface(table: pd.DataFrame, label: str, title: str) -> Figure:
-  """Draws what two hyperparameters do together.
-
-  Args:
-    table: values, by one along its columns and by the other along its index.
-    label: what the values are.
-    title: what stands above.
-
-  Returns:
-    The picture.
-  """
+  """Draws what two hyperparameters do, along the columns and the index."""
   rows, columns = table.shape
   figure = Figure(
     figsize=(0.7 * columns + 2.2, 0.5 * rows + 1.3), layout='constrained'
