@@ -36,12 +36,8 @@ _LOOP_STEPS = 4
 class _Program:
   """The training of one seed by an optimizer, ready to be timed.
 
-  Args:
-    setup: what is trained.
-    pixels: its data.
-    name: of the optimizer; NAME+diagnostics keeps those of the last update of
-      an epoch, as `experiments.train` does.
-    measure: whether a stream takes its measures.
+  An optimizer NAME+diagnostics keeps those of the last update of an epoch, as
+  `experiments.train` does.
   """
 
   def __init__(

@@ -11,6 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 
 
+@jax.custom_vjp
 def halve(images: jax.Array) -> jax.Array:
   """`nnx.max_pool` of 2×2 with strides of 2, to the last bit.
 
@@ -24,14 +25,11 @@ def halve(images: jax.Array) -> jax.Array:
   Returns:
     Images [b, h // 2, w // 2, c]; a last odd row or column is left out.
   """
-  return _halve(images)
+  return _plain(images)
 
 
 def _plain(images: jax.Array) -> jax.Array:
   return nnx.max_pool(images, (2, 2), strides=(2, 2))
-
-
-_halve = jax.custom_vjp(_plain)
 
 
 def _forward(images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -46,7 +44,7 @@ def _backward(images: jax.Array, slopes: jax.Array) -> tuple[jax.Array]:
   return (of_images,)
 
 
-_halve.defvjp(_forward, _backward)
+halve.defvjp(_forward, _backward)
 
 
 def _scattered(images: jax.Array, slopes: jax.Array) -> jax.Array:

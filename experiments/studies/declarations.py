@@ -137,15 +137,8 @@ class Tuning:
 class Study:
   """A study, as the catalogue declares it.
 
-  Attributes:
-    name: its name.
-    arms: the optimizers under comparison.
-    conditions: the conditions under which they are compared.
-    tuning: how they are tuned; None if no condition reports tuned arms.
-    seeds: the number of seeds of an arm.
-    key_seeds: the number of seeds of a key arm.
-    key_arms: the key arms.
-    most_seeds: by arm, the largest number of seeds.
+  It is not tuned if no condition reports tuned arms. An arm has so many seeds,
+  a key arm others, and by `most_seeds` some arms not more.
   """
 
   name: str

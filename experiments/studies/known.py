@@ -48,9 +48,6 @@ class Known(Outcome):
 class Tables:
   """The tables of a study directory without cells.
 
-  Args:
-    folder: the study directory.
-
   Raises:
     StorageError: they cannot be read.
   """
@@ -113,17 +110,19 @@ def find(others: Iterable[Tables], cell: Cell) -> Known | None:
   return next(filter(None, (each.find(cell) for each in others)), None)
 
 
-def parts(
-  name: str,
-  finals: Sequence[Any],
-  make: Callable[[Sequence[Any]], Iterator[Any]],
-) -> Iterator[Any]:
-  """The parts of a table, in order; `make` makes those that were computed."""
+# Makes the rows of a table, of results that were computed.
+Make = Callable[[Sequence[Any]], Iterator[Any]]
+
+
+def table(name: str, finals: Sequence[Any], make: Make) -> pd.DataFrame:
+  """The table of all results, in their order."""
+  parts: list[Any] = []
   for final in finals:
     if isinstance(final.outcome, Known):
-      yield final.outcome.rows[name].assign(**final.identity)
+      parts.append(final.outcome.rows[name].assign(**final.identity))
     else:
-      yield from make([final])
+      parts += make([final])
+  return frames.make(name, parts)
 
 
 def _with_tasks(

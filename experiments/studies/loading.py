@@ -19,13 +19,10 @@ STUDY = directory.FILE
 
 
 class Condition(NamedTuple):
-  """A condition of a study.
+  """A condition of a study, with the definition of its task.
 
-  Attributes:
-    name: what the tables call it.
-    task: the definition of what is learned.
-    chance: the accuracy of guessing, a fraction.
-    target: the validation accuracy that arms are timed to; None for none.
+  `chance` is the accuracy of guessing, a fraction, and `target` the validation
+  accuracy that arms are timed to; None for none.
   """
 
   name: str

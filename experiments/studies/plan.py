@@ -26,12 +26,12 @@ class Item(NamedTuple):
   """A cell of the plan, and its purpose.
 
   Attributes:
-    condition: the name of the condition.
+    condition: its name.
     what: a ruleset, or a stage of the tuner.
-    arm: the arm.
-    task: the task.
+    arm: its name.
+    task: of the cell.
     size: the number of trainings.
-    cell: the cell; None if it depends on results that are not there yet.
+    cell: None if it depends on results that are not there yet.
     shared: whether other arms wait for it, so that any process may compute it.
     owner: a number by which processes divide the work.
   """
@@ -54,13 +54,8 @@ class Item(NamedTuple):
 class Final(NamedTuple):
   """A reported result: an arm under a condition and a ruleset.
 
-  Attributes:
-    condition: the condition.
-    ruleset: the ruleset.
-    arm: the arm.
-    seeds: the reporting seeds.
-    cell: None while the tuned hyperparameters are not known.
-    outcome: of the cell; None while it is not there.
+  It has no cell while the tuned hyperparameters are not known, and no outcome
+  while that is not there.
   """
 
   condition: Condition
@@ -86,12 +81,8 @@ class Plan:
   The plan keeps no state: which cells come next follows from those that are
   there, so a study resumes where it was stopped.
 
-  Args:
-    study: the declaration.
-    arms: those of its arms that are in this study directory.
-    store: where the results are.
-    others: tables of other studies, from which results are taken that are not
-      in the store.
+  The arms are those that are in this study directory. Results that are not in
+  the store are taken from the tables of other studies.
   """
 
   def __init__(
@@ -268,13 +259,7 @@ def _stable(name: str, tuners: Mapping[str, Tuner]) -> dict[str, float] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-  """The share of the cells that a process computes.
-
-  Attributes:
-    arms: the arms that the process computes.
-    index: the number of the process, from 1.
-    count: the number of processes.
-  """
+  """What the process of this index, from 1, computes of the cells of arms."""
 
   arms: tuple[str, ...]
   index: int = 1

@@ -24,13 +24,7 @@ _PATIENCE, _TABLES_EVERY = 2.0, 60.0
 class Runner:
   """Computes a process's share of a plan, and says how far it is.
 
-  Args:
-    plan: the plan.
-    share: which of its cells are this process's.
-    estimate: how long cells take.
-    say: called with every line that a person should read.
-    write_tables: called now and then, and at the end, however it comes.
-    data_dir: where TFDS data sets lie.
+  It writes the tables now and then, and at the end, however that comes.
   """
 
   def __init__(

@@ -44,10 +44,8 @@ def unmeasured(
 ) -> dict[str, tuple[Task, tuple[str, ...]]]:
   """What is to be measured: by kind of task, one of the tasks, and its arms.
 
-  Args:
-    plan: the plan; while a cell is missing, there is nothing to be measured.
-    known: what was measured. For a new arm all of its kind are measured again:
-      only what was measured together compares.
+  While a cell is missing, it is nothing. For an arm that is not known, all of
+  its kind are measured again: only what was measured together compares.
   """
   if any(plan.outcome(item.cell) is None for item in plan.items()):
     return {}
@@ -84,9 +82,7 @@ def measure(task: Task, arms: Sequence[str], load: Load) -> dict[str, float]:
 class Estimate:
   """The seconds that cells take: guessed from an update, then from cells.
 
-  Args:
-    load: a data set by its name.
-    jobs: how many cells are computed at once.
+  So many jobs are computed at once.
   """
 
   def __init__(self, load: Load, jobs: int) -> None:

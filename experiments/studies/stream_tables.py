@@ -6,7 +6,7 @@ the end of each, and that on the first task at every evaluation. `mean` and `sd`
 are over the `n` seeds that stayed finite.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -26,21 +26,17 @@ from experiments.training import stream_measures
 _FRESH = 'adam'
 
 
-def make(finals: Sequence[Final]) -> dict[str, pd.DataFrame]:
-  """By name, the tables."""
+def makers(finals: Sequence[Final]) -> dict[str, known.Make]:
+  """By the name of a table, what makes its rows of some of these results."""
   fresh = {
     final.condition.task: dict(zip(final.seeds, _online(outcome), strict=True))
     for final, outcome in _there(finals)
     if final.condition.task.restart and final.arm == _FRESH
   }
-  rows: dict[str, Callable[[Sequence[Final]], Iterator[Any]]] = {
+  return {
     'streams': functools.partial(_streams, fresh),
     'measures': _measures,
     'evaluations': _evaluations,
-  }
-  return {
-    name: frames.make(name, known.parts(name, finals, make))
-    for name, make in rows.items()
   }
 
 

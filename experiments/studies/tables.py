@@ -55,24 +55,23 @@ def make(plan: Plan, speeds_: Speeds | None = None) -> Tables:
   tuners = plan.tuners()
   finals = plan.finals(tuners)
   conditions = plan.study.conditions
-  table = lambda name, rows: frames.make(name, known.parts(name, finals, rows))
-  results = table('results', lambda some: map(_result, some))
+  results = known.table('results', finals, _results)
   chances = {each.name: each.chance for each in conditions}
   targets = _targets(
     conditions, scores.with_accuracy(results, chances, 'validation_accuracy')
   )
   results = _timed(results, finals, targets, speeds_ or {})
+  rows: dict[str, known.Make] = {'curves': _curves, 'alpha': _alpha}
+  if any(each.task.stream for each in conditions):
+    rows |= stream_tables.makers(finals)
   made = {
     'trials': frames.make('trials', _trials(plan, tuners)),
     'results': results,
     'comparisons': _comparisons(
       conditions, scores.with_accuracy(results, chances)
     ),
-    'curves': table('curves', _curves),
-    'alpha': table('alpha', _alpha),
+    **{name: known.table(name, finals, make) for name, make in rows.items()},
   }
-  if any(each.task.stream for each in conditions):
-    made |= stream_tables.make(finals)
   said = {
     name: {'chance': chance, 'target': targets.get(name)}
     for name, chance in chances.items()
@@ -109,22 +108,21 @@ def _trials(plan: Plan, tuners: Mapping[str, Tuner]) -> Iterator[Any]:
         }
 
 
-def _result(final: Final) -> dict[str, Any]:
-  """The results of an arm, without the times to the target."""
-  found = {
-    **final.identity,
-    'seed': final.seeds,
-    'hyperparameters': '',
-    'test_accuracy': np.nan,
-    'validation_accuracy': np.nan,
-    'status': frames.MISSING,
-  }
-  if final.cell is not None:
-    found['hyperparameters'] = _text(final.arm, final.cell.trials[0])
-  if final.outcome is not None:
-    found |= _measured(final.outcome)
-    found['test_accuracy'] = final.outcome.test_accuracy
-  return found
+def _results(finals: Sequence[Final]) -> Iterator[dict[str, Any]]:
+  """The results of each arm, without the times to the target."""
+  for final in finals:
+    found: dict[str, Any] = {
+      **final.identity,
+      'seed': final.seeds,
+      'hyperparameters': '',
+      'status': frames.MISSING,
+    }
+    if final.cell is not None:
+      found['hyperparameters'] = _text(final.arm, final.cell.trials[0])
+    if final.outcome is not None:
+      found |= _measured(final.outcome)
+      found['test_accuracy'] = final.outcome.test_accuracy
+    yield found
 
 
 def _measured(outcome: Outcome) -> dict[str, Any]:

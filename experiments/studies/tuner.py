@@ -68,12 +68,9 @@ class Batch(NamedTuple):
 
 
 class Stage(NamedTuple):
-  """One batch of an arm's tuning.
+  """One batch of an arm's tuning, of so many trainings.
 
-  Attributes:
-    name: what it is.
-    size: how many trainings it is.
-    batch: the batch; None where it depends on results that are not there yet.
+  It is None where it depends on results that are not there yet.
   """
 
   name: str
@@ -90,9 +87,6 @@ class Tuner:
   """The tuning of some arms under one condition, as far as results are there.
 
   It keeps nothing: what comes next follows from what is found.
-
-  Attributes:
-    arms: by name.
   """
 
   def __init__(

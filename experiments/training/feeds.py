@@ -73,11 +73,7 @@ class Feed(abc.ABC):
 
 
 class Epochs(Feed):
-  """Ordinary training: an epoch is one pass over all examples of a trial.
-
-  Args:
-    batch_size: examples an update; the last one of an epoch has what is left.
-  """
+  """Ordinary training: an epoch is one pass over all examples of a trial."""
 
   def __init__(self, batch_size: int) -> None:
     self._batch_size = batch_size

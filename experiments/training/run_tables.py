@@ -16,12 +16,9 @@ from experiments.training.stream_engine import evaluated_after
 
 
 class Variant(NamedTuple):
-  """An arm with one combination of hyperparameters.
+  """An arm with one combination of hyperparameters, and its metrics.
 
-  Attributes:
-    arm: the arm.
-    numbers: the combination; empty where the arm has a single one.
-    history: the metrics of its trials, one a seed.
+  The combination is empty where the arm has a single one.
   """
 
   arm: str

@@ -22,10 +22,9 @@ _SECONDS = 2.0
 
 
 class Pace:
-  """Learns how long a unit of work takes, so that no call takes long.
+  """Learns how many seconds a unit of work takes, so that no call takes long.
 
-  Attributes:
-    per_unit: the seconds that a unit took last; None before the first.
+  Before the first call that is None.
   """
 
   def __init__(self) -> None:

@@ -17,10 +17,8 @@ from experiments.studies.scores import IDENTITY
 class Drawing(NamedTuple):
   """A picture.
 
-  Attributes:
-    parts: what tells it from the others of its kind, such as a condition.
-    alt: what it shows, in a sentence, for those who do not see it.
-    make: draws it.
+  Its parts, such as a condition, tell it from the others of its kind; `alt`
+  says what it shows for those who do not see it.
   """
 
   parts: tuple[str, ...]

@@ -30,14 +30,9 @@ _MARGIN = 0.06
 
 
 class Line(NamedTuple):
-  """What is drawn of an arm.
+  """What is drawn of an arm: y along ascending x, NaN where there is nothing.
 
-  Attributes:
-    x: ascending.
-    y: NaN where there is nothing.
-    low: the lower edge of a band; None for none.
-    high: its upper edge.
-    crosses: where along x the arm diverged.
+  It may have a band from low to high, and crosses along x where it diverged.
   """
 
   x: np.ndarray

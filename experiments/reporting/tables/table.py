@@ -14,12 +14,9 @@ Row = Mapping[str, Any]
 
 
 class Column(NamedTuple):
-  """A column, as a person sees it.
+  """A column, as a person sees it: its heading, and what its cells say.
 
-  Attributes:
-    heading: what stands above.
-    text: what a cell says.
-    key: the field of numbers that rows are sorted by; None for the text.
+  Rows are sorted by the numbers of a field, the key, or by the text.
   """
 
   heading: str
@@ -48,14 +45,9 @@ def numeric(heading: str, field: str, text: Callable[[Any], str]) -> Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table.
+  """A table: what the CSV file holds, and what a person sees of it.
 
-  Attributes:
-    title: what it shows.
-    note: how to read it.
-    data: what the CSV file holds.
-    columns: those that a person sees.
-    split: the fields by whose values a person sees a table of its own.
+  By the values of the fields of `split`, a person sees tables of their own.
   """
 
   title: str
