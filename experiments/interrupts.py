@@ -67,9 +67,6 @@ def withheld() -> Iterator[None]:
   """Starts processes that the signals do not reach.
 
   A terminal sends Ctrl-C to all processes, of which the first alone is to act.
-
-  Yields:
-    Nothing.
   """
   # Processes inherit the mask. Other threads of this one still get signals.
   before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -137,8 +137,8 @@ class Tuning:
 class Study:
   """A study, as the catalogue declares it.
 
-  It is not tuned if no condition reports tuned arms. An arm has so many seeds,
-  a key arm others, and by `most_seeds` some arms not more.
+  There is no tuning if no condition reports tuned arms. An arm has `seeds`
+  seeds, a key arm `key_seeds`, and those of `most_seeds` at most so many.
   """
 
   name: str
