@@ -161,23 +161,6 @@ def test_killed_while_it_overwrites_nothing_of_the_old_run_stays(
   assert (mine / 'notes.txt').read_text() == 'precious'
 
 
-@pytest.mark.slow
-def test_four_devices_end_as_one_does_also_after_a_kill(folder):
-  # As many as do not go round.
-  flags = (*TINY, '--config.arms=sgdm', '--config.seeds=5')
-  options: dict[str, Any] = {'optimized': True}
-  assert program.run(folder, *flags, '--workdir=one', **options).code == 0
-  options['devices'] = 4
-  flags += ('--workdir=four',)
-  at = Moment('os.rename', '6.orbax-checkpoint-tmp'), signal.SIGKILL
-  killed = program.run(folder, *flags, at=at, **options)
-  assert killed.code == -signal.SIGKILL
-  result = program.run(folder, *flags, **options)
-  assert (result.code, result.stderr) == (0, '')
-  assert 'sgdm: resumes after epoch 1' in result.stdout
-  assert outcomes.of(folder / 'four') == outcomes.of(folder / 'one')
-
-
 def _job(folder, *flags, at=None):
   """Two processes of two devices each; `at` is the first one's."""
   flags = (

@@ -4,9 +4,15 @@ All names and numbers are those of a real study; only the intervals and p-values
 of `comparisons.csv` are computed anew.
 """
 
+import io
 import json
 from pathlib import Path
 
+import pandas as pd
+
+from experiments.reporting import figures
+from experiments.reporting.plots import style
+from experiments.reporting.tables import TABLES
 from experiments.studies import comparisons
 from experiments.studies import frames
 from experiments.studies import loading
@@ -108,6 +114,18 @@ def _spoil(found, seeds, diverged, missing):
     table.loc[table['arm'].isin(diverged), ['mean', 'sd']] = None
   lost = found['measures']['arm'].isin(diverged)
   found['measures'] = found['measures'][~lost]
+
+
+def table(study, name):
+  """A table of the report of a study."""
+  return pd.read_csv(io.StringIO(TABLES[name](study).csv()))
+
+
+def drawn(study, kind, *parts):
+  """A figure of a study, before it is written."""
+  (found,) = (x for x in figures.KINDS[kind].draw(study) if x.parts == parts)
+  with style.report(kind):
+    return found.make()
 
 
 def some(rows, *identity, **wanted):

@@ -7,7 +7,6 @@ import statistics
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 import pytest
 from scipy import stats
@@ -26,10 +25,6 @@ MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
 SVG = '{http://www.w3.org/2000/svg}'
 
 
-def table(found, name):
-  return pd.read_csv(io.StringIO(found.files[f'tables/{name}.csv']))
-
-
 def row_of(rows, *identity, **wanted):
   (row,) = directories.some(rows, *identity, **wanted).itertuples()
   return row
@@ -37,15 +32,16 @@ def row_of(rows, *identity, **wanted):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """A study in which much went wrong: its tables and report."""
+  """A study in which much went wrong: its tables, it loaded, and its report."""
   path = tmp_path_factory.mktemp('whole') / 'study'
   tables = directories.write(path, diverged=['unit_mean'], missing=['sgdm'])
-  return tables, report.make(loading.load(path))
+  study = loading.load(path)
+  return tables, study, report.make(study)
 
 
 def test_summary_is_that_of_the_results(whole):
-  tables, found = whole
-  summary = table(found, 'summary')
+  tables, study, _ = whole
+  summary = directories.table(study, 'summary')
   assert len(summary) == len(summary.groupby(scores.IDENTITY)) == 16
   for row in summary.itertuples():
     identity = [getattr(row, name) for name in scores.IDENTITY]
@@ -65,13 +61,13 @@ def test_summary_is_that_of_the_results(whole):
 
 
 def test_differences_are_paired_t_intervals(whole):
-  tables, found = whole
+  tables, study, _ = whole
   group = {'condition': 'fashion_mnist_10', 'ruleset': 'tuned'}
   results = directories.some(tables['results'], **group)
   by_arm = results.pivot(index='seed', columns='arm', values='test_accuracy')
   expected = stats.ttest_rel(by_arm['full'], by_arm['adamw'])
   interval = expected.confidence_interval()
-  summary = table(found, 'summary')
+  summary = directories.table(study, 'summary')
   row = row_of(summary, **group, arm='full')
   assert row.p == pytest.approx(expected.pvalue)
   difference = (by_arm['full'] - by_arm['adamw']).mean()
@@ -82,8 +78,8 @@ def test_differences_are_paired_t_intervals(whole):
 
 
 def test_ablation_compares_variants_with_the_whole_method(whole, tmp_path):
-  tables, found = whole
-  ablation = table(found, 'ablation')
+  tables, study, found = whole
+  ablation = directories.table(study, 'ablation')
   assert {*ablation['reference']} == {'full'}
   # Other optimizers are no variants of the method.
   assert {*ablation['arm']} == {'unit_mean'}
@@ -113,7 +109,7 @@ def test_summary_without_adamw_compares_with_what_there_is(tmp_path, arms):
 
 
 def test_stable_values_need_several_tuning_conditions(whole, tmp_path):
-  stable = table(whole[1], 'stable')
+  stable = directories.table(whole[1], 'stable')
   assert {*stable['arm']} == {'full', 'unit_mean', 'sgdm', 'adamw'}
   assert (stable['stable'] == (stable['regret'] <= 0.002 + 1e-9)).all()
   assert stable['accuracy'].is_monotonic_decreasing
@@ -126,8 +122,8 @@ def test_stable_values_need_several_tuning_conditions(whole, tmp_path):
 
 
 def test_what_is_missing_or_diverged_is_told(whole):
-  _, found = whole
-  missing = table(found, 'missing')
+  _, study, found = whole
+  missing = directories.table(study, 'missing')
   assert {*missing['arm']} == {'sgdm'}
   assert {*missing['seeds']} == {2}
   assert {*missing['seeds_planned']} == {4}
@@ -158,7 +154,7 @@ def test_extended_ranges_and_absent_tuning_are_told(tmp_path):
 
 
 def test_pictures_are_there_as_svg_and_png(whole):
-  _, found = whole
+  *_, found = whole
   names = {x for x in found.files if x.startswith('figures/')}
   kinds = {kind for kind in figures.KINDS for x in names if f'/{kind}_' in x}
   assert kinds == {
@@ -176,25 +172,14 @@ def test_pictures_are_there_as_svg_and_png(whole):
 
 
 def test_curves_go_through_the_means(whole):
-  """The line of an arm goes through its means, read off the axes."""
-  tables, found = whole
-  identity = ('fashion_mnist_10', 'default', 'full')
-  means = directories.some(tables['curves'], *identity)['mean']
-  picture = found.files['figures/curves_fashion_mnist_10_default.svg']
-  paths = [
-    x
-    for x in ElementTree.fromstring(picture).iter(f'{SVG}path')
-    if 'stroke:#0072b2' in x.get('style', '')
-  ]
-  numbers = re.findall(r'[ML](-?[\d.]+) (-?[\d.]+)', paths[0].get('d'))
-  heights = np.array(numbers, float)[:, 1]
-  assert len(heights) == len(means) > 5
-  # Up is down in SVG: heights are a falling straight line of the means.
-  # The first value is below the picture.
-  means, heights = means[1:], heights[1:]
-  fit = np.polyfit(means, heights, 1)
-  assert fit[0] < 0
-  np.testing.assert_allclose(np.polyval(fit, means), heights, atol=0.15)
+  tables, study, _ = whole
+  group = ('fashion_mnist_10', 'default')
+  means = directories.some(tables['curves'], *group, 'full')['mean']
+  figure = directories.drawn(study, 'curves', *group)
+  (line,) = (
+    x for axes in figure.axes for x in axes.lines if x.get_label() == 'full'
+  )
+  np.testing.assert_allclose(line.get_ydata(), 100 * means)
 
 
 def test_without_tables_their_pictures_are_left_out_with_a_reason(tmp_path):

@@ -1,6 +1,5 @@
 """Reports of streams agree with the tables that they are made from."""
 
-import io
 import re
 import statistics
 
@@ -10,12 +9,13 @@ import pytest
 from scipy import stats
 
 from experiments.reporting import figures
-from experiments.reporting.plots import style
 from experiments.reporting.tables import TABLES
 from experiments.studies import loading
 from experiments.studies import scores
 from tests.experiments.reporting import directories
+from tests.experiments.reporting.directories import drawn
 from tests.experiments.reporting.directories import some
+from tests.experiments.reporting.directories import table
 
 SMALL = {
   'source': 'streams',
@@ -43,17 +43,6 @@ def whole(tmp_path_factory):
     change=change,
   )
   return tables, loading.load(path)
-
-
-def table(study, name):
-  return pd.read_csv(io.StringIO(TABLES[name](study).csv()))
-
-
-def drawn(study, kind, *parts):
-  """A figure of a study, before it is written."""
-  (found,) = (x for x in figures.KINDS[kind].draw(study) if x.parts == parts)
-  with style.report(kind):
-    return found.make()
 
 
 def test_measures_are_means_over_the_seeds_that_stayed_finite(whole):
