@@ -167,6 +167,19 @@ def _table():
 
 TABLE = list(_table())  # A flag or a field without a row is an error.
 _STREAM = ('--config.stream=permuted_labels', '--config.tasks=3')
+# Files of configurations, and why they are refused.
+BROKEN = {
+  'empty': ('', 'has no attribute'),
+  'cut': ('def get_config(', 'SyntaxError'),
+  'raises': ('raise RuntimeError("boom")', 'RuntimeError: boom'),
+  'raises_later': (
+    'def get_config():\n  raise KeyError("inner")',
+    "KeyError: 'inner'",
+  ),
+  'none': ('def get_config():\n  return None', 'NoneType'),
+  'list': ('def get_config():\n  return [1, 2]', 'TypeError'),
+  'number': ('get_config = 3', "'int' object is not callable"),
+}
 # By program: the rest of a command, and the sentence that refuses it.
 COMMANDS = {
   'train': [
@@ -176,6 +189,10 @@ COMMANDS = {
     (['--config=missing.py'], "--config must .*No such file .*'missing.py'"),
     (['--config=missing.py', '--config.seeds=1'], 'No such file'),
     (['--config=.'], '--config must .*directory'),
+    *(
+      ([f'--config={name}.py'], f'--config must name a Python file .*{why}')
+      for name, (_, why) in BROKEN.items()
+    ),
     ([*TINY, 'run'], 'unexpected arguments: run'),
     ([*TINY, '--conf'], 'conf'),
     (
@@ -240,6 +257,8 @@ def folder(tmp_path, monkeypatch):
   (tmp_path / 'link').symlink_to('nowhere')
   (tmp_path / 'foreign').mkdir()
   (tmp_path / 'foreign' / 'mine').touch()
+  for name, (content, _) in BROKEN.items():
+    (tmp_path / f'{name}.py').write_text(content)
   (tmp_path / 'cut').mkdir()
   (tmp_path / 'cut' / 'study.json').write_text('{"program": "neuro')
   return tmp_path

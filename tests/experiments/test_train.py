@@ -244,29 +244,6 @@ def test_settings_that_do_not_change_results_may_change(finished, folder):
     assert one.keys() == other.keys()
 
 
-@pytest.mark.parametrize(
-  ('content', 'reason'),
-  [
-    ('', 'has no attribute'),
-    ('def get_config(', 'SyntaxError'),
-    ('raise RuntimeError("boom")', 'RuntimeError: boom'),
-    ('def get_config():\n  raise KeyError("inner")', "KeyError: 'inner'"),
-    ('def get_config():\n  return None', 'NoneType'),
-    ('def get_config():\n  return [1, 2]', 'TypeError'),
-    ('get_config = 3', "'int' object is not callable"),
-  ],
-)
-def test_broken_configuration_file_exits_with_one_line(
-  folder, monkeypatch, content, reason
-):
-  monkeypatch.chdir(folder)
-  (folder / 'mine.py').write_text(content)
-  result = program.inside('train', '--config=mine.py')
-  assert (result.code, result.stdout) == (1, '')
-  (line,) = result.stderr.splitlines()
-  assert re.match(f'error: --config must name a Python file .*{reason}', line)
-
-
 @pytest.mark.slow
 def test_cifar10_with_resnet18_moves_its_batch_statistics(folder):
   small.prepare('cifar10', folder / 'data', train=2, test=2, classes=2)

@@ -105,20 +105,3 @@ def pack(path, files, root='package'):
       member = tarfile.TarInfo(f'{root}/{name}')
       member.size = len(content)
       archive.addfile(member, io.BytesIO(content))
-
-
-def install_npm(monkeypatch, folder, script):
-  """Puts first on the PATH a client that notes its arguments and runs a script.
-
-  The script is one of a shell, run where the client was called.
-
-  Returns:
-    The file of the notes, a line a call.
-  """
-  folder.mkdir(exist_ok=True)
-  notes = folder / 'calls'
-  client = folder / 'npm'
-  client.write_text(f'#!/bin/sh\necho "$@" >> "{notes}"\n{script}\n')
-  client.chmod(0o755)
-  monkeypatch.setenv('PATH', str(folder), prepend=':')
-  return notes

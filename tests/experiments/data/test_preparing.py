@@ -115,6 +115,11 @@ def test_prepared_examples_are_the_original_ones(
   for part in ('train_images', 'train_labels', 'test_images', 'test_labels'):
     np.testing.assert_array_equal(getattr(data, part), getattr(decoded, part))
   assert [path.name for path in where.parent.iterdir()] == [where.name]
+  # Preparing again changes nothing.
+  files = {path: path.stat().st_mtime_ns for path in where.iterdir()}
+  assert prepare(name) == where
+  assert f'already prepared in {where}' in capsys.readouterr().out
+  assert files == {path: path.stat().st_mtime_ns for path in where.iterdir()}
 
 
 @pytest.mark.parametrize('form', ['cifar10', 'pictures'])
@@ -137,15 +142,6 @@ def test_tfds_reads_the_data_set_as_that_of_its_own_builder(
   stock = tfds.builder('cifar10', data_dir=str(data_dir))
   assert stock.is_prepared()
   assert stock.info.splits['test'].num_examples == 10
-
-
-def test_preparing_again_changes_nothing(prepare, mnist, capsys):
-  where = prepare('mnist')
-  files = {path: path.stat().st_mtime_ns for path in where.iterdir()}
-  capsys.readouterr()
-  assert prepare('mnist') == where
-  assert f'already prepared in {where}' in capsys.readouterr().out
-  assert files == {path: path.stat().st_mtime_ns for path in where.iterdir()}
 
 
 def test_data_set_for_tensorflow_alone_is_left_as_it_is(
@@ -368,12 +364,20 @@ def test_files_are_downloaded_without_a_folder(
 
 @pytest.fixture(name='npm')
 def _npm(tmp_path, monkeypatch):
-  """Installs a client that packs the files of a folder; gives its notes."""
+  """Installs a client that packs the files of a folder.
+
+  It notes its arguments in the file that is given, a line a call, and runs a
+  script of a shell where it was called.
+  """
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=':')
 
   def install(folder, below='', script='cp "$0.tgz" package.tgz'):
+    client, notes = tmp_path / 'bin' / 'npm', tmp_path / 'bin' / 'calls'
+    client.parent.mkdir(exist_ok=True)
+    client.write_text(f'#!/bin/sh\necho "$@" >> "{notes}"\n{script}\n')
+    client.chmod(0o755)
     files = {below + path.name: path.read_bytes() for path in folder.iterdir()}
-    notes = small.install_npm(monkeypatch, tmp_path / 'bin', script)
     small.pack(tmp_path / 'bin' / 'npm.tgz', {'package.json': b'{}', **files})
     return notes
 

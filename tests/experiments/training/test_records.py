@@ -1,7 +1,5 @@
 """What is recorded is restored to the last bit, and tells what diverged."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -35,19 +33,6 @@ def test_history_grows_by_an_epoch():
     found['test_accuracy'], [[0.5, 0.6], [0.7, 0.7], [0.9, 0.9]]
   )
   np.testing.assert_array_equal(found['train_seconds'], [[0.5, 1.5]] * 3)
-
-
-@pytest.mark.parametrize('epochs', [0, 1, 3])
-def test_history_survives_json(epochs):
-  found = history(epochs)
-  if epochs:
-    found.append(**{name: [NAN, INF, 1 / 3] for name in records.METRICS})
-  text = json.dumps(found.to_json())
-  again = records.History.from_json(json.loads(text))
-  assert again.names == records.METRICS
-  for name in records.METRICS:
-    np.testing.assert_array_equal(again[name], found[name])
-    assert again[name].dtype == float
 
 
 @pytest.mark.parametrize('value', [NAN, INF, -INF])

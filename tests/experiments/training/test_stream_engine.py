@@ -279,18 +279,6 @@ def test_a_split_is_evaluated_on_all_tasks_every_ten_updates(name):
         np.testing.assert_allclose(found[row], expected)
 
 
-@pytest.mark.slow
-def test_the_end_of_a_task_is_measured_on_its_images():
-  run = Run('split', count=2, updates=9, batch_size=6)
-  _, measured = run.train()
-  for i in range(2):
-    for task in range(2):
-      # One feature: the number, which is 0 of no more than one image.
-      assert measured[task]['effective_rank'][i] == pytest.approx(1, abs=1e-4)
-      assert measured[task]['dead_units'][i] == 0
-  assert measured[0].keys() - {'evaluations'} == {*run.trainer.metrics[:-1]}
-
-
 def test_the_share_of_inactive_weights_is_that_of_the_last_update_of_a_task():
   regenerating = lambda numbers: mechanisms.regenerate_inactive(
     optax.sgd(numbers['learning_rate']), threshold=0.9
