@@ -21,14 +21,9 @@ TINY = (
 )
 
 
-@pytest.fixture(name='folder', scope='module')
-def _folder(tmp_path_factory):
-  """Beside it lie the output and what was compiled, for all tests."""
-  return tmp_path_factory.mktemp('folder')
-
-
 @pytest.fixture(name='out', scope='module')
-def _out(folder):
+def _out(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('folder')
   flags = ('--config.arms=sgd,full_no_clip', '--workdir=out')
   result = program.run(folder, *TINY, *flags, name='anatomy')
   assert (result.code, result.stderr) == (0, '')
@@ -59,14 +54,12 @@ def test_the_rate_of_sgd_is_its_learning_rate(out):
 
 
 @pytest.mark.slow
-def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(
-  folder, out
-):
+def test_looking_changes_nothing_and_by_default_a_task_is_looked_at(out):
   tiny = [x for x in TINY if not x.startswith('--after')]
   flags = ('--config.arms=full_no_clip', '--tasks=3', '--workdir=one')
-  result = program.run(folder, *tiny, *flags, name='anatomy')
+  result = program.run(out.parent, *tiny, *flags, name='anatomy')
   assert (result.code, result.stderr) == (0, '')
-  one, both = (pd.read_csv(x / 'steps.csv') for x in (folder / 'one', out))
+  one, both = (pd.read_csv(x / 'steps.csv') for x in (out.parent / 'one', out))
   assert {*one['update']} == {*range(-2, 6)}
   one = one[one['update'] < 3]
   both = both[(both['task'] == 3) & (both['arm'] == 'full_no_clip')]

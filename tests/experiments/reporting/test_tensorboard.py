@@ -10,6 +10,7 @@ from tensorboardX.proto import event_pb2
 from experiments import errors
 from experiments.reporting import tensorboard
 from experiments.training import records
+from tests.experiments.training.test_records import history
 
 NAMES = [name.replace('_', '/', 1) for name in records.METRICS]
 
@@ -29,30 +30,18 @@ def read(folder):
   return found
 
 
-def _history(epochs):
-  history = records.History(2)
-  for epoch in range(1, epochs + 1):
-    history.append(
-      **{
-        name: [epoch + 0.1 * i, epoch + 0.5]
-        for i, name in enumerate(records.METRICS)
-      }
-    )
-  return history
-
-
 def _write(folder, done, epochs):
   directory = folder / 'tensorboard' / 'sgd'
-  board = tensorboard.Events(directory, ['seed3', 'seed4'], _history(done))
+  board = tensorboard.Events(directory, ['seed3', 'seed4'], history(done))
   for epoch in range(done + 1, epochs + 1):
-    board.add(_history(epoch))
+    board.add(history(epoch))
   return directory
 
 
 def _expected(replica, epochs):
-  history = _history(epochs)
+  found = history(epochs)
   return {
-    (tag, epoch): pytest.approx(history[name][replica, epoch - 1])
+    (tag, epoch): pytest.approx(found[name][replica, epoch - 1])
     for tag, name in zip(NAMES, records.METRICS, strict=True)
     for epoch in range(1, epochs + 1)
   }
@@ -74,22 +63,22 @@ def test_events_are_those_of_the_metrics_whatever_was_there(tmp_path, done):
 def test_a_removed_event_file_is_one_sentence(tmp_path):
   directory = tmp_path / 'run' / 'tensorboard' / 'sgd'
   (tmp_path / 'run').mkdir()
-  board = tensorboard.Events(directory, ['seed3', 'seed4'], _history(1))
+  board = tensorboard.Events(directory, ['seed3', 'seed4'], history(1))
   shutil.rmtree(tmp_path / 'run')
   with pytest.raises(errors.StorageError, match='tensorboard/sgd/seed3.*No'):
-    board.add(_history(2))
+    board.add(history(2))
 
 
 def test_what_alpha_did_is_there_by_layer(tmp_path):
-  history = _history(1)
+  recorded = history(1)
   counts = np.arange(2 * 1 * 3 * 64).reshape(2, 1, 3, 64)
-  history.diagnostics.leaves = ['a/kernel', 'a/bias', 'b/kernel']
-  history.diagnostics.values = {
+  recorded.diagnostics.leaves = ['a/kernel', 'a/bias', 'b/kernel']
+  recorded.diagnostics.values = {
     'alpha_mean': np.array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]),
     'alpha_histogram': counts,
   }
   tensorboard.Events(
-    tmp_path / 'board' / 'full', ['seed3', 'seed4'], history, (0.2, 2.0)
+    tmp_path / 'board' / 'full', ['seed3', 'seed4'], recorded, (0.2, 2.0)
   )
   found = read(tmp_path / 'board' / 'full' / 'seed4')
   assert found['alpha_mean/a/bias', 1] == 5.0
