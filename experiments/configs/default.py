@@ -104,7 +104,7 @@ class Config(Training):
   # digits, mnist, fashion_mnist, cifar10, or synthetic[:HxWxC[:CLASSES…]].
   dataset: str = fields.checked('digits', _dataset, str)
   # How much of the training set to use, stratified by class, in (0, 1].
-  fraction: float = fields.number(1.0, 0, 1, low_open=True, high_open=False)
+  fraction: float = fields.number(1.0, 0, 1, upper=True)
   # The share of training labels that are made wrong, in [0, 1).
   label_noise: float = fields.number(0.0, 0, 1)
   # What is evaluated after every epoch and recorded as test_…: test; or

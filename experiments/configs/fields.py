@@ -84,18 +84,15 @@ def number(
   low: float,
   high: float = math.inf,
   *,
-  low_open: bool = False,
-  high_open: bool = True,
+  upper: bool = False,
 ) -> Any:
-  """A field that holds a number of an interval."""
-  left, right = '(' if low_open else '[', ')' if high_open else ']'
+  """A field that holds a number of [low, high) or, if `upper`, (low, high]."""
+  left, right = '(]' if upper else '[)'
 
   def check(name: str, value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     given = value if is_number else math.nan
-    above = given > low if low_open else given >= low
-    below = given < high if high_open else given <= high
-    if not (above and below):
+    if not (low < given <= high if upper else low <= given < high):
       raise refusal(name, f'a number in {left}{low:g}, {high:g}{right}', value)
     if given > _LARGEST:
       raise refusal(name, f'a number ≤ {_LARGEST:g}, of float32', value)

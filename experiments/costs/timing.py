@@ -16,10 +16,8 @@ _MIN_ROUNDS = 5
 class Step:
   """A compiled program that is called again and again on its own results.
 
-  Attributes:
-    compile_seconds: of tracing and compilation.
-    bytes_accessed: as XLA counts them; None if unknown.
-    state_bytes: of the optimizer's state.
+  It knows the seconds of tracing and compilation, the bytes that are accessed,
+  as XLA counts them (None if unknown), and those of the optimizer's state.
   """
 
   def __init__(

@@ -70,11 +70,8 @@ class Dataset:
 class Source:
   """How a data set is described and read, by its name.
 
-  Attributes:
-    spec: the specification, from the name.
-    load: the data set, from the name and the folder of data sets, which is
-      None for the default.
-    parametrized: whether the name may go on after a colon.
+  The folder of data sets may be None, for the default. If it is parametrized,
+  the name may go on after a colon.
   """
 
   spec: Callable[[str], Spec]

@@ -52,13 +52,9 @@ PUBLISHED = Context(steps_per_epoch=469, epochs=10, warmup_epochs=2)
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """A hyperparameter: its default, and where it is tuned.
+  """A hyperparameter: its default, and the range in which it is tuned.
 
-  Attributes:
-    default: its value where nobody says otherwise.
-    low: where the range begins in which it is tuned.
-    high: where that range ends.
-    log: whether it is drawn uniformly on a logarithmic scale.
+  From that it is drawn uniformly, if `log` on a logarithmic scale.
   """
 
   default: float

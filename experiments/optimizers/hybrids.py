@@ -43,13 +43,10 @@ def _muon(_: Any, context: arm.Context) -> dict[str, Any]:
 
 
 class _Base(NamedTuple):
-  """A base of the grid.
+  """A base of the grid: what a sentence calls it, and its hyperparameters.
 
   Attributes:
-    title: what it is called in a sentence.
-    rate: the learning rate without homeostasis.
-    bounded_rate: the learning rate with it.
-    decay: the weight decay.
+    bounded_rate: the learning rate with homeostasis.
     options: from the value of the decay and the context, arguments of
       `neuroplastic_optimizer`.
     momentum: that of its state, where `modulations.Momentum` cannot know.

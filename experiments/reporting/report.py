@@ -25,12 +25,9 @@ _HERE = Path(__file__).with_name('page')
 
 
 class Report(NamedTuple):
-  """What a report is made of.
+  """A report: by name the contents of its files, and what is left out.
 
-  Attributes:
-    files: by name, their contents.
-    left_out: the titles of the kinds of pictures that one might look for and
-      that are not there, each with the reason.
+  That is, by title, why there is no picture of a kind that one may look for.
   """
 
   files: dict[str, str | bytes]

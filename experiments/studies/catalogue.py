@@ -128,6 +128,8 @@ _STREAMS = {
   for name in ('permuted_labels', 'permuted_inputs', 'random_labels', *_SPLITS)
 }
 
+# Is it what α knows? These are compared with what knows nothing, too.
+_informed = functools.partial(Condition, references=NO_INFORMATION)
 _at_defaults = functools.partial(Condition, rulesets=(DEFAULT,))
 _at_stable_values = functools.partial(Condition, rulesets=(STABLE,))
 
@@ -281,14 +283,7 @@ STUDIES = {
     Study(
       'fashion_mnist',
       ALL_ARMS,
-      (
-        Condition(
-          'fashion_mnist',
-          _FASHION,
-          tuned_on='fashion_mnist',
-          references=NO_INFORMATION,
-        ),
-      ),
+      (_informed('fashion_mnist', _FASHION, tuned_on='fashion_mnist'),),
       _TUNING,
       key_arms=KEY_ARMS,
     ),
@@ -296,11 +291,10 @@ STUDIES = {
       'low_data',
       ALL_ARMS,
       tuple(
-        Condition(
+        _informed(
           f'fashion_mnist_{round(100 * fraction)}',
           dataclasses.replace(_FASHION, fraction=fraction),
           tuned_on=near,
-          references=NO_INFORMATION,
         )
         for fraction, near in (
           (0.1, 'fashion_mnist_10'),
@@ -315,9 +309,7 @@ STUDIES = {
       'label_noise',
       ALL_ARMS,
       tuple(
-        Condition(
-          name, task, tuned_on='fashion_mnist_10', references=NO_INFORMATION
-        )
+        _informed(name, task, tuned_on='fashion_mnist_10')
         for name, task in _NOISY.items()
       ),
       _TUNING_10,

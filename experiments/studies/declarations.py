@@ -46,19 +46,16 @@ class Task(Training):
   quick: bool = False
 
 
-def on_stream(
-  name: str, dataset: str, *, model: str | None = None, restart: bool = False
-) -> Task:
-  """The task of a stream as it was published, by default with its model."""
+def on_stream(name: str, dataset: str) -> Task:
+  """The task of a stream as it was published."""
   stream = streams.STREAMS[name]
   return Task(
     dataset,
-    model or stream.model,
+    stream.model,
     batch_size=stream.batch_size,
     held_out=False,
     stream=name,
     tasks=stream.tasks,
-    restart=restart,
   )
 
 

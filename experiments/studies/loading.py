@@ -66,13 +66,6 @@ class Published:
       the conditions. Besides the columns of the file it has `accuracy`, the
       test accuracy that counts: chance if the seed diverged, NaN while it is
       missing.
-    trials: the tuning.
-    comparisons: each arm against the references.
-    curves: the validation accuracy, epoch by epoch.
-    alpha: α, epoch by epoch and leaf by leaf.
-    streams: each measure of every seed.
-    measures: each measure, task by task.
-    evaluations: the accuracies on the tasks of a split.
   """
 
   study: Mapping[str, Any]

@@ -14,17 +14,13 @@ def ratios(times: ArrayLike) -> np.ndarray:
   r[a, c] = times[a, c] / min over arms of times[·, c].
 
   Args:
-    times: [arms, conditions], > 0; ∞ is a miss. A condition in which any arm
-      has NaN is left out, for otherwise arms would be compared over different
-      conditions.
+    times: [arms, conditions], > 0; ∞ is a miss.
 
   Returns:
-    [arms, conditions that are left], ≥ 1; ∞ is a miss, also where every arm
-    missed.
+    The same shape, ≥ 1; ∞ is a miss, also where every arm missed.
   """
   x = np.asarray(times, float)
-  x = x[:, ~np.any(np.isnan(x), axis=0)]
-  best = np.min(x, axis=0, initial=np.inf)
+  best = np.min(x, axis=0)
   missed = np.full_like(x, np.inf)
   return np.divide(x, best, out=missed, where=np.isfinite(x))
 
@@ -40,13 +36,9 @@ def profile(times: ArrayLike, factors: ArrayLike) -> np.ndarray:
     factors: [points], the τ, each at least 1.
 
   Returns:
-    [arms, points], from 0 to 1; NaN if no condition is left.
+    [arms, points], from 0 to 1.
   """
-  r = ratios(times)
-  points = np.asarray(factors, float)
-  if not r.shape[1]:
-    return np.full((len(r), len(points)), np.nan)
-  return np.mean(r[:, :, None] <= points, axis=1)
+  return np.mean(ratios(times)[:, :, None] <= np.asarray(factors), axis=1)
 
 
 def score(times: ArrayLike, largest: float = 4.0) -> np.ndarray:
@@ -61,9 +53,7 @@ def score(times: ArrayLike, largest: float = 4.0) -> np.ndarray:
     largest: τ_max, > 1; AlgoPerf takes 4.
 
   Returns:
-    [arms], from 0 to 1; NaN if no condition is left.
+    [arms], from 0 to 1.
   """
-  r = ratios(times)
-  if not r.shape[1]:
-    return np.full(len(r), np.nan)
-  return np.mean(np.maximum(0, largest - r), axis=1) / (largest - 1)
+  left = np.maximum(0, largest - ratios(times))
+  return np.mean(left, axis=1) / (largest - 1)

@@ -50,13 +50,9 @@ class Learned(NamedTuple):
 
 
 class Place(NamedTuple):
-  """Where an update stands.
+  """Where an update stands: its trial, the data, what the feed drew for it.
 
-  Attributes:
-    trial: whose it is.
-    pixels: the data.
-    plan: what the feed drew.
-    at: how many updates came before it, int32 [].
+  `at` is how many updates came before it, int32 [].
   """
 
   trial: Trial

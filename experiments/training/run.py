@@ -64,7 +64,7 @@ class Run:
 
   Attributes:
     config: what the user asked for.
-    dataset: the data; what is evaluated is its test part, whatever that is.
+    dataset: what is evaluated is its test part, whatever that is.
     workdir: the run directory.
     tasks: the stream that is learned; None for ordinary training.
     context: what the optimizers know of the run.

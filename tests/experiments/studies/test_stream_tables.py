@@ -18,7 +18,8 @@ from experiments.studies.plan import Plan
 
 DATASET = 'synthetic:4x4x1:4:40:20'
 TASK = dataclasses.replace(
-  on_stream('split', DATASET, model='mlp_small'),
+  on_stream('split', DATASET),
+  model='mlp_small',
   tasks=2,
   updates=12,
   batch_size=8,
