@@ -22,6 +22,7 @@ from tests.arrays import array
 from tests.arrays import device_mesh
 from tests.running import run
 from tests.settings import mostly_slow
+from tests.trees import Checked
 
 PARAMS = {'a': array(6, 7), 'b': array(5)}
 GRADIENT = jax.tree.map(lambda p: 3 * p**2 - 0.5, PARAMS)
@@ -394,20 +395,7 @@ def test_diagnostics_are_found_in_an_nnx_optimizer(mode):
 
 
 def test_node_that_checks_shapes_is_shown_as_a_dictionary_by_path():
-  @jax.tree_util.register_pytree_node_class
-  class Checked:
-    def __init__(self, x):
-      assert x.shape == (3,)
-      self.x = x
-
-    def tree_flatten(self):
-      return (self.x,), None
-
-    @classmethod
-    def tree_unflatten(cls, _, leaves):
-      return cls(*leaves)
-
-  params = {'node': Checked(jnp.ones(3))}
+  params = {'node': Checked(jnp.ones((2, 3)))}
   tx = neuroplastic(diagnostics='per_leaf')
   _, state = tx.update(params, tx.init(params), params)
   assert list(get_diagnostics(state)['alpha_mean']) == ['node/0']

@@ -54,6 +54,22 @@ def is_matrix(params):
   return jax.tree.map(lambda x: jnp.ndim(x) > 1, params)
 
 
+@jax.tree_util.register_pytree_node_class
+class Checked:
+  """A node that refuses a leaf of another shape."""
+
+  def __init__(self, x):
+    assert x.shape == (2, 3)
+    self.x = x
+
+  def tree_flatten(self):
+    return (self.x,), None
+
+  @classmethod
+  def tree_unflatten(cls, _, leaves):
+    return cls(*leaves)
+
+
 def is_ours(path, value):
   """Whether a field found by `optax.tree.get` is of `NeuroplasticState`."""
   del value

@@ -89,9 +89,11 @@ def clip_weights(
 
     def measured(leaf, value):
       _BOUND.check('bound', value)
-      # No ∞ in a state: `jax.debug_infs` would take it for an error.
-      bound = jnp.array(value, dtype=_leaves.wide_dtype(leaf), copy=True)
-      return _leaves.finite(bound)
+      # No ∞ in an array: `jax.debug_infs` would take it for an error.
+      dtype = _leaves.wide_dtype(leaf)
+      if _numbers.is_known(value):
+        value = min(float(value), float(jnp.finfo(dtype).max))
+      return _leaves.finite(jnp.array(value, dtype=dtype, copy=True))
 
     bounds = _trees.broadcast('bound', bound, leaves.like)
     return ClipWeightsState(leaves.per_leaf(leaves.each(measured, bounds)))

@@ -108,6 +108,7 @@ class Leaves:
     *,
     reads: Sequence[Any] = (),
     keeps: Sequence[Any] = (),
+    keeps_by_leaf: Sequence[Sequence[Any]] = (),
     extras: Sequence[Sequence[Any]] = (),
     inside: Sequence[bool] | None = None,
   ) -> tuple[Any, list[Any]]:
@@ -118,11 +119,15 @@ class Leaves:
 
     Args:
       step: `step(numbers, g, w, *reads, *keeps, *extras)` of one leaf, without
-        w where there are no params. It returns the update and, behind it, the
-        new values of `keeps`, if there are any.
+        w where there are no params; `keeps_by_leaf` are behind `keeps`. It
+        returns the update and, behind it, the new values of both, if there are
+        any.
       numbers: the hyperparameters at this update; None for none.
       reads: trees of arrays like the updates.
       keeps: such trees, which the state holds.
+      keeps_by_leaf: lists of arrays that need not have the shape of the leaf,
+        which the state holds. They are returned as lists: a tree like the
+        updates may have nodes that refuse other shapes.
       extras: lists of anything, with a value for every leaf.
       inside: which leaves to work on; None for all. The others, and those that
         are None or empty, are left alone.
@@ -131,6 +136,7 @@ class Leaves:
     if self.params is not None:
       columns.insert(0, self.params.leaves)
     first_kept = 1 + len(columns) - len(keeps)
+    columns.extend(map(list, keeps_by_leaf))
     rows = []
     for i, g in enumerate(self.updates.leaves):
       row = [g, *(column[i] for column in columns)]
@@ -141,7 +147,7 @@ class Leaves:
         wide = _arrays.upcast(arrays, dtype)
         now = None if numbers is None else numbers.cast(dtype)
         new = step(now, *wide, *(column[i] for column in extras))
-        u, *kept = new if keeps else (new,)
+        u, *kept = new if out[1:] else (new,)
         out = [
           _arrays.downcast(x, like)
           for x, like in zip(
@@ -151,8 +157,10 @@ class Leaves:
           )
         ]
       rows.append(out)
-    updates, *kept = ([row[i] for row in rows] for i in range(1 + len(keeps)))
-    return self.tree(updates), [self.tree(column) for column in kept]
+    n = 1 + len(keeps)
+    kept = [[row[i] for row in rows] for i in range(n + len(keeps_by_leaf))]
+    updates, *trees = map(self.tree, kept[:n])
+    return updates, [*trees, *kept[n:]]
 
 
 def flatten(owner: str, name: str, tree: Any) -> Leaves:

@@ -188,8 +188,8 @@ def regenerate_inactive(
     leaves = _leaves.with_params(owner, updates, params)
     t = optax.safe_increment(state.count)
 
-    def step(now, u, w, g, _, *rest):
-      *averages, anchor, words, stacked = rest
+    def step(now, u, w, g, *rest):
+      *averages, _, anchor, words, stacked = rest
       s = _utility(utility, now, w, g, *averages)
       inactive = s < now.threshold * _mean(s, stacked)
 
@@ -203,14 +203,14 @@ def regenerate_inactive(
 
       fraction = _share(inactive.astype(s.dtype))
       u, s = _leaves.now_and_then(every, t, acted, (u, s))
-      return (u, fraction, s) if is_averaged else (u, fraction)
+      return (u, s, fraction) if is_averaged else (u, fraction)
 
-    fractions = leaves.tree(_diagnostics.leaves_of(state.fraction))
-    updates, (fractions, *averages) = leaves.map(
+    updates, (*averages, fractions) = leaves.map(
       step,
       numbers.at(state.count),
       reads=[gradients],
-      keeps=[fractions, *[state.activity] * is_averaged],
+      keeps=[state.activity] * is_averaged,
+      keeps_by_leaf=[_diagnostics.leaves_of(state.fraction)],
       extras=[
         leaves.of_leaves(state.anchor)
         if is_fresh
@@ -225,7 +225,7 @@ def regenerate_inactive(
       state.key,
       averages[0] if is_averaged else state.activity,
       state.anchor,
-      _diagnostics.per_leaf(leaves.like, leaves.align(fractions)),
+      _diagnostics.per_leaf(leaves.like, fractions),
       inner_state,
     )
 

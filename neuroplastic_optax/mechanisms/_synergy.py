@@ -160,13 +160,13 @@ def synergy(
         updates, state.inner[name], params, **extra_args
       )
     owner: list[Any] = [None] * len(leaves)
-    keeps = []
+    keeps, by_leaf = [], []
     if assignment == 'partition':
       owner = leaves.align(state.owner)
     elif assignment == 'adaptive':
-      log_weights = leaves.tree(leaves.of_leaves(state.log_weights))
       # Not in the order of the dict: within `jit` JAX sorts it.
-      keeps = [*(state.previous[name] for name in names), log_weights]
+      keeps = [state.previous[name] for name in names]
+      by_leaf = [leaves.of_leaves(state.log_weights)]
 
     def step(now, g, *rest):
       *arrays, owner, n = rest
@@ -187,6 +187,7 @@ def synergy(
       numbers.at(state.count),
       reads=list(proposed.values()),
       keeps=keeps,
+      keeps_by_leaf=by_leaf,
       extras=[owner, stacked],
     )
     state = state._replace(
@@ -195,7 +196,7 @@ def synergy(
     if assignment == 'adaptive':
       *previous, log_weights = kept
       state = state._replace(
-        log_weights=leaves.per_leaf(leaves.align(log_weights)),
+        log_weights=leaves.per_leaf(log_weights),
         previous=dict(zip(names, previous, strict=True)),
       )
     return updates, state

@@ -9,6 +9,8 @@ import pytest
 
 from neuroplastic_optax import mechanisms
 from tests.arrays import device_mesh
+from tests.mechanisms.registry import CASES
+from tests.trees import Checked
 
 STACKED = {
   'upgd': lambda **k: mechanisms.scale_by_upgd(noise=0.0, scaling='local', **k),
@@ -151,3 +153,22 @@ def test_fan_in_bounds_of_an_nnx_state():
   named = {'value': jnp.ones((4, 2)), 'bias': {'value': jnp.ones(2)}}
   bounds = mechanisms.fan_in_bounds()(named)
   assert bounds == {'value': 0.5, 'bias': {'value': np.inf}}
+
+
+def test_bounds_of_a_function_may_be_infinite_under_debug_infs():
+  params = {'scale': jnp.ones(3)}
+  tx = mechanisms.clip_weights(mechanisms.fan_in_bounds())
+  with jax.debug_infs(True):
+    updates, _ = tx.update(params, tx.init(params), params)
+  assert updates['scale'].all()
+
+
+# Bounds by leaf are refused by the node, and a stack of replicas is, too.
+@pytest.mark.parametrize(
+  'name', [name for name in CASES if name not in ('clip_fan_in', 'replicas')]
+)
+def test_node_that_checks_shapes_holds_params(name):
+  tx, params = CASES[name].tx(), {'node': Checked(jnp.ones((2, 3)))}
+  state = jax.eval_shape(tx.init, params)
+  updates, _ = jax.eval_shape(tx.update, params, state, params)
+  assert isinstance(updates['node'], Checked)
