@@ -156,7 +156,8 @@ def neuroplastic_optimizer(
     """A number; or a schedule, of which the values are checked, too."""
     allowed.scheduled.check(name, value)
     if not callable(value):
-      return value
+      # JAX promotes no NumPy number of 8 bits or fewer.
+      return float(value) if _numbers.is_known(value) else value
     return lambda count: _numbers.value_at(name, value, count)
 
   def decayed(params: _types.Params) -> Any:

@@ -203,6 +203,18 @@ def test_numbers_are_scalars_of_at_least_float32(dtype):
       assert (number.dtype, number.shape) == (jnp.float32, ())
 
 
+@pytest.mark.parametrize('dtype', [jnp.float8_e4m3fn, jnp.int4])
+def test_learning_rates_may_be_narrow_numbers_of_numpy(dtype):
+  """As `jax.device_get` gives them."""
+  rate, w = np.asarray(1, dtype)[()], jnp.ones(3)
+  for value, decoupled in ((rate, True), (lambda _: rate, False)):
+    tx = neuroplastic_optimizer(
+      value, weight_decay=rate, decoupled_weight_decay=decoupled
+    )
+    updates, _ = tx.update(w, tx.init(w), w)
+    assert updates[0] < 0
+
+
 # Stages are pytrees of their numbers.
 
 
