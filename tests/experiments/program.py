@@ -207,7 +207,8 @@ def wait_for_end(processes: list[int]) -> None:
 def inside(name: str, *flags: str) -> Result:
   """Runs a program in this process, which is quick; it must do no work.
 
-  Signals are left as they are, and the flags are gone afterwards.
+  Signals are left as they are, and the flags are gone afterwards. An error
+  other than an exit is passed on.
   """
   argv = [f'experiments.{name}', *flags]
   stdout, stderr = io.StringIO(), io.StringIO()
@@ -222,7 +223,14 @@ def inside(name: str, *flags: str) -> Result:
     del sys.modules[argv[0]]  # It is the main module, as for a user.
     # Read into the module of an earlier file, one without get_config has its.
     sys.modules.pop(f'{CONFIG}_config', None)
-    code = _exit_code(lambda: runpy.run_module(argv[0], run_name='__main__'))
+    code: Any = 0
+    try:
+      runpy.run_module(argv[0], run_name='__main__')
+    except SystemExit as e:
+      code = e.code or 0
+      if isinstance(code, str):  # As Python does.
+        print(code, file=sys.stderr)
+        code = 1
   return Result(code, stdout.getvalue(), stderr.getvalue())
 
 
@@ -245,18 +253,6 @@ def fresh_flags(name: str) -> Iterator[set[str]]:
     for flag in set(FLAGS) - before:
       delattr(FLAGS, flag)
     FLAGS.unparse_flags()
-
-
-def _exit_code(function: Callable[[], Any]) -> int:
-  """What Python would exit with; an error other than an exit is passed on."""
-  try:
-    function()
-  except SystemExit as e:
-    if not isinstance(e.code, str):
-      return e.code or 0
-    print(e.code, file=sys.stderr)
-    return 1
-  return 0
 
 
 def module(name: str, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -12,12 +12,10 @@ import sys
 
 import pytest
 
+from tests.experiments import program
+
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / 'experiments' / 'launch'
-TINY = (
-  *('--config.dataset=synthetic:4x4x1:3:20:10', '--config.arms=sgd'),
-  *('--config.epochs=2', '--config.seeds=2'),
-)
 SRUN = """#!/bin/bash
 [ "$1 $2" = '--gpu-bind=none --kill-on-bad-exit=1' ] || exit 9
 [ "$SRUN_CPUS_PER_TASK" = 3 ] || exit 9
@@ -67,7 +65,7 @@ def test_slurm_starts_processes_that_find_each_other(tmp_path):
   result = _launch(
     tmp_path,
     'slurm_gpu.sh',
-    *(*TINY, '--workdir=a run'),
+    *(*program.TINY, '--workdir=a run'),
     PYTHONPATH=str(ROOT),
     # XLA for CPUs does not know the flags of the one for GPUs; they come first.
     XLA_FLAGS='--xla_force_host_platform_device_count=1',
@@ -80,7 +78,7 @@ def test_slurm_starts_processes_that_find_each_other(tmp_path):
   )
   said = [(tmp_path / f'rank{rank}').read_text() for rank in (0, 1)]
   assert result.returncode == 0, said
-  assert 'epoch 2/2' in said[0]
+  assert 'epoch 3/3' in said[0]
   assert 'epoch' not in said[1]
   results = json.loads((tmp_path / 'a run' / 'results.json').read_text())
   assert results['sgd']['status'] == 'finished'

@@ -10,7 +10,6 @@ import pytest
 
 from experiments import optimizers
 from experiments.optimizers import adam_rules
-from experiments.optimizers import m_svag
 
 RATE, DECAY = 0.01, 0.1
 SHAPES = {'a': (7,), 'b': (4, 5), 'c': (1,)}
@@ -62,7 +61,8 @@ def _mgup(history):
   return u * factor.reshape(u.shape)
 
 
-def _m_svag(history, beta=0.9):
+def _m_svag(history):
+  beta = 0.9
   t = len(history) - 1  # As the paper counts.
   m = v = np.zeros_like(history[0])
   for g in history:
@@ -160,23 +160,6 @@ def test_zero_gradients_give_no_nan(arm):
   found = jax.jit(lambda: _path(make, params, [zeros] * 3))()
   for name in SHAPES:
     np.testing.assert_array_equal(found[name][-1], np.float32(params[name]))
-
-
-def test_the_beta_of_m_svag_may_be_traced():
-  params, gradients = _problem()
-  betas = [0.5, 0.9]
-
-  def path(beta):
-    make = lambda: optax.chain(m_svag.scale_by_m_svag(beta), optax.scale(-1.0))
-    return _path(make, params, gradients)
-
-  found = jax.jit(jax.vmap(path))(jnp.array(betas))
-  for i, beta in enumerate(betas):
-    for name in SHAPES:
-      history = [g[name] for g in gradients]
-      steps = [_m_svag(history[: t + 1], beta) for t in range(len(history))]
-      expected = params[name] - np.cumsum(steps, axis=0)
-      np.testing.assert_allclose(found[name][i], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('rule', [adam_rules.cautious, adam_rules.mgup])
