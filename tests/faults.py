@@ -28,12 +28,7 @@ from tests.experiments import program
 KINDS = ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'truncated')
 PROGRAMS = {
   'train': ('train', *program.TINY),
-  'stream': (
-    'train',
-    *('--config.dataset=synthetic:4x4x1:4:40:12', '--config.stream=split'),
-    *('--config.tasks=2', '--config.updates=12', '--config.batch_size=8'),
-    *('--config.model=mlp_small', '--config.arms=sgd,full', '--config.seeds=2'),
-  ),
+  'stream': ('train', *program.STREAM, '--config.arms=sgd,full'),
   'study': ('study', 'digits', '--smoke', '--only=sgd'),
 }
 

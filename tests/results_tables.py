@@ -161,14 +161,12 @@ def _lost(diverged: int, seeds: int) -> str:
 def pictures(document: Path) -> Iterable[tuple[str, str, Path]]:
   """Of each picture its kind, what a document says of it, and its path."""
   text = document.read_text(encoding='utf-8')
-  for kind, specification, path in _PICTURE.findall(text):
-    yield kind, specification, document.parent / path
-
-
-def path_of(specification: str) -> Path:
-  """Where a picture lies."""
-  study, name, *_ = specification.split()
-  return STUDIES / study / f'{name}.png'
+  for kind, specification, link in _PICTURE.findall(text):
+    study, name, *_ = specification.split()
+    path = STUDIES / study / f'{name}.png'
+    if (document.parent / link).resolve() != path.resolve():
+      raise ValueError(f'{link} is no picture of {specification}')
+    yield kind, specification, path
 
 
 def source(kind: str, specification: str) -> str:

@@ -20,7 +20,6 @@ def test_tables_remade_are_the_same(document):
 
 @pytest.mark.parametrize(('kind', 'specification', 'path'), PICTURES)
 def test_pictures_show_the_committed_rows(kind, specification, path):
-  assert path == results_tables.path_of(specification)
   assert results_tables.source_of(path) == results_tables.source(
     kind, specification
   ), 'python -m tests.results_tables draws it anew.'

@@ -46,6 +46,17 @@ TINY = (
   '--config.batch_size=12',
   '--config.seeds=2',
 )
+# 2 tasks of 12 updates, evaluated twice.
+STREAM = (
+  '--config.dataset=synthetic:4x4x1:4:40:12',
+  '--config.stream=split',
+  '--config.tasks=2',
+  '--config.updates=12',
+  '--config.batch_size=8',
+  '--config.model=mlp_small',
+  '--config.arms=sgd,adam',
+  '--config.seeds=2',
+)
 WORKDIR = '--workdir=my run'
 
 

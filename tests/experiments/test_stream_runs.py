@@ -13,18 +13,7 @@ from tests.experiments import program
 from tests.experiments.program import Moment
 from tests.experiments.program import WORKDIR
 
-# The smallest of everything: 2 tasks of 12 updates, evaluated twice.
-TINY = (
-  '--config.dataset=synthetic:4x4x1:4:40:12',
-  '--config.stream=split',
-  '--config.tasks=2',
-  '--config.updates=12',
-  '--config.batch_size=8',
-  '--config.model=mlp_small',
-  '--config.arms=sgd,adam',
-  '--config.seeds=2',
-  '--config.checkpoint_every=1',
-)
+TINY = (*program.STREAM, '--config.checkpoint_every=1')
 MEASURES = (
   *('online_loss', 'online_accuracy', 'plasticity', 'dead_units'),
   *('effective_rank', 'weight_norm', 'train_seconds'),

@@ -89,15 +89,6 @@ def test_a_killed_study_ends_as_an_uninterrupted_one(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_study_computes_nothing(whole):
-  folder, _ = whole
-  before = cells(folder), tables(folder)
-  result = run(folder, *SMOKE)
-  assert '10 cells, 10 of them finished\n' in result.stdout
-  assert (cells(folder), tables(folder)) == before
-
-
-@pytest.mark.slow
 def test_a_study_is_reported_from_its_tables_alone(whole, tmp_path):
   """As those that are kept in `experiments/results`."""
   folder = tmp_path / 'run'
