@@ -75,6 +75,18 @@ def test_one_bad_gradient_shows_and_can_be_rejected():
   chex.assert_tree_all_finite(state)
 
 
+def test_clipping_outside_keeps_a_huge_gradient_from_the_activity():
+  """Within, where only the inner optimizer sees it, it comes too late."""
+  clip, w = optax.clip(1.0), jnp.arange(4.0)
+  outside = optax.chain(clip, inactive(optax.sgd(0.1), 0.5))
+  within = inactive(optax.chain(clip, optax.sgd(0.1)), 0.5)
+  for tx, share in ((outside, 0.0), (within, 0.75)):
+    state = tx.init(w)
+    for huge in (1.0, 1e38, 1.0):
+      _, state = tx.update(jnp.ones(4).at[2].set(huge), state, w)
+    assert fraction(state) == share
+
+
 def test_what_is_seldom_used_is_forgotten_and_a_mask_keeps_it():
   """An embedding, of which a row is seen once, at the first update."""
   table = {'rare': jnp.zeros((8, 2))}
