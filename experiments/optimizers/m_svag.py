@@ -39,13 +39,8 @@ def scale_by_m_svag(
   Where m is 0, so is u. Where rounding makes v - m² negative, it is 0.
 
   The authors have β = 0.9 and tune the learning rate; they regularise the
-  objective by its L2 norm, so that a decay belongs before this transformation.
-
-  Args:
-    beta: β.
-
-  Returns:
-    A transformation without a learning rate or a sign.
+  objective by its L2 norm, so that a decay belongs before this transformation,
+  which is without a learning rate or a sign.
 
   References:
     Balles & Hennig, `Dissecting Adam: The Sign, Magnitude and Variance of

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-# How many leading axes of a leaf index tensors, from its path and the leaf.
+# From a path and its leaf, how many leading axes index tensors; None for none.
 StackedAxes = Callable[[Any, Any], int] | None
 
 
@@ -17,13 +17,7 @@ def per_tensor(
 ) -> optax.Updates:
   """A function of tensors, for every leaf, and every slice of a stacked one.
 
-  Args:
-    function: of one array of each tree.
-    stacked_axes: which leaves are stacked; None for none.
-    *trees: of the same structure.
-
-  Returns:
-    A tree of what the function returns.
+  The function takes one array of each tree.
   """
 
   def of_leaf(path: Any, *leaves: jax.Array) -> jax.Array:

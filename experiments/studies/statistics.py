@@ -1,7 +1,8 @@
 """Statistics of arms that were trained on the same seeds.
 
-The first axis is that of the seeds, so that whole curves or many simulated
-studies are one call.
+Differences are those of n pairs, [n, …], of accuracies as fractions: the first
+axis is that of the seeds, so that whole curves or many simulated studies are
+one call.
 """
 
 import math
@@ -61,9 +62,6 @@ def compare(differences: ArrayLike) -> Comparison:
 
   Where all differences are equal, these are their limits: p is 0, d is ±∞ and
   no seed is needed; if they are 0, it is 1, 0 and ∞.
-
-  Args:
-    differences: [n, …], those of the pairs, of accuracies as fractions.
   """
   x = np.asarray(differences, float)
   n, mean, s = len(x), mean_difference(x), sd(x)
@@ -82,9 +80,6 @@ def compare(differences: ArrayLike) -> Comparison:
 def mean_difference(differences: ArrayLike) -> np.ndarray:
   """The mean over the pairs.
 
-  Args:
-    differences: [n, …], of accuracies as fractions.
-
   Returns:
     […]: NaN if n = 0, and exactly 0 where the mean is 0 up to the rounding of
     float32.
@@ -98,9 +93,6 @@ def mean_difference(differences: ArrayLike) -> np.ndarray:
 
 def sd(differences: ArrayLike) -> np.ndarray:
   """The standard deviation s of the sample: s² = Σ (d − mean)² / (n − 1).
-
-  Args:
-    differences: [n, …], of accuracies as fractions.
 
   Returns:
     […]: NaN if n < 2, and exactly 0 where the differences are equal up to the
@@ -119,9 +111,6 @@ def t_interval(differences: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
   Student, "The probable error of a mean", Biometrika 6 (1908).
 
-  Args:
-    differences: [n, …].
-
   Returns:
     Its lower and upper ends, each […]; NaN if n < 2. Where all differences are
     equal, both ends are the mean.
@@ -135,10 +124,7 @@ def t_interval_of(
 ) -> tuple[np.ndarray, np.ndarray]:
   """The same interval from the mean, standard deviation and size of samples.
 
-  Args:
-    mean: […].
-    deviation: […].
-    n: […]; below 2 the interval is NaN.
+  All are […]; where n is below 2 the interval is NaN.
   """
   mean, s, n = (np.asarray(x, float) for x in (mean, deviation, n))
   factor = stats.t.ppf(_UPPER_END, np.where(n < 2, np.nan, n - 1))

@@ -1,7 +1,10 @@
 """What is measured of a stream: each measure is one function, with its source.
 
 Those of arrays of JAX are taken inside of the program that trains, the others
-of what it leaves.
+of what it leaves: accuracies, [..., T, E, T], where T is the number of tasks.
+While task k is learned, they are evaluated on each task j, E times, the last
+time at its end; R_{k,j} is that last evaluation, the matrix R [..., T, T].
+What is made of them is [..., T].
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +30,6 @@ def plasticity(before: jax.Array, after: jax.Array) -> jax.Array:
   Args:
     before: the loss on the batch before its update.
     after: the loss on the same batch after it.
-
-  Returns:
-    The same shape, from 0 to 1.
   """
   return jnp.clip(1 - after / jnp.maximum(before, 1e-8), 0, 1)
 
@@ -85,12 +85,6 @@ def average_accuracy(matrix: np.ndarray) -> np.ndarray:
   """The mean accuracy on the tasks so far, after each of them.
 
   ACC_k = 1/k · Σ_{j ≤ k} R_{k,j}; Lopez-Paz & Ranzato 2017, arXiv:1706.08840.
-
-  Args:
-    matrix: [..., T, T], R_{k,j}: after task k, the accuracy on task j.
-
-  Returns:
-    [..., T].
   """
   count = matrix.shape[-1]
   return np.tril(matrix).sum(-1) / (1 + np.arange(count))
@@ -99,14 +93,8 @@ def average_accuracy(matrix: np.ndarray) -> np.ndarray:
 def backward_transfer(matrix: np.ndarray) -> np.ndarray:
   """What learning went on to do to the tasks before; below 0 if it harmed.
 
-  BWT_k = 1/(k − 1) · Σ_{j < k} (R_{k,j} − R_{j,j}); Lopez-Paz & Ranzato 2017,
-  arXiv:1706.08840.
-
-  Args:
-    matrix: as of `average_accuracy`.
-
-  Returns:
-    [..., T], NaN after the first task.
+  BWT_k = 1/(k − 1) · Σ_{j < k} (R_{k,j} − R_{j,j}), NaN after the first task;
+  Lopez-Paz & Ranzato 2017, arXiv:1706.08840.
   """
   count = matrix.shape[-1]
   learned = np.diagonal(matrix, axis1=-2, axis2=-1)[..., None, :]
@@ -117,14 +105,8 @@ def backward_transfer(matrix: np.ndarray) -> np.ndarray:
 def forgetting(matrix: np.ndarray) -> np.ndarray:
   """How far the tasks before are below the best that they have been.
 
-  F_k = 1/(k − 1) · Σ_{j < k} (max_{l < k} R_{l,j} − R_{k,j}); Chaudhry et al.
-  2018, arXiv:1801.10112.
-
-  Args:
-    matrix: as of `average_accuracy`.
-
-  Returns:
-    [..., T], NaN after the first task.
+  F_k = 1/(k − 1) · Σ_{j < k} (max_{l < k} R_{l,j} − R_{k,j}), NaN after the
+  first task; Chaudhry et al. 2018, arXiv:1801.10112.
   """
   count = matrix.shape[-1]
   best = np.maximum.accumulate(matrix, axis=-2)
@@ -136,14 +118,8 @@ def min_accuracy(evaluations: np.ndarray) -> np.ndarray:
   """The lowest accuracies that the tasks before had since they were learned.
 
   min-ACC_k = 1/(k − 1) · Σ_{i < k} min A_i, over all evaluations after the end
-  of task i and up to the end of task k; De Lange et al. 2023, arXiv:2205.13452.
-
-  Args:
-    evaluations: [..., T, E, T]: while task k is learned, E times, the last at
-      its end, the accuracy on task j.
-
-  Returns:
-    [..., T], NaN after the first task.
+  of task i and up to the end of task k, NaN after the first task; De Lange et
+  al. 2023, arXiv:2205.13452.
   """
   count = evaluations.shape[-1]
   lowest = evaluations.min(-2)
@@ -159,12 +135,6 @@ def worst_case_accuracy(evaluations: np.ndarray) -> np.ndarray:
 
   WC-ACC_k = 1/k · R_{k,k} + (1 − 1/k) · min-ACC_k; De Lange et al. 2023,
   arXiv:2205.13452.
-
-  Args:
-    evaluations: as of `min_accuracy`.
-
-  Returns:
-    [..., T].
   """
   learned = np.diagonal(evaluations[..., -1, :], axis1=-2, axis2=-1)
   share = 1 / (1 + np.arange(learned.shape[-1]))

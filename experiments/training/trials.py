@@ -69,12 +69,8 @@ def make_trials(
 ) -> Trials:
   """One trial for each seed, with its own subset and label noise.
 
-  Args:
-    dataset: the data set.
-    seeds: the seeds.
-    fraction: how much of the training set to keep, in (0, 1].
-    label_noise: the share of wrong training labels, in [0, 1).
-    images: how many to keep of those, whatever their classes; None for all.
+  A fraction of each class is kept, in (0, 1], and of those so many images,
+  whatever their classes; the label noise is a share in [0, 1).
   """
   labels, indices = [], []
   for seed in seeds:
