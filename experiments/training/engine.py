@@ -124,8 +124,10 @@ class Trainer:
     n: jax.typing.ArrayLike,
   ) -> TrainState:
     """Makes n updates of each trial, none of them the last of an epoch."""
+    # One number for all trials, so that they branch together.
+    first = state.step[0]
     return self._map(self._update)(
-      state, trials, pixels=pixels, n=n, **self._in_step(state)
+      state, trials, pixels=pixels, n=n, first=first
     )
 
   def close(
@@ -137,9 +139,8 @@ class Trainer:
       The state after it; and what `get_diagnostics` says of the update, with a
       leading axis of trials, or None where there is no `make_diagnosed`.
     """
-    return self._map(self._close)(
-      state, trials, pixels=pixels, **self._in_step(state)
-    )
+    first = state.step[0]
+    return self._map(self._close)(state, trials, pixels=pixels, first=first)
 
   def evaluated_at(
     self, state: TrainState, trials: Trials, pixels: Pixels
@@ -185,11 +186,6 @@ class Trainer:
 
   def _map(self, function: Callable[..., Any]) -> Callable[..., Any]:
     return mapping.over_trials(function, self.lanes)
-
-  def _in_step(self, state: TrainState) -> dict[str, jax.Array]:
-    """What the trials share of their states; they do the same at a time."""
-    del state
-    return {}
 
   def init_one(self, trial: Trial) -> TrainState:
     """The state of one trial before its first update."""
@@ -282,20 +278,19 @@ class Trainer:
     *,
     pixels: Pixels,
     n: jax.Array,
-    first: jax.Array | None = None,
+    first: jax.Array,
   ) -> TrainState:
-    at = state.step if first is None else first
-    plan = self.feed.plan(trial, pixels, at)
+    plan = self.feed.plan(trial, pixels, first)
 
     def step(
       i: jax.Array, carried: tuple[TrainState, Any]
     ) -> tuple[TrainState, Any]:
       state, plan = carried
-      batch, plan = self.feed.batch(plan, trial, pixels, at + i)
-      place = Place(trial, pixels, plan, at + i)
+      batch, plan = self.feed.batch(plan, trial, pixels, first + i)
+      place = Place(trial, pixels, plan, first + i)
       return self._advanced(state, batch, place, diagnose=False), plan
 
-    begun = self._begun(state, trial, at)
+    begun = self._begun(state, trial, first)
     return jax.lax.fori_loop(0, n, step, (begun, plan))[0]
 
   def _close(
@@ -304,13 +299,12 @@ class Trainer:
     trial: Trial,
     *,
     pixels: Pixels,
-    first: jax.Array | None = None,
+    first: jax.Array,
   ) -> tuple[TrainState, dict[str, Any] | None]:
-    at = state.step if first is None else first
-    plan = self.feed.plan(trial, pixels, at)
-    batch, plan = self.feed.last(plan, trial, pixels, at)
-    place = Place(trial, pixels, plan, at)
-    state = self._begun(state, trial, at)
+    plan = self.feed.plan(trial, pixels, first)
+    batch, plan = self.feed.last(plan, trial, pixels, first)
+    place = Place(trial, pixels, plan, first)
+    state = self._begun(state, trial, first)
     state = self._advanced(state, batch, place, diagnose=True)
     state = self._ended(state, place)
     if not self.make_diagnosed:

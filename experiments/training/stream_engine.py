@@ -144,10 +144,6 @@ class StreamTrainer(engine.Trainer):
       {name: jnp.zeros([], jnp.float32) for name in (*AT_END, *self._shares)},
     )
 
-  def _in_step(self, state: TrainState) -> dict[str, jax.Array]:
-    # One number for all trials, so that they branch together.
-    return {'first': state.step[0]}
-
   def _begun(
     self, state: TrainState, trial: Trial, first: jax.Array
   ) -> TrainState:
