@@ -5,7 +5,9 @@ transformation in it, which modulates the update of any Optax transformation.
 `modulations` has the rules by which it does so, `Homeostasis` and
 `LearningRateController` are the stages after them, and `get_diagnostics` reads
 what the last update did. `schedules` and `scopes` say when and where plasticity
-acts. `mechanisms` has other plasticity mechanisms of the literature.
+acts. `mechanisms` has other plasticity mechanisms of the literature, `units`
+those that recycle neurons and feature maps, and `measures` what is measured of
+them.
 
 Source: Jiang et al., *NeuroPlastic: A Plasticity-Modulated Optimizer for
 Biologically Inspired Learning Dynamics*, arXiv:2604.26297 (2026).
@@ -91,6 +93,7 @@ from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
 from neuroplastic_optax import scopes
+from neuroplastic_optax import units
 from neuroplastic_optax._diagnostics import get_diagnostics
 from neuroplastic_optax._diagnostics import PerLeaf
 from neuroplastic_optax._neuroplastic import neuroplastic
@@ -106,6 +109,7 @@ __all__ = (  # noqa: RUF022
   'neuroplastic_optimizer',
   'modulations',
   'mechanisms',
+  'units',
   'Homeostasis',
   'LearningRateController',
   'scopes',

@@ -1,8 +1,8 @@
 """The base's momentum, found in its state by name, not by position.
 
 It is the field `trace` of a state as it is, or the field `mu` divided by
-1 - βᵗ, where t is the `count` beside it. This reaches through `chain`,
-`masked`, `partition` and `inject_hyperparams`.
+1 - βᵗ, where t is the `count` beside it, or the `age` of each element. This
+reaches through `chain`, `masked`, `partition` and `inject_hyperparams`.
 """
 
 from typing import Any
@@ -59,11 +59,14 @@ def momenta(
   """m̂ of every leaf, None where there is none; `decay` is β, for `mu`."""
   merged: list[Any] = [None] * len(flat.leaves)
   for state, field in _find(base_state):
-    for i, leaf in enumerate(_trees.spread(getattr(state, field), flat)):
+    leaves = _trees.spread(getattr(state, field), flat)
+    if hasattr(state, 'age'):
+      counts = _trees.spread(state.age, flat)
+    else:
+      counts = [getattr(state, 'count', None)] * len(leaves)
+    for i, (leaf, count) in enumerate(zip(leaves, counts, strict=True)):
       if leaf is not None:
-        merged[i] = (
-          leaf if field == 'trace' else _debiased(leaf, decay, state.count)
-        )
+        merged[i] = leaf if field == 'trace' else _debiased(leaf, decay, count)
   return merged
 
 

@@ -385,8 +385,9 @@ class Momentum(Residual):
       u = b + δ·min(1, r·‖b‖ / ‖δ‖)
 
   The rule finds m̂ in the state of the base by name: it is `trace` as it is, or
-  `mu / (1 - decayᵗ)`, where t is the `count` beside it. This also works through
-  `chain`, `masked`, `partition` and `inject_hyperparams`. `init` raises
+  `mu / (1 - decayᵗ)`, where t is the `count` beside it, or the `age` of each
+  element, as in `units.scale_by_adam`. This also works through `chain`,
+  `masked`, `partition` and `inject_hyperparams`. `init` raises
   ValueError if the base has no momentum. Source: Jiang et al.,
   arXiv:2604.26297.
 

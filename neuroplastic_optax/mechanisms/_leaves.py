@@ -258,6 +258,18 @@ def axes(leaf: jax.Array, stacked: int) -> tuple[int, ...]:
   return tuple(range(stacked, jnp.ndim(leaf)))
 
 
+def moments(leaf: Any) -> tuple[jax.Array, jax.Array]:
+  """The mean and the standard deviation of a leaf, scalars."""
+  x = jnp.asarray(leaf).astype(wide_dtype(leaf))
+  n = max(x.size, 1)
+  mean = jnp.sum(x / n)
+  # By the largest of them, so that no square overflows or vanishes.
+  moved = finite(x - mean)
+  tiny = float(jnp.finfo(x.dtype).tiny)
+  largest = jnp.max(jnp.abs(moved), initial=tiny)
+  return mean, largest * jnp.sqrt(jnp.sum(jnp.square(moved / largest) / n))
+
+
 # Arithmetic.
 
 

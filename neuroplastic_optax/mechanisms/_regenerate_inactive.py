@@ -171,7 +171,9 @@ def regenerate_inactive(
       return leaves.tree(leaves.each(one, inside))
 
     activity = jax.tree.map(jnp.zeros_like, copies()) if is_averaged else None
-    anchor = leaves.per_leaf(leaves.each(_moments)) if is_fresh else copies()
+    anchor = (
+      leaves.per_leaf(leaves.each(_leaves.moments)) if is_fresh else copies()
+    )
     return RegenerateInactiveState(
       jnp.zeros([], jnp.int32),
       _noise.key_data(key),
@@ -300,18 +302,6 @@ def _share(inactive: jax.Array) -> jax.Array:
   share = jnp.mean(inactive)
   axes = tuple(jax.typeof(share).manual_axis_type.varying)
   return jax.lax.pmean(share, axes) if axes else share
-
-
-def _moments(leaf: Any) -> tuple[jax.Array, jax.Array]:
-  """The mean and the standard deviation of a leaf, scalars."""
-  x = jnp.asarray(leaf).astype(_leaves.wide_dtype(leaf))
-  n = max(x.size, 1)
-  mean = jnp.sum(x / n)
-  # By the largest of them, so that no square overflows or vanishes.
-  moved = _leaves.finite(x - mean)
-  tiny = float(jnp.finfo(x.dtype).tiny)
-  largest = jnp.max(jnp.abs(moved), initial=tiny)
-  return mean, largest * jnp.sqrt(jnp.sum(jnp.square(moved / largest) / n))
 
 
 def _drawn(
