@@ -89,6 +89,7 @@ Any other optimizer can be the base, without its learning rate and minus sign:
   functions such as masks in its `static_args`, or close over them.
 """
 
+from neuroplastic_optax import measures
 from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import schedules
@@ -110,6 +111,7 @@ __all__ = (  # noqa: RUF022
   'modulations',
   'mechanisms',
   'units',
+  'measures',
   'Homeostasis',
   'LearningRateController',
   'scopes',

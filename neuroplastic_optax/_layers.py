@@ -157,10 +157,14 @@ class Placed(NamedTuple):
   repeat: int
 
   @property
+  def fed(self) -> tuple[int, ...]:
+    """The numbers of incoming kernels and vectors."""
+    return (*self.incoming, *(i for i, _ in self.vectors))
+
+  @property
   def leaves(self) -> tuple[int, ...]:
     """The numbers of all its leaves."""
-    vectors = tuple(i for i, _ in self.vectors)
-    return (*self.incoming, *vectors, *self.outgoing)
+    return (*self.fed, *self.outgoing)
 
   def fan_in(self, leaves: Any) -> jax.Array:
     """The incoming kernels of a flat tree, [fan-in, H], one below the other."""
@@ -192,6 +196,8 @@ def check_layers(owner: str, layers: Any) -> tuple[Layer, ...]:
     raise TypeError(
       f'{owner}: layers must be a sequence of units.Layer, got {layers!r}.'
     )
+  if not layers:
+    raise ValueError(f'{owner}: layers must be at least one, got none.')
   names = [layer.name for layer in layers]
   for name in names:
     if names.count(name) > 1:

@@ -31,7 +31,8 @@ def reset_state(
   counts of other schedules go on. With a mask, all counts go on: moments that
   restart at 0 are then corrected as if they were old. With a large count, Adam
   at its defaults then steps by up to 6.6 times the learning rate, at the 12th
-  update after, and by more than 1.2 times for a thousand.
+  update after, and by more than 1.2 times for a thousand. The remedy is
+  `units.scale_by_adam`, which counts for each element.
 
   Anchors, such as those of `regenerate` and `elastic_weight_consolidation`,
   move to the params now. So does what `neural_variability` takes for the params

@@ -49,6 +49,7 @@ from neuroplastic_optax._layers import chain
 from neuroplastic_optax._layers import Layer
 from neuroplastic_optax.units._adam import scale_by_adam
 from neuroplastic_optax.units._adam import ScaleByAdamState
+from neuroplastic_optax.units._check import check
 from neuroplastic_optax.units._recycle import recycle
 from neuroplastic_optax.units._recycle import recycled
 from neuroplastic_optax.units._recycle import RecycleState
@@ -69,6 +70,7 @@ from neuroplastic_optax.units._rules import SelfNormalizedState
 __all__ = (  # noqa: RUF022
   'Layer',
   'chain',
+  'check',
   'recycle',
   'recycled',
   'Redo',

@@ -234,12 +234,12 @@ def recycle(
       mask = leaves.tree(whole)
       return moved, reset_state(wrapped, inner_state, after, mask)
 
-    moved = net.wide_updates
-    if placed:
-      some = jnp.stack([jnp.any(r > 0) for r in shares.values()])
-      moved, inner_state = jax.lax.cond(
-        _rules.any_lane(jnp.any(some)), recycled, lambda: (moved, inner_state)
-      )
+    some = jnp.stack([jnp.any(r > 0) for r in shares.values()])
+    moved, inner_state = jax.lax.cond(
+      _rules.any_lane(jnp.any(some)),
+      recycled,
+      lambda: (net.wide_updates, inner_state),
+    )
     total = jax.tree.map(jnp.add, state.total, shares)
     return leaves.tree(moved), RecycleState(
       t, state.key, inner_state, rule_state, state.deviations, last, total

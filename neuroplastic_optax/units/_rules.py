@@ -184,9 +184,12 @@ class GradientMagnitude(Rule):
 
   def choose(self, state: Any, seen: Seen) -> tuple[jax.Array, Any]:
     """1 for units with small gradients."""
-    score = gradient_score(seen.gradients)
-    small = (score <= self.threshold) & jnp.any(seen.gradients != 0)
-    return small.astype(score.dtype), state
+    return self.small(seen.gradients).astype(jnp.float32), state
+
+  def small(self, gradients: jax.Array) -> jax.Array:
+    """Which units have small gradients [fan-in, H], bools [H]."""
+    score = gradient_score(gradients)
+    return (score <= self.threshold) & jnp.any(gradients != 0)
 
 
 class ContinualBackpropState(NamedTuple):

@@ -29,11 +29,13 @@ class Upgd:
   """Over a list of leaves, since the largest utility is of all of them."""
 
   def __init__(
-    self, ws, decay, noise, protect, bias_correction=True, scaling='global'
-  ):
+    self, ws, decay, noise, protect, bias_correction=True, scaling='global',
+    scale=1.0,
+  ):  # fmt: skip
     self.U = [np.zeros_like(w) for w in ws]
     self.t = 0
     self.decay, self.noise, self.scaling = decay, noise, scaling
+    self.scale = scale
     self.protect, self.bias_correction = protect, bias_correction
 
   def update(self, gs, ws, draws):
@@ -57,9 +59,9 @@ class Upgd:
         norm = np.sqrt((x**2).sum(-2, keepdims=True))
         q = expit(x / (norm + 1e-12))
       if self.protect:
-        us.append((g + self.noise * xi) * (1 - q))
+        us.append(self.scale * (g + self.noise * xi) * (1 - q))
       else:
-        us.append(g + self.noise * xi * (1 - q))
+        us.append(self.scale * (g + self.noise * xi * (1 - q)))
     return us
 
 
@@ -122,7 +124,12 @@ class Regenerate:
 
   def update(self, g, w):
     d = w - self.first
-    return g + self.strength * (d if self.norm == 'l2' else np.sign(d))
+    if self.norm == 'wasserstein':
+      first = sorted(self.first.ravel())
+      places = sorted(np.ndindex(w.shape), key=lambda i: w[i])
+      for i, target in zip(places, first, strict=True):
+        d[i] = 2 / w.size * (w[i] - target)
+    return g + self.strength * (np.sign(d) if self.norm == 'l1' else d)
 
 
 class Metaplasticity:
@@ -155,8 +162,9 @@ class KeepSigns:
 
 
 class ShrinkAndPerturb:
-  def __init__(self, w, shrink, perturb, every):
-    self.shrink, self.perturb, self.every, self.t = shrink, perturb, every, 0
+  def __init__(self, w, shrink, perturb, every, noise):
+    self.shrink, self.every, self.t = shrink, every, 0
+    self.perturb = perturb * (np.std(w) if noise == 'init' else 1)
 
   def update(self, g, w, draw):
     self.t += 1

@@ -136,7 +136,7 @@ CASES = [
   ),
   *_case(
     *(m.regenerate, reference.Regenerate),
-    dict(norm=['l2', 'l1']),
+    dict(norm=['l2', 'l1', 'wasserstein']),
     strength=_positive,
   ),
   *_case(m.metaplasticity, reference.Metaplasticity, strength=_positive),
@@ -149,6 +149,7 @@ CASES = [
   *_case(m.normalize_and_project, reference.Project),
   *_case(
     *(m.shrink_and_perturb, reference.ShrinkAndPerturb),
+    dict(noise=['normal', 'init']),
     shrink=_fraction,
     perturb=_fraction,
     every=_integer,
@@ -172,6 +173,7 @@ CASES = [
     over_all=True,
     decay=_decay,
     noise=_fraction,
+    scale=_positive,
   ),
   *_case(
     *(m.scale_by_upgd, reference.Upgd),
