@@ -82,6 +82,27 @@ def _within(x: jax.Array, bound: float) -> jax.Array:
   return jnp.where(jnp.isfinite(x), jnp.clip(x, -bound, bound), x)
 
 
+# Where shardings are in the types: there operations such as an index along a
+# sharded axis, or a choice between arrays that lie differently, are refused.
+
+
+def replicated(x: jax.Array) -> jax.Array:
+  """The array on all devices, where shardings are in the types."""
+  sharding = jax.typeof(x).sharding
+  return _resharded(x, sharding.update(spec=jax.P()))
+
+
+def placed_like(x: jax.Array, like: jax.Array) -> jax.Array:
+  """The array, of the shape of `like`, as that lies."""
+  return _resharded(x, jax.typeof(like).sharding)
+
+
+def _resharded(x: jax.Array, sharding: Any) -> jax.Array:
+  if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
+    return x
+  return jax.sharding.reshard(x, sharding)
+
+
 # Sums over all elements of a tensor, wherever they are.
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _state
 from neuroplastic_optax import _statistics
@@ -218,22 +219,11 @@ def _scalars(found: dict[str, Any]) -> dict[str, jax.Array]:
     if name == 'alpha_histogram':
       continue
     for path, x in jax.tree.leaves_with_path(found[name]):
-      whole = _replicated(x) if jnp.ndim(x) else x
+      whole = _arrays.replicated(x) if jnp.ndim(x) else x
       for index in np.ndindex(jnp.shape(x)):
         parts = [_trees.path_name(path), *map(str, index), name]
         scalars['/'.join(filter(None, parts))] = whole[index] if index else x
   return scalars
-
-
-def _replicated(x: jax.Array) -> jax.Array:
-  """The array on all devices, where shardings are in the types.
-
-  There an index along a sharded axis is refused.
-  """
-  sharding = jax.typeof(x).sharding
-  if jax.sharding.AxisType.Explicit not in sharding.mesh.axis_types:
-    return x
-  return jax.sharding.reshard(x, sharding.update(spec=jax.P()))
 
 
 def _arrays_of(kept: Statistics) -> Statistics:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -168,15 +169,14 @@ class Placed(NamedTuple):
 
   def fan_in(self, leaves: Any) -> jax.Array:
     """The incoming kernels of a flat tree, [fan-in, H], one below the other."""
-    rows = [leaves[i].reshape(-1, self.size) for i in self.incoming]
+    whole = [_arrays.replicated(leaves[i]) for i in self.incoming]
+    rows = [leaf.reshape(-1, self.size) for leaf in whole]
     return jnp.concatenate(rows)
 
   def fan_out(self, leaves: Sequence[Any]) -> jax.Array:
     """The outgoing kernels, [rest, H, out], side by side along out."""
-    blocks = [
-      leaves[i].reshape(-1, self.size, leaves[i].shape[-1])
-      for i in self.outgoing
-    ]
+    whole = [_arrays.replicated(leaves[i]) for i in self.outgoing]
+    blocks = [leaf.reshape(-1, self.size, leaf.shape[-1]) for leaf in whole]
     if len({len(block) for block in blocks}) > 1:
       # Kernels of other widths fit beside one another only as one row.
       blocks = [

@@ -356,7 +356,8 @@ class _Net:
     whole: dict[int, list[jax.Array]] = {i: [] for i in new}
 
     def turn(i: int, r: jax.Array, target: Any) -> None:
-      r = r.astype(new[i].dtype)
+      r = jnp.broadcast_to(r.astype(new[i].dtype), new[i].shape)
+      r = _arrays.placed_like(r, new[i])
       part = (1 - r) * new[i] + r * target
       new[i] = jnp.where(r >= 1, target, jnp.where(r > 0, part, new[i]))
       changed[i].append(r > 0)
@@ -387,7 +388,8 @@ class _Net:
     initializer = self.initializers[at.name]
     if initializer is None:
       deviation = self.state.deviations[self.paths[i]].astype(like.dtype)
-      return deviation * _noise.normal(words, like).astype(like.dtype)
+      fresh = deviation * _noise.normal(words, like).astype(like.dtype)
+      return _arrays.placed_like(fresh, like)
     dtype = jnp.result_type(self.params[i])
     fresh = jnp.asarray(initializer(_noise.threefry(words), like.shape, dtype))
     if fresh.shape != like.shape:
@@ -395,19 +397,22 @@ class _Net:
         f'{_OWNER}: init must return an array of shape {like.shape} for '
         f'{self.paths[i]!r}, got shape {fresh.shape}.'
       )
-    return fresh.astype(like.dtype)
+    return _arrays.placed_like(fresh.astype(like.dtype), like)
 
 
 def _any(rows: Sequence[jax.Array], like: jax.Array) -> jax.Array:
   """Whether any of these holds, for each element."""
-  some = jnp.zeros(like.shape, jnp.bool_)
+  some = jnp.zeros_like(like, jnp.bool_)
   for row in rows:
     some |= row
   return some
 
 
 def _as_float32(x: Any) -> jax.Array:
-  return _arrays.downcast(jnp.asarray(x), jnp.zeros([], jnp.float32))
+  x = jnp.asarray(x)
+  if jnp.finfo(x.dtype).bits <= 32:
+    return x.astype(jnp.float32)
+  return _arrays.downcast(x, jnp.zeros([], jnp.float32))
 
 
 def _like(state: Any, like: Any) -> Any:
@@ -448,7 +453,7 @@ def _activations(
       f'{at.size}], got shape {jnp.shape(h)}.'
     )
   _check_invariant(at.name, 'activations', h, axes)
-  return _as_float32(h).reshape(-1, at.size)
+  return _arrays.replicated(_as_float32(h)).reshape(-1, at.size)
 
 
 def _check_invariant(

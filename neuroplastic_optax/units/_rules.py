@@ -298,7 +298,7 @@ class ContinualBackprop(Rule):
       cost = mean_over(jnp.abs(seen.incoming), 0) + 1e-8
       now = _leaves.finite(_leaves.product(size, moved) / cost)
     utility = decay * state.utility + (1 - decay) * now
-    eligible = jnp.sum(age > self.maturity).astype(jnp.float32)
+    eligible = jnp.sum(self._is_mature(age)).astype(jnp.float32)
     due = state.due + self.replacement_rate * eligible
     return ContinualBackpropState(age, mean, utility, due)
 
@@ -311,13 +311,16 @@ class ContinualBackprop(Rule):
     def rank() -> tuple[jax.Array, jax.Array]:
       bias = _leaves.bias(self.decay, state.age, state.utility.dtype)
       utility = _leaves.finite(state.utility / jnp.maximum(bias, _TINY))
-      return utility, state.age > self.maturity
+      return utility, self._is_mature(state.age)
 
     chosen, due = _lowest(state.due, rank, len(state.age))
     spared = lambda x: jnp.where(chosen, jnp.zeros_like(x), x)
     return chosen.astype(jnp.float32), ContinualBackpropState(
       spared(state.age), spared(state.mean), spared(state.utility), due
     )
+
+  def _is_mature(self, age: jax.Array) -> jax.Array:
+    return age.astype(jnp.float32) > self.maturity
 
 
 class RandomUnitsState(NamedTuple):

@@ -254,3 +254,28 @@ class RegenerateInactive:
       target = np.mean(self.first) + np.std(self.first) * draw
       self.s = 0 * w
     return u - self.rate * np.where(inactive, w - target, 0.0)
+
+
+class UpgdUnits:
+  """By units, for one layer, [fan-in, H] and [H] in and [H, out] out."""
+
+  def __init__(self, size, decay, noise, scaling, scale):
+    self.U, self.t = np.zeros(size), 0
+    self.decay, self.noise = decay, noise
+    self.scaling, self.scale = scaling, scale
+
+  def update(self, g, w, draws):
+    """The update of the incoming kernel and of a vector."""
+    self.t += 1
+    m = np.array([-sum(w['out'][j] * g['out'][j]) for j in range(len(self.U))])
+    self.U = self.decay * self.U + (1 - self.decay) * m
+    x = self.U / (1 - self.decay**self.t)
+    if self.scaling == 'local':
+      x = x / (np.sqrt((x**2).sum()) + 1e-12)
+    else:
+      x = x / (x.max() if x.max() > 0 else 1.0)
+    gate = self.scale * (1 - expit(x))
+    return {
+      name: (g[name] + self.noise * draws[name]) * gate
+      for name in ('in', 'bias')
+    }

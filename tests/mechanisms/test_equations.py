@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from neuroplastic_optax import mechanisms as m
+from neuroplastic_optax import units
 from neuroplastic_optax.mechanisms import _noise
 from tests.mechanisms import reference
 
@@ -367,3 +368,29 @@ def test_synergy(assignment):
       last[layer] = hat
       for n, x in hat.items() if assignment == 'adaptive' else ():
         np.testing.assert_allclose(state.previous[n][layer], x, rtol=1e-6)
+
+
+@pytest.mark.parametrize('scaling', ['global', 'local'])
+def test_upgd_of_units(scaling):
+  rng = np.random.default_rng(0)
+  settings = dict(decay=0.9, noise=0.1, scaling=scaling, scale=2.0)
+  layer = units.Layer('h', 'in', 'out', {'bias': 0.0})
+  tx = m.scale_by_upgd(units=[layer], **settings)
+  shapes = {'bias': (4,), 'in': (3, 4), 'out': (4, 2), 'rest': (2,)}
+  draw = lambda: {name: _draw(rng, shape) for name, shape in shapes.items()}
+  params = draw()
+  expected = reference.UpgdUnits(4, **settings)
+  state, update = tx.init(params), jax.jit(tx.update)
+  for _ in range(STEPS):
+    g = draw()
+    # In the order of the leaves.
+    draws = dict(
+      zip(params, _noises(state, list(params.values())), strict=True)
+    )
+    u, state = update(g, state, params)
+    for name, leaf in expected.update(g, params, draws).items():
+      # The state is float32.
+      np.testing.assert_allclose(u[name], leaf, rtol=1e-5, atol=1e-6)
+    for name in ('out', 'rest'):
+      np.testing.assert_array_equal(u[name], g[name])
+    params = jax.tree.map(lambda w, u: np.asarray(w - 0.1 * u), params, u)
