@@ -2,7 +2,8 @@
 
 Pure functions of arrays, which can be jitted. Activations h are [n, H], a row
 for each example and a column for each unit; leading axes are flattened into n.
-Results are float32 at least, finite where all is 0, and 0 for ranks there.
+Each returns a scalar of at least float32, unless it says otherwise; it is
+finite where all is 0, and ranks are 0 there.
 
 Papers use one name for several measures; each docstring says which it is.
 """
@@ -19,6 +20,7 @@ from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
+from neuroplastic_optax.units import _rule
 from neuroplastic_optax.units import _rules
 
 # In the order of the API reference.
@@ -53,9 +55,6 @@ def dormant_fraction(
     h: activations, [..., H].
     threshold: ≥ 0.
 
-  Returns:
-    A scalar in [0, 1].
-
   Examples:
     Means of 0, 1 and 3 are 0, .75 and 2.25 times their mean:
 
@@ -66,7 +65,7 @@ def dormant_fraction(
     0.667
   """
   _numbers.NON_NEGATIVE.check('threshold', threshold)
-  score = _rules.relative(_rules.mean_over(jnp.abs(_rows(h)), 0), 1e-9)
+  score = _rules.relative(_rule.mean_over(jnp.abs(_rows(h)), 0), 1e-9)
   return jnp.mean((score <= threshold).astype(score.dtype))
 
 
@@ -78,9 +77,6 @@ def dead_fraction(h: jax.Array) -> jax.Array:
 
   Args:
     h: activations, [..., H].
-
-  Returns:
-    A scalar in [0, 1].
 
   Examples:
     >>> import jax.numpy as jnp
@@ -97,9 +93,6 @@ def zero_fraction(h: jax.Array) -> jax.Array:
 
   Args:
     h: activations, [..., H].
-
-  Returns:
-    A scalar in [0, 1].
 
   Examples:
     >>> import jax.numpy as jnp
@@ -221,9 +214,6 @@ def sign_entropy(pre: jax.Array) -> jax.Array:
   Args:
     pre: preactivations, [..., H].
 
-  Returns:
-    A scalar in [0, 1].
-
   Examples:
     >>> import jax.numpy as jnp
     >>> from neuroplastic_optax import measures
@@ -231,7 +221,7 @@ def sign_entropy(pre: jax.Array) -> jax.Array:
     0.5
   """
   pre = _rows(pre)
-  p = _rules.mean_over((pre > 0).astype(pre.dtype), 0)
+  p = _rule.mean_over((pre > 0).astype(pre.dtype), 0)
   bits = lambda p: -p * jnp.log2(jnp.maximum(p, _tiny(p)))
   return jnp.mean(bits(p) + bits(1 - p))
 
@@ -241,9 +231,6 @@ def weight_norm(params: _types.Params) -> jax.Array:
 
   Args:
     params: a tree of arrays; None counts as nothing.
-
-  Returns:
-    A scalar.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -262,9 +249,6 @@ def weight_rms(params: _types.Params) -> jax.Array:
   Args:
     params: a tree of arrays; None counts as nothing.
 
-  Returns:
-    A scalar.
-
   Examples:
     >>> import jax.numpy as jnp
     >>> from neuroplastic_optax import measures
@@ -281,9 +265,6 @@ def distance(params: _types.Params, other: _types.Params) -> jax.Array:
   Args:
     params: a tree of arrays.
     other: one of the same structure.
-
-  Returns:
-    A scalar.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -347,9 +328,6 @@ def churn(logits: jax.Array, other: jax.Array) -> jax.Array:
   Args:
     logits: [..., classes].
     other: the same shape.
-
-  Returns:
-    A scalar in [0, 1].
 
   Examples:
     >>> import jax.numpy as jnp

@@ -14,7 +14,8 @@ differs from the published program.
   [2510.02765](https://arxiv.org/abs/2510.02765)).
 - `scale_by_upgd`: useful weights are protected, the others perturbed (UPGD,
   [2404.00781](https://arxiv.org/abs/2404.00781)). The program omits one bias
-  correction: `bias_correction=False`.
+  correction: `bias_correction=False`; its class steps twice as far: `scale`.
+  By `units`, it protects neurons.
 - `metaplasticity`: large weights resist being shrunk (Laborieux et al.,
   [2003.03533](https://arxiv.org/abs/2003.03533)).
 - `simultaneous_perturbation`: the gradient is estimated from values of the loss
@@ -34,7 +35,8 @@ a chain:
   contributed to the fall of the loss (Zenke et al.,
   [1703.04200](https://arxiv.org/abs/1703.04200)). It needs boundaries.
 - `regenerate`: weights are pulled to their initial values (L2 Init,
-  [2308.11958](https://arxiv.org/abs/2308.11958)).
+  [2308.11958](https://arxiv.org/abs/2308.11958)). The authors leave out norm
+  leaves: `mask`.
 
 *Last* come those that see what is added to the params, after
 `optax.scale_by_learning_rate`:
@@ -44,7 +46,8 @@ a chain:
 - `keep_signs`: weights stop at 0 before they change sign.
 - `shrink_and_perturb`: weights become smaller and noisy (Ash and Adams,
   [1910.08475](https://arxiv.org/abs/1910.08475)). The learning rate does not
-  multiply its numbers, as UPGD's program does.
+  multiply its numbers, as UPGD's program does. Ash and Adams' program adds
+  fresh initial values: `noise="init"`.
 - `clip_weights`, with `fan_in_bounds`: weights stay within bounds (Elsayed et
   al., [2407.01704](https://arxiv.org/abs/2407.01704)).
 - `sleep`: in phases of sleep, weights that have grown are scaled down. Our

@@ -53,16 +53,14 @@ from neuroplastic_optax.units._check import check
 from neuroplastic_optax.units._recycle import recycle
 from neuroplastic_optax.units._recycle import recycled
 from neuroplastic_optax.units._recycle import RecycleState
+from neuroplastic_optax.units._rule import Rule
+from neuroplastic_optax.units._rule import Seen
 from neuroplastic_optax.units._rules import CalibratedPartial
-from neuroplastic_optax.units._rules import CalibratedPartialState
 from neuroplastic_optax.units._rules import ContinualBackprop
 from neuroplastic_optax.units._rules import ContinualBackpropState
 from neuroplastic_optax.units._rules import GradientMagnitude
 from neuroplastic_optax.units._rules import RandomUnits
-from neuroplastic_optax.units._rules import RandomUnitsState
 from neuroplastic_optax.units._rules import Redo
-from neuroplastic_optax.units._rules import Rule
-from neuroplastic_optax.units._rules import Seen
 from neuroplastic_optax.units._rules import SelfNormalized
 from neuroplastic_optax.units._rules import SelfNormalizedState
 
@@ -82,9 +80,7 @@ __all__ = (  # noqa: RUF022
   'Rule',
   'Seen',
   'scale_by_adam',
-  'CalibratedPartialState',
   'ContinualBackpropState',
-  'RandomUnitsState',
   'RecycleState',
   'ScaleByAdamState',
   'SelfNormalizedState',

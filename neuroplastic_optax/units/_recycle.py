@@ -16,7 +16,7 @@ from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
 from neuroplastic_optax.mechanisms import _noise
 from neuroplastic_optax.mechanisms._reset_state import reset_state
-from neuroplastic_optax.units import _rules
+from neuroplastic_optax.units import _rule
 
 _OWNER = 'units.recycle'
 
@@ -32,8 +32,8 @@ class RecycleState(NamedTuple):
     key: the words of the key, uint32 [2] for the usual kind of key.
     inner: the state of the inner optimizer.
     rule: the state of the rule for each layer.
-    deviations: the standard deviation of each incoming kernel at `init`, by its
-      path, scalars of at least float32; only where it is drawn with that.
+    deviations: the standard deviations of the incoming kernels at `init`, a
+      tuple of scalars of at least float32, where fresh ones are drawn so.
     share: r of the last time, float32 [H].
     total: the sum of r so far, float32 [H].
   """
@@ -50,7 +50,7 @@ class RecycleState(NamedTuple):
 def recycle(
   inner: optax.GradientTransformation,
   layers: Sequence[_layers.Layer],
-  rule: _rules.Rule,
+  rule: _rule.Rule,
   every: int | _types.ArrayLike | None = None,
   init: Initializer | Mapping[str, Initializer] | None = None,
   moments: bool = True,
@@ -147,7 +147,7 @@ def recycle(
   """
   _leaves.check_transformation('inner', inner)
   layers = _layers.check_layers(_OWNER, layers)
-  if not isinstance(rule, _rules.Rule):
+  if not isinstance(rule, _rule.Rule):
     raise TypeError(f'rule must be a units.Rule, got {rule!r}.')
   every = _numbers.check_period('every', rule.every if every is None else every)
   initializers = _initializers(init, layers)
@@ -166,10 +166,11 @@ def recycle(
     leaves = _leaves.flatten(_OWNER, 'params', params)
     placed = _layers.resolve(_OWNER, layers, leaves.like)
     deviations = {
-      path: _leaves.moments(leaves.like.leaves[i])[1]
-      for layer, at in zip(layers, placed, strict=False)
-      for path, i in zip(layer.incoming, at.incoming, strict=True)
-      if initializers[layer.name] is None
+      at.name: tuple(
+        _leaves.moments(leaves.like.leaves[i])[1] for i in at.incoming
+      )
+      for at in placed
+      if initializers[at.name] is None
     }
     zeros = lambda: {at.name: jnp.zeros(at.size, jnp.float32) for at in placed}
     kept = [
@@ -202,9 +203,12 @@ def recycle(
     if not len(leaves):
       return updates, state._replace(count=t, inner=inner_state)
     placed = _layers.resolve(_OWNER, layers, leaves.updates)
-    net = _Net(leaves, placed, state, initializers, layers)
-    seen = net.seen(gradients, activations if rule.uses_activations else None,
-                    rule, axes)  # fmt: skip
+    net = _Net(
+      leaves,
+      placed,
+      lambda: _noise.words(state.key, state.count, len(placed) + len(leaves)),
+    )
+    seen = net.seen(gradients.leaves, activations, state.count, rule, axes)
     now = rule.at(state.count).cast(jnp.float32)
     observed = {
       name: _like(now.observe(state.rule[name], seen[name]), state.rule[name])
@@ -222,12 +226,27 @@ def recycle(
     if isinstance(every, int) and every == 1:
       shares, last, rule_state = choose()
     else:
-      shares, last, rule_state = _rules.when_any(
+      shares, last, rule_state = _rule.when_any(
         t % every == 0, choose, (none, state.share, observed)
       )
 
+    def fresh(at, k, words, like, dtype):
+      initializer = initializers[at.name]
+      if initializer is None:
+        noise = _noise.normal(words, like).astype(like.dtype)
+        return state.deviations[at.name][k].astype(like.dtype) * noise
+      made = jnp.asarray(initializer(_noise.threefry(words), like.shape, dtype))
+      if made.shape != like.shape:
+        raise ValueError(
+          f'{_OWNER}: init must return shape {like.shape} for layer '
+          f'{at.name!r}, got shape {made.shape}.'
+        )
+      return made
+
     def recycled():
-      moved, whole = net.recycled(shares, keeps_vectors=rule.keeps_vectors)
+      moved, whole = net.recycled(
+        shares, fresh, keeps_vectors=rule.keeps_vectors
+      )
       if not resets:
         return moved, inner_state
       after = optax.apply_updates(params, leaves.tree(moved))
@@ -236,9 +255,9 @@ def recycle(
 
     some = jnp.stack([jnp.any(r > 0) for r in shares.values()])
     moved, inner_state = jax.lax.cond(
-      _rules.any_lane(jnp.any(some)),
+      _rule.any_lane(jnp.any(some)),
       recycled,
-      lambda: (net.wide_updates, inner_state),
+      lambda: (net.updates, inner_state),
     )
     total = jax.tree.map(jnp.add, state.total, shares)
     return leaves.tree(moved), RecycleState(
@@ -286,126 +305,80 @@ class _Net:
   """The leaves at one update, by layers."""
 
   def __init__(
-    self,
-    leaves: _leaves.Leaves,
-    placed: Sequence[_layers.Placed],
-    state: RecycleState,
-    initializers: Mapping[str, Initializer | None],
-    layers: Sequence[_layers.Layer],
+    self, leaves: _leaves.Leaves, placed: Sequence[_layers.Placed], words: Any
   ) -> None:
-    self.placed, self.state = placed, state
-    self.initializers = initializers
-    self.paths = {
-      i: path
-      for layer, at in zip(layers, placed, strict=True)
-      for path, i in zip(layer.incoming, at.incoming, strict=True)
-    }
-    inside = {i for at in placed for i in at.leaves}
-    self.params = list(leaves.like.leaves)
+    self.placed, self.words = placed, words
+    self.params = leaves.like.leaves
     # As wide as the params, which get them, at every update.
-    self.wide_updates = [
-      u.astype(_arrays.promoted(u.dtype, jnp.result_type(w)))
-      if i in inside
-      else u
-      for i, (u, w) in enumerate(
-        zip(leaves.updates.leaves, self.params, strict=True)
-      )
-    ]
-    self.words = lambda: _noise.words(
-      state.key, state.count, len(placed) + len(self.params)
-    )
-
-  def moved(self, i: int) -> jax.Array:
-    """w + u of a leaf."""
-    return self._wide(self.params[i], i) + self._wide(self.wide_updates[i], i)
-
-  def _wide(self, x: Any, i: int) -> jax.Array:
-    dtype = _arrays.compute_dtype((self.params[i], self.wide_updates[i]))
-    return jnp.asarray(x).astype(dtype)
+    self.updates = list(leaves.updates.leaves)
+    # w + u, and what the rest is computed in.
+    self.moved: dict[int, jax.Array] = {}
+    for i in sorted({i for at in placed for i in at.leaves}):
+      u, w = map(jnp.asarray, (self.updates[i], self.params[i]))
+      self.updates[i] = u.astype(_arrays.promoted(u.dtype, w.dtype))
+      dtype = _arrays.compute_dtype((u, w))
+      self.moved[i] = w.astype(dtype) + u.astype(dtype)
 
   def seen(
     self,
-    gradients: _trees.Flat,
-    activations: Mapping[str, Any] | None,
-    rule: _rules.Rule,
+    gradients: Sequence[Any],
+    activations: Any,
+    count: jax.Array,
+    rule: _rule.Rule,
     axes: tuple[str, ...],
-  ) -> dict[str, _rules.Seen]:
+  ) -> dict[str, _rule.Seen]:
     """What the rule sees of each layer."""
     seen = {}
+    words = self.words()
     for number, at in enumerate(self.placed):
-      inside = (*at.incoming, *at.outgoing)
-      moved = {i: _as_float32(self.moved(i)) for i in inside}
-      raw = {i: _as_float32(gradients.leaves[i]) for i in at.incoming}
+      ends = (*at.incoming, *at.outgoing)
+      moved = {i: _as_float32(self.moved[i]) for i in ends}
+      raw = {i: _as_float32(gradients[i]) for i in at.incoming}
+      _check_invariant(at.name, 'gradients', raw, (), 'average them first')
       h = None
       if rule.uses_activations:
         h = _activations(activations, at, axes)
-      _check_invariant(at.name, 'gradients', raw, ())
-      words = self.words()[number]
-      seen[at.name] = _rules.Seen(
+      seen[at.name] = _rule.Seen(
         h, at.fan_in(raw), at.fan_in(moved), at.fan_out(moved),
-        _noise.threefry(words), self.state.count, axes,
+        _noise.threefry(words[number]), count, axes,
       )  # fmt: skip
     return seen
 
   def recycled(
-    self, shares: Mapping[str, jax.Array], *, keeps_vectors: bool
+    self, shares: Mapping[str, jax.Array], fresh: Any, *, keeps_vectors: bool
   ) -> tuple[list[Any], list[Any]]:
     """The updates, and which elements are recycled whole, by leaves."""
-    new = {i: self.moved(i) for at in self.placed for i in at.leaves}
-    changed: dict[int, list[jax.Array]] = {i: [] for i in new}
-    whole: dict[int, list[jax.Array]] = {i: [] for i in new}
+    new, some, whole = dict(self.moved), {}, {}
+    for i, x in new.items():
+      some[i] = whole[i] = jnp.zeros_like(x, jnp.bool_)
 
-    def turn(i: int, r: jax.Array, target: Any) -> None:
+    def turn(i: int, r: jax.Array, target: jax.Array) -> None:
       r = jnp.broadcast_to(r.astype(new[i].dtype), new[i].shape)
       r = _arrays.placed_like(r, new[i])
-      part = (1 - r) * new[i] + r * target
-      new[i] = jnp.where(r >= 1, target, jnp.where(r > 0, part, new[i]))
-      changed[i].append(r > 0)
-      whole[i].append(r >= 1)
+      target = _arrays.placed_like(target.astype(r.dtype), new[i])
+      part = jnp.where(r > 0, (1 - r) * new[i] + r * target, new[i])
+      new[i] = jnp.where(r >= 1, target, part)
+      some[i], whole[i] = some[i] | (r > 0), whole[i] | (r >= 1)
 
     words = self.words()[len(self.placed) :]
     for at in self.placed:
-      for i in at.incoming:
-        turn(i, shares[at.name], self._fresh(at, i, words[i]))
-      if not keeps_vectors:
-        for i, value in at.vectors:
-          turn(i, shares[at.name], jnp.full_like(new[i], value))
+      r = shares[at.name]
+      for k, i in enumerate(at.incoming):
+        dtype = jnp.result_type(self.params[i])
+        turn(i, r, fresh(at, k, words[i], self.moved[i], dtype))
+      for i, value in () if keeps_vectors else at.vectors:
+        turn(i, r, jnp.full_like(new[i], value))
     for at in self.placed:
       for i in at.outgoing:
         turn(i, at.along_inputs(shares[at.name]), jnp.zeros_like(new[i]))
-    updates, masks = list(self.wide_updates), [False] * len(self.params)
+    updates: list[Any] = list(self.updates)
+    masks: list[Any] = [False] * len(updates)
     for i, x in new.items():
-      u = self.wide_updates[i]
-      step = _leaves.held(x - self._wide(self.params[i], i), x)
-      some, all_ = (_any(rows, u) for rows in (changed[i], whole[i]))
-      updates[i] = jnp.where(some, _arrays.downcast(step, u), u)
-      masks[i] = all_
+      w = jnp.asarray(self.params[i]).astype(x.dtype)
+      step = _arrays.downcast(_leaves.held(x - w, x), updates[i])
+      updates[i] = jnp.where(some[i], step, updates[i])
+      masks[i] = whole[i]
     return updates, masks
-
-  def _fresh(self, at: _layers.Placed, i: int, words: jax.Array) -> jax.Array:
-    """Fresh weights for a whole leaf."""
-    like = self.moved(i)
-    initializer = self.initializers[at.name]
-    if initializer is None:
-      deviation = self.state.deviations[self.paths[i]].astype(like.dtype)
-      fresh = deviation * _noise.normal(words, like).astype(like.dtype)
-      return _arrays.placed_like(fresh, like)
-    dtype = jnp.result_type(self.params[i])
-    fresh = jnp.asarray(initializer(_noise.threefry(words), like.shape, dtype))
-    if fresh.shape != like.shape:
-      raise ValueError(
-        f'{_OWNER}: init must return an array of shape {like.shape} for '
-        f'{self.paths[i]!r}, got shape {fresh.shape}.'
-      )
-    return _arrays.placed_like(fresh.astype(like.dtype), like)
-
-
-def _any(rows: Sequence[jax.Array], like: jax.Array) -> jax.Array:
-  """Whether any of these holds, for each element."""
-  some = jnp.zeros_like(like, jnp.bool_)
-  for row in rows:
-    some |= row
-  return some
 
 
 def _as_float32(x: Any) -> jax.Array:
@@ -452,26 +425,22 @@ def _activations(
       f'{_OWNER}: the activations of layer {at.name!r} must be [..., '
       f'{at.size}], got shape {jnp.shape(h)}.'
     )
-  _check_invariant(at.name, 'activations', h, axes)
+  how = 'name the mesh axes over which the batch is split by axis_name'
+  _check_invariant(at.name, 'activations', h, axes, how)
   return _arrays.replicated(_as_float32(h)).reshape(-1, at.size)
 
 
 def _check_invariant(
-  name: str, what: str, arrays: Any, axes: tuple[str, ...]
+  name: str, what: str, arrays: Any, axes: tuple[str, ...], how: str
 ) -> None:
   """Refuses arrays that differ between devices inside `shard_map`."""
   varying = {
     axis
     for x in jax.tree.leaves(arrays)
     for axis in jax.typeof(x).manual_axis_type.varying
-  }
-  if varying - set(axes):
-    how = (
-      'name the mesh axes over which the batch is split by axis_name'
-      if what == 'activations'
-      else 'average them first'
-    )
+  } - set(axes)
+  if varying:
     raise ValueError(
       f'{_OWNER}: the {what} of layer {name!r} differ between the devices of '
-      f'mesh axes {sorted(varying - set(axes))}: {how}.'
+      f'mesh axes {sorted(varying)}: {how}.'
     )

@@ -1,6 +1,5 @@
 """Rules: which units are recycled, and how much of them."""
 
-import abc
 import dataclasses
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -11,100 +10,10 @@ from neuroplastic_optax import _layers
 from neuroplastic_optax import _numbers
 from neuroplastic_optax._numbers import number
 from neuroplastic_optax.mechanisms import _leaves
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-  """What a rule sees of one layer of H units at one update.
-
-  Arrays are float32. Kernels are those after the update of the inner optimizer,
-  before anything is recycled.
-
-  Attributes:
-    activations: h, of this batch, [n, H]; None for rules that do not use them.
-    gradients: G, the raw gradients of the incoming kernels, [fan-in, H]: all
-      axes but the last are one, and several kernels lie below one another.
-    incoming: the incoming kernels, [fan-in, H].
-    outgoing: the outgoing kernels, [rest, H, out]: `rest` is the repeat and the
-      kernel's leading axes, and several kernels lie side by side.
-    key: a JAX key, another for each layer and update.
-    count: the number of updates before this one, int32.
-  """
-
-  activations: Any
-  gradients: jax.Array
-  incoming: jax.Array
-  outgoing: jax.Array
-  key: jax.Array
-  count: jax.Array
-  _axis_name: tuple[str, ...] | None = None
-
-  def batch_mean(self, x: jax.Array) -> jax.Array:
-    """The mean of x, [n, H], over the batch, also where that is split."""
-    mean = mean_over(x, 0)
-    return jax.lax.pmean(mean, self._axis_name) if self._axis_name else mean
-
-  def batch_any(self, x: jax.Array) -> jax.Array:
-    """Whether x, bools [n, H], holds for any example of the batch."""
-    some = jnp.any(x, axis=0)
-    if not self._axis_name:
-      return some
-    return jax.lax.pmax(some.astype(jnp.int32), self._axis_name) > 0
-
-
-class Rule(_numbers.Stage, abc.ABC):
-  """The base class of rules: which share of each unit is recycled.
-
-  A rule of your own is a frozen dataclass that derives from this class. Fields
-  that hold numbers are made by `modulations.number`; other fields are static.
-
-  Attributes:
-    every: at which updates `choose` is called, unless `recycle` is told; a
-      class attribute, as are all here.
-    uses_activations: whether `seen.activations` is needed.
-    keeps_vectors: whether the vectors of a layer are left alone.
-    keeps_moments: whether the state of the inner optimizer is left alone.
-
-  Examples:
-    >>> import dataclasses
-    >>> import jax.numpy as jnp
-    >>> import optax
-    >>> from neuroplastic_optax import modulations, units
-    >>> @dataclasses.dataclass(frozen=True)
-    ... class Weak(units.Rule):
-    ...   '''Recycles the units with small outgoing weights.'''
-    ...
-    ...   threshold: float = modulations.number(default=1e-3, low=0.0)
-    ...
-    ...   def choose(self, state, seen):
-    ...     size = jnp.abs(seen.outgoing).mean((0, 2))
-    ...     return (size < self.threshold).astype(size.dtype), state
-    >>> params = {'a': jnp.ones((3, 4)), 'b': jnp.ones((4, 2))}
-    >>> layers = units.chain(params, ['a', 'b'])
-    >>> tx = units.recycle(optax.adam(1e-3), layers, Weak(), every=100)
-  """
-
-  every: ClassVar[int] = 1
-  uses_activations: ClassVar[bool] = False
-  keeps_vectors: ClassVar[bool] = False
-  keeps_moments: ClassVar[bool] = False
-
-  def init(self, layer: _layers.Layer, size: int) -> Any:
-    """The state for one layer of `size` units: a tree of arrays."""
-    del layer, size
-    return ()
-
-  def observe(self, state: Any, seen: Seen) -> Any:
-    """The state after an update, called at every one."""
-    del seen
-    return state
-
-  @abc.abstractmethod
-  def choose(self, state: Any, seen: Seen) -> tuple[jax.Array, Any]:
-    """The share r in [0, 1] of each unit, [H], and the state after that.
-
-    It is called behind `observe`, when it is time.
-    """
+from neuroplastic_optax.units._rule import mean_over
+from neuroplastic_optax.units._rule import Rule
+from neuroplastic_optax.units._rule import Seen
+from neuroplastic_optax.units._rule import when_any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,16 +232,6 @@ class ContinualBackprop(Rule):
     return age.astype(jnp.float32) > self.maturity
 
 
-class RandomUnitsState(NamedTuple):
-  """The state of `RandomUnits` for one layer.
-
-  Attributes:
-    due: acc, the number of units to be recycled, a float32 scalar.
-  """
-
-  due: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class RandomUnits(Rule):
   """Recycles units at random: the control of all other rules.
@@ -353,18 +252,16 @@ class RandomUnits(Rule):
 
   rate: Any = number(default=1e-4, low=0.0, high=1.0)
 
-  def init(self, layer: _layers.Layer, size: int) -> RandomUnitsState:
-    """No unit is due."""
+  def init(self, layer: _layers.Layer, size: int) -> jax.Array:
+    """acc, the number of units to be recycled, a float32 scalar."""
     del layer, size
-    return RandomUnitsState(jnp.zeros([], jnp.float32))
+    return jnp.zeros([], jnp.float32)
 
-  def observe(self, state: RandomUnitsState, seen: Seen) -> RandomUnitsState:
+  def observe(self, state: jax.Array, seen: Seen) -> jax.Array:
     """Counts what is due."""
-    return RandomUnitsState(state.due + self.rate * seen.incoming.shape[-1])
+    return state + self.rate * seen.incoming.shape[-1]
 
-  def choose(
-    self, state: RandomUnitsState, seen: Seen
-  ) -> tuple[jax.Array, RandomUnitsState]:
+  def choose(self, state: jax.Array, seen: Seen) -> tuple[jax.Array, jax.Array]:
     """1 for random units."""
     size = seen.incoming.shape[-1]
 
@@ -372,8 +269,8 @@ class RandomUnits(Rule):
       utility = jax.random.uniform(seen.key, (size,), jnp.float32)
       return utility, jnp.ones(size, jnp.bool_)
 
-    chosen, due = _lowest(state.due, rank, size)
-    return chosen.astype(jnp.float32), RandomUnitsState(due)
+    chosen, due = _lowest(state, rank, size)
+    return chosen.astype(jnp.float32), due
 
 
 class SelfNormalizedState(NamedTuple):
@@ -496,16 +393,6 @@ class SelfNormalized(Rule):
     return SelfNormalizedState(state.age, jnp.zeros_like(state.counts), new)
 
 
-class CalibratedPartialState(NamedTuple):
-  """The state of `CalibratedPartial` for one layer of H units.
-
-  Attributes:
-    utility: util, float32 [H].
-  """
-
-  utility: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class CalibratedPartial(Rule):
   """Recycles a small share of all units, more of those that learn less (CPR).
@@ -538,41 +425,24 @@ class CalibratedPartial(Rule):
     default=0.99, low=0.0, high=1.0, high_open=True, schedule=False
   )
 
-  def init(self, layer: _layers.Layer, size: int) -> CalibratedPartialState:
-    """All utilities are 1."""
+  def init(self, layer: _layers.Layer, size: int) -> jax.Array:
+    """util, float32 [H]."""
     del layer
-    return CalibratedPartialState(jnp.ones(size, jnp.float32))
+    return jnp.ones(size, jnp.float32)
 
-  def observe(
-    self, state: CalibratedPartialState, seen: Seen
-  ) -> CalibratedPartialState:
+  def observe(self, state: jax.Array, seen: Seen) -> jax.Array:
     """Averages the scores."""
     score = gradient_score(seen.gradients)
-    return CalibratedPartialState(
-      self.decay * state.utility + (1 - self.decay) * score
-    )
+    return self.decay * state + (1 - self.decay) * score
 
-  def choose(
-    self, state: CalibratedPartialState, seen: Seen
-  ) -> tuple[jax.Array, CalibratedPartialState]:
+  def choose(self, state: jax.Array, seen: Seen) -> tuple[jax.Array, jax.Array]:
     """More of units with low utility."""
     del seen
-    low = 2 * jax.nn.sigmoid(-self.sharpness * (state.utility - 1))
-    return self.rate * jnp.minimum(low, 1.0), CalibratedPartialState(
-      jnp.ones_like(state.utility)
-    )
+    low = 2 * jax.nn.sigmoid(-self.sharpness * (state - 1))
+    return self.rate * jnp.minimum(low, 1.0), jnp.ones_like(state)
 
 
 _TINY = 1e-30
-
-
-def mean_over(x: jax.Array, axis: Any) -> jax.Array:
-  """The mean; no sum overflows."""
-  axes = (axis,) if isinstance(axis, int) else axis
-  n = 1
-  for each in axes:
-    n *= x.shape[each]
-  return jnp.sum(x / max(n, 1), axis=axes)
 
 
 def relative(sizes: jax.Array, eps: float) -> jax.Array:
@@ -583,33 +453,6 @@ def relative(sizes: jax.Array, eps: float) -> jax.Array:
 def gradient_score(gradients: jax.Array) -> jax.Array:
   """s of `GradientMagnitude`, [H]."""
   return relative(mean_over(jnp.abs(gradients), 0), 1e-8)
-
-
-@jax.custom_batching.custom_vmap
-def any_lane(condition: jax.Array) -> jax.Array:
-  """Whether a condition holds in any lane of `jax.vmap`.
-
-  It keeps a conditional one under `vmap`, where it would become a choice whose
-  both sides are paid at every update.
-  """
-  return condition
-
-
-@any_lane.def_vmap
-def _any_lane(
-  axis_size: int, in_batched: list[bool], condition: jax.Array
-) -> tuple[jax.Array, bool]:
-  del axis_size, in_batched
-  return any_lane(jnp.any(condition)), False
-
-
-def when_any(condition: jax.Array, act: Any, kept: Any) -> Any:
-  """`act()` where the condition holds, else `kept`."""
-
-  def acted() -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), act(), kept)
-
-  return jax.lax.cond(any_lane(condition), acted, lambda: kept)
 
 
 def _lowest(
