@@ -36,10 +36,6 @@ class Layer:
     repeat: how often the units come round along the input axis of the outgoing
       kernels: height·width where a feature map is flattened, else 1.
 
-  Raises:
-    TypeError: an argument has the wrong type.
-    ValueError: a number is out of range, or a kernel is missing.
-
   Examples:
     >>> from neuroplastic_optax import units
     >>> layer = units.Layer(
@@ -48,14 +44,12 @@ class Layer:
     ...   outgoing='head/kernel',
     ...   vectors={'dense1/bias': 0.0, 'norm/scale': 1.0, 'norm/bias': 0.0},
     ... )
-    >>> layer.incoming
-    ('dense1/kernel',)
   """
 
   name: str
   incoming: str | Sequence[str]
   outgoing: str | Sequence[str]
-  vectors: Mapping[str, float] | Sequence[tuple[str, float]] = ()
+  vectors: Any = ()
   repeat: int = 1
 
   def __post_init__(self) -> None:
@@ -63,26 +57,18 @@ class Layer:
       raise TypeError(f'Layer.name must be a string, got {self.name!r}.')
     for field in ('incoming', 'outgoing'):
       value = getattr(self, field)
-      paths = (value,) if isinstance(value, str) else value
-      if not isinstance(paths, Sequence) or not all(
-        isinstance(path, str) for path in paths
-      ):
+      paths = [value] if isinstance(value, str) else value
+      if not paths or not _are_paths(paths):
         raise TypeError(
           f'Layer.{field} must be a path or a tuple of paths, got {value!r}.'
         )
-      if not paths:
-        raise ValueError(f'Layer.{field} must have at least one path, got ().')
       # A frozen dataclass has no other way to keep what it makes of a value.
       object.__setattr__(self, field, tuple(paths))
     pairs = dict(self.vectors)
-    for path, value in pairs.items():
-      if not isinstance(path, str):
-        raise TypeError(f'Layer.vectors must have paths as keys, got {path!r}.')
-      if not _numbers.is_known(value):
-        raise TypeError(
-          f'Layer.vectors must have numbers as values, got {value!r} for '
-          f'{path!r}.'
-        )
+    if not all(map(_numbers.is_known, pairs.values())) or (
+      not _are_paths(list(pairs))
+    ):
+      raise TypeError(f'Layer.vectors must be numbers by path, got {pairs!r}.')
     kept = tuple((path, float(value)) for path, value in pairs.items())
     object.__setattr__(self, 'vectors', kept)
     repeat = _numbers.check_integer('Layer.repeat', self.repeat)
@@ -121,8 +107,7 @@ def chain(params: _types.Params, paths: Sequence[str]) -> tuple[Layer, ...]:
     >>> print(layer.name, layer.repeat, layer.vectors)
     conv 4 (('conv/bias', 0.0),)
   """
-  is_list = isinstance(paths, Sequence) and not isinstance(paths, str)
-  if not is_list or not all(isinstance(path, str) for path in paths):
+  if not _are_paths(paths):
     raise TypeError(f'paths must be a list of paths, got {paths!r}.')
   if len(paths) < 2:
     raise ValueError(
@@ -173,7 +158,7 @@ class Placed(NamedTuple):
     rows = [leaf.reshape(-1, self.size) for leaf in whole]
     return jnp.concatenate(rows)
 
-  def fan_out(self, leaves: Sequence[Any]) -> jax.Array:
+  def fan_out(self, leaves: Any) -> jax.Array:
     """The outgoing kernels, [rest, H, out], side by side along out."""
     whole = [_arrays.replicated(leaves[i]) for i in self.outgoing]
     blocks = [leaf.reshape(-1, self.size, leaf.shape[-1]) for leaf in whole]
@@ -251,6 +236,11 @@ def resolve(
       )
     )
   return placed
+
+
+def _are_paths(value: Any) -> bool:
+  is_list = isinstance(value, Sequence) and not isinstance(value, str)
+  return is_list and all(isinstance(path, str) for path in value)
 
 
 def _names(flat: _trees.Flat) -> dict[str, Any]:

@@ -21,25 +21,15 @@ networks, and `check` finds out by experiment whether they are right.
 | `RandomUnits` | random ones: the control | |
 
 Each docstring says what the authors' program does differently. A rule of your
-own derives from `Rule` and gets what is `Seen` of a layer.
+own derives from `Rule` and gets what is `Seen` of a layer. Two layers, and Adam
+that recycles their dormant units:
 
-    >>> import jax
     >>> import jax.numpy as jnp
     >>> import optax
     >>> from neuroplastic_optax import units
-    >>> params = {
-    ...   'dense': {'kernel': jnp.ones((3, 4)), 'bias': jnp.zeros(4)},
-    ...   'head': {'kernel': jnp.ones((4, 2)), 'bias': jnp.zeros(2)},
-    ... }
-    >>> layers = units.chain(params, ['dense/kernel', 'head/kernel'])
-    >>> adam = optax.chain(
-    ...   units.scale_by_adam(), optax.scale_by_learning_rate(1e-3)
-    ... )
-    >>> tx = units.recycle(adam, layers, units.Redo())
-    >>> activations = {'dense': jnp.ones((16, 4))}
-    >>> updates, state = tx.update(
-    ...   params, tx.init(params), params, activations=activations
-    ... )
+    >>> params = {'dense': jnp.ones((3, 4)), 'head': jnp.ones((4, 2))}
+    >>> layers = units.chain(params, ['dense', 'head'])
+    >>> tx = units.recycle(optax.adam(1e-3), layers, units.Redo())
 
 `mechanisms.scale_by_upgd(units=layers)` is UPGD by units;
 `neuroplastic_optax.measures` has what is measured of them.

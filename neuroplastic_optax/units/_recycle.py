@@ -95,8 +95,7 @@ def recycle(
   Within `optax.masked` and `optax.partition` every leaf of a layer must be
   there. Leaves that the inner optimizer freezes are recycled too. Under
   `inject_hyperparams` put the inner optimizer, or a function that builds the
-  whole. Under `vmap` an update at which some lane recycles costs all lanes as
-  much. Under `jit` sharded arrays need nothing.
+  whole. Under `vmap`, an update at which some lane recycles costs all as much.
 
   Args:
     inner: the optimizer.
@@ -173,7 +172,7 @@ def recycle(
       if initializers[at.name] is None
     }
     zeros = lambda: {at.name: jnp.zeros(at.size, jnp.float32) for at in placed}
-    kept = [
+    kept: list[Any] = [
       {
         at.name: rule.init(layer, at.size)
         for layer, at in zip(layers, placed, strict=False)

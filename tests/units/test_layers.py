@@ -29,9 +29,9 @@ def test_layer_is_frozen_and_hashable_and_keeps_tuples():
   [
     ((1, 'a', 'b'), 'Layer.name must be a string'),
     (('h', 1, 'b'), 'Layer.incoming must be a path'),
-    (('h', 'a', ()), 'Layer.outgoing must have at least one'),
-    (('h', 'a', 'b', {'c': 'x'}), 'Layer.vectors must have numbers'),
-    (('h', 'a', 'b', {1: 0.0}), 'Layer.vectors must have paths'),
+    (('h', 'a', ()), 'Layer.outgoing must be a path'),
+    (('h', 'a', 'b', {'c': 'x'}), 'Layer.vectors must be numbers by path'),
+    (('h', 'a', 'b', {1: 0.0}), 'Layer.vectors must be numbers by path'),
     (('h', 'a', 'b', {}, 0), 'Layer.repeat must be an integer'),
   ],
 )
