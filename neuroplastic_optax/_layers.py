@@ -89,12 +89,8 @@ def chain(params: _types.Params, paths: Sequence[str]) -> tuple[Layer, ...]:
       has no units.
 
   Returns:
-    A layer for each kernel but the last.
-
-  Raises:
-    TypeError: `paths` is not a sequence of strings.
-    ValueError: a path is not there, a kernel has less than two axes, or shapes
-      do not fit.
+    A layer for each kernel but the last. Errors name paths that are not there,
+    leaves that are no kernels, and shapes that do not fit.
 
   Examples:
     >>> import jax.numpy as jnp

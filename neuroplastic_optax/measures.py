@@ -56,10 +56,8 @@ def dormant_fraction(
     threshold: ≥ 0.
 
   Examples:
-    Means of 0, 1 and 3 are 0, .75 and 2.25 times their mean:
-
     >>> from neuroplastic_optax import measures
-    >>> h = [[0.0, 1.0, 3.0], [0.0, -1.0, 3.0]]
+    >>> h = [[0.0, 1.0, 3.0], [0.0, -1.0, 3.0]]  # Scores 0, .75, 2.25.
     >>> print(f'{measures.dormant_fraction(h, 0.8):.3f}')
     0.667
   """
@@ -111,10 +109,9 @@ def effective_rank(h: jax.Array) -> jax.Array:
     h: activations, [..., H].
 
   Examples:
-    Singular values 1 and 1 are p = ½ and ½, of entropy log 2:
-
     >>> from neuroplastic_optax import measures
-    >>> print(f'{measures.effective_rank([[1.0, 0.0], [0.0, 1.0]]):.3f}')
+    >>> h = [[1.0, 0.0], [0.0, 1.0]]  # p = ½, ½.
+    >>> print(f'{measures.effective_rank(h):.3f}')
     2.000
   """
   p = _singular_values(h)
@@ -134,10 +131,8 @@ def spectral_rank(h: jax.Array, delta: _types.ArrayLike = 0.01) -> jax.Array:
     delta: δ in [0, 1].
 
   Examples:
-    Of singular values 3 and 1, the first is ¾ of the sum:
-
     >>> from neuroplastic_optax import measures
-    >>> h = [[3.0, 0.0], [0.0, 1.0]]
+    >>> h = [[3.0, 0.0], [0.0, 1.0]]  # σ₁ is ¾ of the sum.
     >>> print(measures.spectral_rank(h), measures.spectral_rank(h, 0.3))
     2.0 1.0
   """
@@ -155,14 +150,10 @@ def approximate_rank(h: jax.Array, delta: _types.ArrayLike = 0.01) -> jax.Array:
     delta: δ in [0, 1].
 
   Examples:
-    Of singular values 3 and 1, the first is .9 of the sum of squares:
-
     >>> from neuroplastic_optax import measures
-    >>> h = [[3.0, 0.0], [0.0, 1.0]]
-    >>> print(measures.approximate_rank(h, 0.05))
-    2.0
-    >>> print(measures.approximate_rank(h, 0.2))
-    1.0
+    >>> h = [[3.0, 0.0], [0.0, 1.0]]  # σ₁² is .9 of the sum.
+    >>> print(measures.approximate_rank(h), measures.approximate_rank(h, 0.2))
+    2.0 1.0
   """
   return _rank(jnp.square(_singular_values(h)), delta)
 

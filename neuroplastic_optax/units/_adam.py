@@ -42,8 +42,9 @@ def scale_by_adam(
       u = mu / (1 - b1^age) / (√(nu / (1 - b2^age)) + eps)
 
   Without resets it is `optax.scale_by_adam`, to rounding. It is after the
-  AdamGnT of Dohare et al., whose program steps by (1 - b2^age)·mu / (√nu + eps)
-  instead. The state is three copies of the params.
+  AdamGnT of Dohare et al., [2306.13812](https://arxiv.org/abs/2306.13812),
+  whose program steps by (1 - b2^age)·mu / (√nu + eps) instead. The state is
+  three copies of the params.
 
   Args:
     b1: the decay of mu, in [0, 1).
@@ -51,11 +52,8 @@ def scale_by_adam(
     eps: > 0, added to the root.
 
   Returns:
-    A gradient transformation, whose state is a `ScaleByAdamState`.
-
-  Raises:
-    TypeError: an argument has the wrong type, or a leaf is not floating.
-    ValueError: a Python or NumPy number is out of range.
+    A gradient transformation, whose state is a `ScaleByAdamState`. Errors name
+    numbers out of range and leaves that are not floating.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -64,10 +62,6 @@ def scale_by_adam(
     >>> updates, state = tx.update(jnp.array([2.0]), tx.init(jnp.ones(1)))
     >>> print(f'{updates[0]:.4f} {state.age[0]:.0f}')
     1.0000 1
-
-  References:
-    Dohare et al., `Loss of Plasticity in Deep Continual Learning
-    <https://arxiv.org/abs/2306.13812>`_, 2024
   """
   numbers = _numbers.Numbers(
     b1=(b1, _numbers.DECAY),

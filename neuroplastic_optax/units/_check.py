@@ -51,9 +51,7 @@ def check(
     key: an int seed or a JAX key, for the halves and the changes.
 
   Raises:
-    TypeError: an argument has the wrong type.
-    ValueError: a layer does not fit the params, or is not what it claims. The
-      message names it and says what was seen.
+    ValueError: a layer does not fit the params, or is not what it claims.
 
   Examples:
     >>> import jax

@@ -79,23 +79,21 @@ def recycle(
   With `moments`, the state of the inner optimizer begins anew for each element
   that is recycled whole, as `mechanisms.reset_state` does it with a mask:
   anchors move to the fresh weights, and counts go on. With moments of 0 and a
-  large count, Adam then steps by up to 6.6 times the learning rate, at the 12th
-  update after, and by more than 1.2 times for a thousand: use
-  `units.scale_by_adam`, which counts for each element.
+  large count, Adam then steps by up to 6.6 times the learning rate (at the 12th
+  update after; by more than 1.2 times for a thousand): use
+  `units.scale_by_adam`.
 
   Rules with `uses_activations` need what the layers put out on this batch,
-  behind their nonlinearity: `tx.update(grads, state, params,
-  activations={name: h})`, with h of shape [..., H]. They may come from Linen's
-  `sow`, from NNX's `Intermediate`, or be returned by the model. With
-  `nnx.Optimizer`, call `optimizer.update(model, grads, activations=...)`;
-  `TrainState.apply_gradients` cannot pass them: call `tx.update`. Within
-  `optax.MultiSteps` a rule sees the updates that are emitted only, with the
-  mean gradient, but with the activations of the last mini-batch.
+  behind their nonlinearity: `update(grads, state, params, activations={name:
+  h})`, h of [..., H], from Linen's `sow`, NNX's `Intermediate`, or returned by
+  the model. `nnx.Optimizer.update` takes them too; `TrainState.apply_gradients`
+  cannot: call `tx.update`. Within `optax.MultiSteps` a rule sees emitted
+  updates only, with the mean gradient and the last mini-batch's activations.
 
   Within `optax.masked` and `optax.partition` every leaf of a layer must be
-  there. Leaves that the inner optimizer freezes are recycled too. Under
-  `inject_hyperparams` put the inner optimizer, or a function that builds the
-  whole. Under `vmap`, an update at which some lane recycles costs all as much.
+  there. Leaves that the inner optimizer freezes are recycled too.
+  `inject_hyperparams` goes into the inner optimizer, or around a function that
+  builds the whole. Under `vmap`, when one lane recycles, all pay.
 
   Args:
     inner: the optimizer.
@@ -234,13 +232,7 @@ def recycle(
       if initializer is None:
         noise = _noise.normal(words, like).astype(like.dtype)
         return state.deviations[at.name][k].astype(like.dtype) * noise
-      made = jnp.asarray(initializer(_noise.threefry(words), like.shape, dtype))
-      if made.shape != like.shape:
-        raise ValueError(
-          f'{_OWNER}: init must return shape {like.shape} for layer '
-          f'{at.name!r}, got shape {made.shape}.'
-        )
-      return made
+      return jnp.asarray(initializer(_noise.threefry(words), like.shape, dtype))
 
     def recycled():
       moved, whole = net.recycled(
@@ -277,11 +269,8 @@ def recycled(opt_state: _types.OptState) -> dict[str, jax.Array]:
       of wrappers, or of `nnx.Optimizer`.
 
   Returns:
-    A float32 scalar for each layer, by name.
-
-  Raises:
-    ValueError: the state holds no state of `recycle`, or more than one, of
-      which the message says how to reach each.
+    A float32 scalar for each layer, by name. ValueError says how many states of
+    `recycle` there are, if not one.
 
   Examples:
     >>> import jax.numpy as jnp

@@ -28,6 +28,8 @@ class Redo(Rule):
   `recycle` as `init`; and its own defaults are a threshold of 0 and a period of
   200,000. The paper has .025 or .1, and 1000.
 
+  Source: Sokar et al., [2302.12902](https://arxiv.org/abs/2302.12902), 2023.
+
   Attributes:
     threshold: ≥ 0, a number or a schedule.
 
@@ -43,10 +45,6 @@ class Redo(Rule):
     >>> updates, _ = tx.update(params, state, params, activations=h)
     >>> print(updates['b'][:, 0])  # The first unit is cut off.
     [-1.  -0.1]
-
-  References:
-    Sokar et al., `The Dormant Neuron Phenomenon in Deep Reinforcement Learning
-    <https://arxiv.org/abs/2302.12902>`_, 2023
   """
 
   every: ClassVar[int] = 1000
@@ -72,19 +70,14 @@ class GradientMagnitude(Rule):
   is not relative to the gradients: far below 1e-8 all units are recycled. Read
   in a port of the authors' program.
 
+  Source: ReGraMa, [2505.24061](https://arxiv.org/abs/2505.24061), 2025.
+
   Attributes:
     threshold: ≥ 0, a number or a schedule.
 
   Examples:
-    >>> import optax
     >>> from neuroplastic_optax import units
-    >>> layers = (units.Layer('hidden', 'dense1/kernel', 'dense2/kernel'),)
-    >>> tx = units.recycle(
-    ...   optax.adam(1e-3), layers, units.GradientMagnitude(0.01)
-    ... )
-
-  References:
-    ReGraMa, `arXiv:2505.24061 <https://arxiv.org/abs/2505.24061>`_, 2025
+    >>> rule = units.GradientMagnitude(threshold=0.05)
   """
 
   every: ClassVar[int] = 1000
@@ -139,6 +132,8 @@ class ContinualBackprop(Rule):
   Without `accumulate` their program draws where acc < 1. Its fresh weights are
   U(±gain·√(3 / fan_in)): `jax.nn.initializers.he_uniform()` for ReLU.
 
+  Source: Dohare et al., [2306.13812](https://arxiv.org/abs/2306.13812), 2024.
+
   Attributes:
     replacement_rate: which part of the eligible units an update recycles, in
       [0, 1], a number or a schedule.
@@ -148,20 +143,8 @@ class ContinualBackprop(Rule):
     utility: "contribution" or "adaptable_contribution".
 
   Examples:
-    >>> import jax
-    >>> import optax
     >>> from neuroplastic_optax import units
-    >>> layers = (units.Layer('hidden', 'dense1/kernel', 'dense2/kernel'),)
-    >>> tx = units.recycle(
-    ...   optax.sgd(0.01),
-    ...   layers,
-    ...   units.ContinualBackprop(1e-4, utility='adaptable_contribution'),
-    ...   init=jax.nn.initializers.he_uniform(),
-    ... )
-
-  References:
-    Dohare et al., `Loss of Plasticity in Deep Continual Learning
-    <https://arxiv.org/abs/2306.13812>`_, 2024
+    >>> rule = units.ContinualBackprop(1e-4, maturity=100)
   """
 
   uses_activations: ClassVar[bool] = True
@@ -244,10 +227,8 @@ class RandomUnits(Rule):
       schedule.
 
   Examples:
-    >>> import optax
     >>> from neuroplastic_optax import units
-    >>> layers = (units.Layer('hidden', 'dense1/kernel', 'dense2/kernel'),)
-    >>> tx = units.recycle(optax.adam(1e-3), layers, units.RandomUnits(1e-3))
+    >>> rule = units.RandomUnits(1e-3)
   """
 
   rate: Any = number(default=1e-4, low=0.0, high=1.0)
@@ -306,6 +287,9 @@ class SelfNormalized(Rule):
   A port has percentile .9, factor 2, and a τ of at most 20,000 examples. The
   histogram takes 4·(max_age + 1) bytes a unit.
 
+  Source: Farias and Jozefiak, [2410.20098](https://arxiv.org/abs/2410.20098),
+  2024.
+
   Attributes:
     percentile: in [0, 1], a number or a schedule.
     max_age: the largest τ, an integer ≥ 1.
@@ -313,15 +297,8 @@ class SelfNormalized(Rule):
     adapt_every: an integer ≥ 1.
 
   Examples:
-    >>> import optax
     >>> from neuroplastic_optax import units
-    >>> layers = (units.Layer('hidden', 'dense1/kernel', 'dense2/kernel'),)
     >>> rule = units.SelfNormalized(max_age=1000)
-    >>> tx = units.recycle(optax.adam(1e-3), layers, rule)
-
-  References:
-    Farias and Jozefiak, `Self-Normalized Resets for Plasticity in Continual
-    Learning <https://arxiv.org/abs/2410.20098>`_, 2024
   """
 
   uses_activations: ClassVar[bool] = True
@@ -409,10 +386,8 @@ class CalibratedPartial(Rule):
     decay: in [0, 1).
 
   Examples:
-    >>> import optax
     >>> from neuroplastic_optax import units
-    >>> layers = (units.Layer('hidden', 'dense1/kernel', 'dense2/kernel'),)
-    >>> tx = units.recycle(optax.adam(1e-3), layers, units.CalibratedPartial())
+    >>> rule = units.CalibratedPartial(rate=0.01)
   """
 
   every: ClassVar[int] = 1000
