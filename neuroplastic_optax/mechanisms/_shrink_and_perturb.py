@@ -150,7 +150,7 @@ def shrink_and_perturb(
       numbers.at(state.count),
       extras=[
         _noise.words(state.key, state.count, len(leaves)),
-        *[leaves.of_leaves(state.deviations)] * is_init,
+        *([leaves.of_leaves(state.deviations)] if is_init else []),
       ],
       inside=leaves.mask(mask),
     )

@@ -123,7 +123,7 @@ class Regenerate:
     self.first, self.strength, self.norm = w.copy(), strength, norm
 
   def update(self, g, w):
-    d = w - self.first
+    d = np.array(w - self.first)
     if self.norm == 'wasserstein':
       first = sorted(self.first.ravel())
       places = sorted(np.ndindex(w.shape), key=lambda i: w[i])
