@@ -244,10 +244,6 @@ CASES = {
   ),
   'regenerate_wasserstein': Case(
     _m.regenerate, dict(strength=0.5, norm='wasserstein'),
-    dict(strength=0.25), neutral=_OFF,
-  ),
-  'regenerate_masked': Case(
-    _m.regenerate, dict(mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
     dict(strength=0.25),
     neutral=dict(mask=lambda p: jax.tree.map(lambda _: False, p)),
   ),
@@ -256,7 +252,7 @@ CASES = {
     dict(shrink=0.2, perturb=0.3), neutral=dict(shrink=0.0, perturb=0.0),
   ),
   'adam': Case(
-    units.scale_by_adam, {}, dict(b1=0.5, b2=0.9, eps=0.1), needs_params=False
+    units.scale_by_adam, dict(b1=0.5, b2=0.9, eps=0.1), needs_params=False
   ),
   'reset': Case(_reset, wrap=with_boundaries),
   'reset_period': Case(_reset, dict(period=2), dict(period=2)),
