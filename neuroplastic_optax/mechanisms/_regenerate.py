@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from neuroplastic_optax import _arrays
 from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
@@ -128,6 +129,8 @@ def regenerate(
 
 def _ranked(w: jax.Array, anchor: jax.Array) -> jax.Array:
   """For each weight, the initial one of its rank in the leaf."""
-  order = jnp.argsort(w.ravel())
-  target = jnp.zeros(w.size, w.dtype).at[order].set(jnp.sort(anchor.ravel()))
-  return target.reshape(w.shape)
+  # What is sorted must not be split, where shardings are in the types.
+  now, first = (_arrays.replicated(x).ravel() for x in (w, anchor))
+  order = jnp.argsort(now)
+  target = jnp.zeros_like(now).at[order].set(jnp.sort(first))
+  return _arrays.placed_like(target.reshape(w.shape), w)
