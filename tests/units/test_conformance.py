@@ -134,6 +134,7 @@ def test_one_donated_compilation_keeps_types_and_shares_no_buffer():
   assert not any(t.weak_type for t in jax.tree.leaves(types))
 
 
+@pytest.mark.slow
 def test_jit_is_as_without():
   trees = [_params(i + 1) for i in range(4)]
   params = _by_name(_params())
@@ -319,6 +320,7 @@ def test_train_state_and_checkpoint_of_all(tmp_path):
 # Sharding.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['Auto', 'Explicit'])
 def test_sharded_equals_unsharded(kind):
   params = networks.mlp_params(0, (8, 16, 8, 4))
@@ -352,6 +354,7 @@ def test_sharded_equals_unsharded(kind):
   close(jax.tree.map(np.asarray, actual), jax.tree.map(np.asarray, expected))
 
 
+@pytest.mark.slow
 def test_a_batch_split_inside_shard_map_needs_axis_name():
   params, h, g = _params(), _activations(8), _params(1)
   mesh = device_mesh(x=4)
