@@ -310,6 +310,7 @@ def test_states_with_and_without_diagnostics_are_accepted_inside_scan():
     np.testing.assert_allclose(sometimes[name], wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_states_with_and_without_diagnostics_in_multi_steps_and_orbax(tmp_path):
   measured, plain = (optax.MultiSteps(tx, 2) for tx in (MEASURED, PLAIN))
   state = measured.init(PARAMS)
@@ -423,6 +424,7 @@ def test_global_norm_is_infinite_where_one_of_a_tensor_is():
   assert get_diagnostics(state)['gradient_norm'] == jnp.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['global', 'per_leaf'])
 def test_diagnostics_of_explicitly_sharded_params_need_no_mesh_context(mode):
   mesh = device_mesh('Explicit')

@@ -108,6 +108,7 @@ def test_a_train_state_is_serialized(diagnostics):
   restored.apply_gradients(grads=params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['default', 'adam'])
 def test_training_goes_on_from_a_checkpoint(name, tmp_path):
   tx = optax.inject_hyperparams(

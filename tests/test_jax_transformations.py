@@ -13,8 +13,10 @@ import pytest
 
 import neuroplastic_optax
 from neuroplastic_optax import LearningRateController
+from neuroplastic_optax import mechanisms
 from neuroplastic_optax import modulations
 from neuroplastic_optax import neuroplastic_optimizer
+from neuroplastic_optax import units
 from tests.mechanisms.registry import beside
 from tests.mechanisms.registry import CASES
 from tests.running import trained
@@ -128,6 +130,7 @@ def _params(rows, columns):
   return {'w': draw(rows, columns, 2), 'b': draw(columns)}
 
 
+@pytest.mark.slow
 @mostly_slow('settings', EXPORTED, 'published')
 def test_an_update_of_symbolic_shapes(settings):
   tx = neuroplastic_optimizer(
@@ -167,11 +170,13 @@ def test_every_class_in_a_state_is_public_so_that_exports_serialize():
   one = random_tree(0)
   params = dict.fromkeys(txs, one)
   state = tx.init(params)
-  public = (neuroplastic_optax, neuroplastic_optax.mechanisms, optax)
+  public = (neuroplastic_optax, mechanisms, units, optax)
   for each in _node_classes(state) - {dict, list, tuple, type(None)}:
     name = each.__name__
     assert any(getattr(m, name, None) is each for m in public), name
-    export.register_namedtuple_serialization(each, serialized_name=name)
+    export.register_namedtuple_serialization(
+      each, serialized_name=f'{each.__module__}.{name}'
+    )
   if importlib.util.find_spec('flatbuffers'):
     exported = export.export(jax.jit(tx.update))(params, state, params)
     again = export.deserialize(exported.serialize())

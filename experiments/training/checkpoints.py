@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import errno
 import functools
+import logging
 import os
 from pathlib import Path
 import shutil
@@ -147,8 +148,9 @@ class Checkpoints:
 def _silence_closed_loops() -> None:
   """Hides a traceback of Orbax: the sentence of the error is enough.
 
-  It reads all arrays at once, and closes its event loop at the first error;
-  TensorStore's threads report to that loop what else they have read.
+  It reads all arrays at once, and closes its event loop at the first error.
+  TensorStore's threads report to that loop what else they have read, and
+  asyncio logs the errors of which nobody asked.
   """
   before = sys.unraisablehook
 
@@ -157,6 +159,7 @@ def _silence_closed_loops() -> None:
       before(unraisable)
 
   sys.unraisablehook = hook
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def by_path(tree: Any) -> dict[str, Any]:

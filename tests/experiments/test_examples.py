@@ -52,6 +52,7 @@ def test_sharded_training_learns_and_shards_the_moments():
   assert spec == "P(None, None, 'model')"
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_learn_any_more_is_kept_plastic(tmp_path):
   path = tmp_path / 'picture.png'
   without, with_ = _run('plasticity', path).splitlines()

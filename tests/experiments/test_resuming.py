@@ -13,6 +13,8 @@ from tests.experiments.program import Moment
 from tests.experiments.program import TINY
 from tests.experiments.program import WORKDIR
 
+pytestmark = pytest.mark.slow
+
 
 def test_signal_saves_and_the_same_command_resumes(finished, folder):
   flags = (*TINY, WORKDIR, '--config.checkpoint_every=3')

@@ -13,6 +13,8 @@ from tests.experiments import program
 from tests.experiments.program import Moment
 from tests.experiments.program import WORKDIR
 
+pytestmark = pytest.mark.slow
+
 TINY = (*program.STREAM, '--config.checkpoint_every=1')
 MEASURES = (
   *('online_loss', 'online_accuracy', 'plasticity', 'dead_units'),

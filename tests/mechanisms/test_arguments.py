@@ -27,6 +27,7 @@ DEFAULTS = {
     scaling='global',
     protect=True,
     bias_correction=True,
+    scale=1.0,
   ),
   m.add_consolidation: dict(
     strength=0.01, importance='ewc', anchor_decay=0.999, importance_decay=0.999
@@ -39,7 +40,9 @@ DEFAULTS = {
     epsilon=1e-3, distribution='rademacher', samples=1
   ),
   m.exponentiate: dict(max_exponent=10.0),
-  m.shrink_and_perturb: dict(shrink=1e-4, perturb=1e-4, every=1),
+  m.shrink_and_perturb: dict(
+    shrink=1e-4, perturb=1e-4, every=1, noise='normal'
+  ),
   m.fan_in_bounds: dict(scale=1.0),
   m.sleep: dict(period=1000, fraction=0.1, strength=0.3, jitter=0.0),
   m.hare_and_tortoise: dict(decay=0.999, period=1000),

@@ -40,6 +40,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tx', CHAINS.values(), ids=CHAINS)
 def test_chains_with_neuroplastic_train(tx):
   keys = jax.random.split(jax.random.key(0), 4)

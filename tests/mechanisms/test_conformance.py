@@ -118,6 +118,7 @@ def _pointers(tree):
   ]
 
 
+@pytest.mark.slow
 def test_no_buffer_is_shared_by_state_and_params():
   """So that both can be donated."""
   ours = compiled()

@@ -24,6 +24,8 @@ from tests.mechanisms.registry import beside
 from tests.trees import types_of
 from tests.units import networks
 
+pytestmark = pytest.mark.slow
+
 RULES = {
   'redo': (units.Redo(0.5), 2),
   'gradient': (units.GradientMagnitude(0.8), 2),

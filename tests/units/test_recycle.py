@@ -404,6 +404,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RULES)
 def test_lanes_equal_a_loop(name):
   """Of networks, keys and hyperparameters, some of which recycle at a time."""
@@ -427,6 +428,7 @@ def test_lanes_equal_a_loop(name):
   assert sum(x.sum() for x in units.recycled(state).values()) > 0
 
 
+@pytest.mark.slow
 def test_rules_are_built_inside_vmap():
   params, layers, g, h = _problem()
 

@@ -253,6 +253,7 @@ def test_pictures_of_many_arms_are_small(tmp_path):
       assert any(f'>{arm}<' in content for content in pictures.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['figures', 'report.html', None])
 def test_what_cannot_be_written_exits_with_one_line(tmp_path, name):
   folder = tmp_path / 'run'

@@ -98,6 +98,7 @@ class _Unreadable(data.Dataset):
   test_labels = test_images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stream', [None, 'permuted_labels'])
 def test_tuning_reads_no_test_image(stream):
   dataset = object.__new__(_Unreadable)

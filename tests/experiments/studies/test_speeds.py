@@ -40,6 +40,7 @@ def test_arms_are_measured_once_all_cells_are_there(make_study, tmp_path):
     assert speeds.unmeasured(plan, {kind: known}) == {}
 
 
+@pytest.mark.slow
 def test_an_epoch_of_one_update_is_measured(make_study, tmp_path):
   study = make_study()
   (item, *_) = Plan(study, study.all_arms, Store(tmp_path)).items()

@@ -110,6 +110,7 @@ def test_stopped_anywhere_it_ends_the_same(tmp_path, whole, at):
   assert outcomes.of(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_killed_in_an_epoch_it_ends_the_same(tmp_path, whole):
   def kill():
     raise KeyboardInterrupt
