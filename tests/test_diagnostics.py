@@ -337,6 +337,7 @@ def test_states_with_and_without_diagnostics_in_multi_steps_and_orbax(tmp_path):
 # One dictionary of scalars.
 
 
+@pytest.mark.slow
 def test_flat_statistics_are_named_scalars():
   params = {'a': {'kernel': PARAMS['a']}, 'b': PARAMS['b']}
   tx = neuroplastic_optimizer(

@@ -30,9 +30,8 @@ def _run(name, *arguments):
   ).stdout
 
 
-@pytest.mark.parametrize(
-  'name', [pytest.param('linen', marks=pytest.mark.slow), 'nnx']
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['linen', 'nnx'])
 def test_training_resumes_and_learns_the_digits(name):
   out = _run(name)
   assert 'resumed at update 192\n' in out

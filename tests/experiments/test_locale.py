@@ -41,6 +41,7 @@ def test_characters_that_a_stream_lacks_are_replaced(environment):
   assert done.stdout == 'digits ? 97 ? 1 %\n'
 
 
+@pytest.mark.slow
 def test_help_does_not_fail():
   done = python('-m', 'experiments.study', '--help', **ASCII)
   assert 'error' not in done.stderr

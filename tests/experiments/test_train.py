@@ -133,6 +133,7 @@ def test_finished_run_is_not_trained_again(finished):
   assert outcomes.of(path) == before
 
 
+@pytest.mark.slow
 def test_configuration_file_sets_everything(folder):
   """One seed, tuples and floats, a subset with noise, cosine, events."""
   file = folder / 'mine.py'
@@ -179,6 +180,7 @@ def test_configuration_file_sets_everything(folder):
       assert scalars[tag, int(row['epoch'])] == pytest.approx(float(row[name]))
 
 
+@pytest.mark.slow
 def test_diverging_arm_does_not_change_the_others(finished, folder):
   path, _ = finished
   flags = (*TINY, WORKDIR, '--config.learning_rate=1e30,0.001')

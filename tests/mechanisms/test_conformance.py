@@ -423,6 +423,7 @@ def _loss(model):
   return jnp.mean(jnp.square(model(_DATA) - 1.0))
 
 
+@pytest.mark.slow
 def test_nnx_optimizer():
   tx = _chain()
   model = _Model(nnx.Rngs(0))

@@ -121,6 +121,7 @@ def _without(params, layer, half):
   return params
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NETWORKS)
 def test_recycled_network_is_that_without_the_units(name):
   params, layers, apply, shape = NETWORKS[name]()
@@ -252,6 +253,7 @@ def test_fresh_weights_have_the_deviation_at_init_and_differ():
 # Moments.
 
 
+@pytest.mark.slow
 def test_moments_of_recycled_elements_begin_anew_and_anchors_move():
   params, layers, *_ = _problem()
   g = networks.mlp_params(1)  # Nowhere 0.
@@ -318,6 +320,7 @@ def test_around_other_optimizers(make):
   chex.assert_tree_all_finite((updates, state))
 
 
+@pytest.mark.slow
 def test_within_other_transformations():
   params, layers, g, _ = _problem()
   rule = fixed(a=A)

@@ -16,6 +16,8 @@ from experiments.studies.declarations import on_stream
 from experiments.studies.declarations import Study
 from experiments.studies.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 DATASET = 'synthetic:4x4x1:4:40:20'
 TASK = dataclasses.replace(
   on_stream('split', DATASET),

@@ -14,7 +14,7 @@ from tests.experiments.training.diary import NORMED
 from tests.experiments.training.diary import of_trial
 from tests.experiments.training.diary import programs
 
-pytestmark = pytest.mark.usefixtures('one_device')
+pytestmark = [pytest.mark.usefixtures('one_device'), pytest.mark.slow]
 
 
 def _outcome(arm):

@@ -17,6 +17,8 @@ from experiments.training import run as runs
 from experiments.training import session
 from tests.experiments import outcomes
 
+pytestmark = pytest.mark.slow
+
 
 def _config(**fields):
   config = default.get_config()

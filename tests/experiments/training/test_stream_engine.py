@@ -24,7 +24,7 @@ from tests.experiments.training import diary
 from tests.experiments.training.diary import assert_same
 from tests.experiments.training.diary import to_numpy
 
-pytestmark = pytest.mark.usefixtures('one_device')
+pytestmark = [pytest.mark.usefixtures('one_device'), pytest.mark.slow]
 
 RATE = 20.0
 CLASSES = 4

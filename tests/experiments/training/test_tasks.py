@@ -16,6 +16,8 @@ from experiments.training import tasks
 from experiments.training import trials
 from tests.experiments.training import diary
 
+pytestmark = pytest.mark.slow
+
 # Images of one pixel, which is their number; 0, 1, 2, 3, 0, …
 COUNT = 42
 NUMBERS = diary.numbers(train=COUNT, test=20, classes=4)

@@ -18,7 +18,7 @@ from tests.experiments.training.diary import params_of
 from tests.experiments.training.diary import stats_of
 from tests.experiments.training.diary import STEPS
 
-pytestmark = pytest.mark.usefixtures('one_device')
+pytestmark = [pytest.mark.usefixtures('one_device'), pytest.mark.slow]
 
 
 def test_training_sees_the_subset_alone():
