@@ -20,6 +20,8 @@ from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
 from tests.arrays import device_mesh
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = {
   'learning_rate': 0.1,
   'activity_weight': 0.4,

@@ -21,6 +21,8 @@ from experiments.studies import scores
 from tests.experiments import program
 from tests.experiments.reporting import directories
 
+pytestmark = pytest.mark.slow
+
 MANY = catalogue.STUDIES['fashion_mnist'].arms[:26]
 SVG = '{http://www.w3.org/2000/svg}'
 
