@@ -20,7 +20,6 @@ from neuroplastic_optax import _numbers
 from neuroplastic_optax import _trees
 from neuroplastic_optax import _types
 from neuroplastic_optax.mechanisms import _leaves
-from neuroplastic_optax.units import _rule
 from neuroplastic_optax.units import _rules
 
 # In the order of the API reference.
@@ -62,7 +61,7 @@ def dormant_fraction(
     0.667
   """
   _numbers.NON_NEGATIVE.check('threshold', threshold)
-  score = _rules.relative(_rule.mean_over(jnp.abs(_rows(h)), 0), 1e-9)
+  score = _rules.relative(_leaves.mean(jnp.abs(_rows(h)), (0,)), 1e-9)
   return jnp.mean((score <= threshold).astype(score.dtype))
 
 
@@ -192,7 +191,7 @@ def sign_entropy(pre: jax.Array) -> jax.Array:
     0.5
   """
   pre = _rows(pre)
-  p = _rule.mean_over((pre > 0).astype(pre.dtype), 0)
+  p = _leaves.mean((pre > 0).astype(pre.dtype), (0,))
   bits = lambda p: -p * jnp.log2(jnp.maximum(p, _tiny(p)))
   return jnp.mean(bits(p) + bits(1 - p))
 

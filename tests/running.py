@@ -4,6 +4,7 @@ import functools
 
 import jax
 import optax
+import orbax.checkpoint as ocp
 
 
 def run(tx, params, gradients):
@@ -44,3 +45,13 @@ def trained(tx, params, gradients, state=None, compiled=False):
   for gradient in gradients:
     params, state = step(params, state, gradient)
   return params, state
+
+
+def restored(path, held, abstract=None):
+  """What Orbax restores of a tree that it has saved."""
+  if abstract is None:
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held)
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path, held)
+    checkpointer.wait_until_finished()
+    return checkpointer.restore(path, abstract)

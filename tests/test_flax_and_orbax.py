@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
 
 from neuroplastic_optax import get_diagnostics
 from neuroplastic_optax import neuroplastic
 from neuroplastic_optax import neuroplastic_optimizer
+from tests.running import restored
 from tests.running import trained
 from tests.settings import SETTINGS
 from tests.trees import is_matrix
@@ -116,12 +116,9 @@ def test_training_goes_on_from_a_checkpoint(name, tmp_path):
   )(0.1, diagnostics='per_leaf', **SETTINGS[name])
   params, gradients = random_tree(0), random_trees(6)
   middle = trained(tx, params, gradients[:3])
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(tmp_path / 'checkpoint', middle)
-    checkpointer.wait_until_finished()
-    abstract = jax.eval_shape(lambda: (params, tx.init(params)))
-    restored = checkpointer.restore(tmp_path / 'checkpoint', abstract)
-  chex.assert_trees_all_equal(restored, middle)
-  assert types_of(restored) == types_of(middle)
-  actual = trained(tx, restored[0], gradients[3:], restored[1])
+  abstract = jax.eval_shape(lambda: (params, tx.init(params)))
+  again = restored(tmp_path / 'checkpoint', middle, abstract)
+  chex.assert_trees_all_equal(again, middle)
+  assert types_of(again) == types_of(middle)
+  actual = trained(tx, again[0], gradients[3:], again[1])
   chex.assert_trees_all_equal(actual, trained(tx, params, gradients))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -271,6 +272,14 @@ def moments(leaf: Any) -> tuple[jax.Array, jax.Array]:
 
 
 # Arithmetic.
+
+
+def mean(
+  x: jax.Array, over: tuple[int, ...], *, keepdims: bool = False
+) -> jax.Array:
+  """The mean over some axes; no sum overflows."""
+  n = math.prod(x.shape[axis] for axis in over)
+  return jnp.sum(x / max(n, 1), axis=over, keepdims=keepdims)
 
 
 def norms(x: jax.Array, over: tuple[int, ...]) -> jax.Array:

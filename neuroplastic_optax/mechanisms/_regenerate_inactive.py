@@ -1,6 +1,5 @@
 """Regeneration where there is no activity: only unused weights are reset."""
 
-import math
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -197,7 +196,8 @@ def regenerate_inactive(
     def step(now, u, w, g, *rest):
       *averages, _, anchor, words, stacked = rest
       s = _utility(utility, now, w, g, *averages)
-      inactive = s < now.threshold * _mean(s, stacked)
+      mean = _leaves.mean(s, _leaves.axes(s, stacked), keepdims=True)
+      inactive = s < now.threshold * mean
 
       def acted():
         target = _drawn(words, w, *anchor) if is_fresh else anchor
@@ -285,13 +285,6 @@ def _utility(
     return jnp.abs(w)
   size = _leaves.product(g, w) if utility == 'contribution' else g
   return now.decay * average[0] + (1 - now.decay) * jnp.abs(size)
-
-
-def _mean(s: jax.Array, stacked: int) -> jax.Array:
-  """The mean of each slice of a leaf; axes stay; no sum overflows."""
-  axes = _leaves.axes(s, stacked)
-  n = math.prod(s.shape[axis] for axis in axes)
-  return jnp.sum(s / n, axis=axes, keepdims=True)
 
 
 def _share(inactive: jax.Array) -> jax.Array:

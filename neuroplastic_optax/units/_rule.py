@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from neuroplastic_optax import _layers
 from neuroplastic_optax import _numbers
+from neuroplastic_optax.mechanisms import _leaves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Seen:
 
   def batch_mean(self, x: jax.Array) -> jax.Array:
     """The mean of x, [n, H], over the batch, also where that is split."""
-    mean = mean_over(x, 0)
+    mean = _leaves.mean(x, (0,))
     return jax.lax.pmean(mean, self._axis_name) if self._axis_name else mean
 
   def batch_any(self, x: jax.Array) -> jax.Array:
@@ -104,15 +105,6 @@ class Rule(_numbers.Stage, abc.ABC):
 
     It is called behind `observe`, when it is time.
     """
-
-
-def mean_over(x: jax.Array, axis: Any) -> jax.Array:
-  """The mean; no sum overflows."""
-  axes = (axis,) if isinstance(axis, int) else axis
-  n = 1
-  for each in axes:
-    n *= x.shape[each]
-  return jnp.sum(x / max(n, 1), axis=axes)
 
 
 @jax.custom_batching.custom_vmap

@@ -10,7 +10,6 @@ from neuroplastic_optax import _layers
 from neuroplastic_optax import _numbers
 from neuroplastic_optax._numbers import number
 from neuroplastic_optax.mechanisms import _leaves
-from neuroplastic_optax.units._rule import mean_over
 from neuroplastic_optax.units._rule import Rule
 from neuroplastic_optax.units._rule import Seen
 from neuroplastic_optax.units._rule import when_any
@@ -181,13 +180,13 @@ class ContinualBackprop(Rule):
     h, decay = seen.activations, self.decay
     age = jnp.minimum(state.age, jnp.iinfo(jnp.int32).max - 1) + 1
     mean = decay * state.mean + (1 - decay) * seen.batch_mean(h)
-    size = mean_over(jnp.abs(seen.outgoing), (0, 2))
+    size = _leaves.mean(jnp.abs(seen.outgoing), (0, 2))
     if self.utility == 'contribution':
       now = _leaves.product(size, seen.batch_mean(jnp.abs(h)))
     else:
       usual = _leaves.finite(mean / _leaves.bias(decay, age, mean.dtype))
       moved = seen.batch_mean(jnp.abs(_leaves.finite(h - usual)))
-      cost = mean_over(jnp.abs(seen.incoming), 0) + 1e-8
+      cost = _leaves.mean(jnp.abs(seen.incoming), (0,)) + 1e-8
       now = _leaves.finite(_leaves.product(size, moved) / cost)
     utility = decay * state.utility + (1 - decay) * now
     eligible = jnp.sum(self._is_mature(age)).astype(jnp.float32)
@@ -422,12 +421,12 @@ _TINY = 1e-30
 
 def relative(sizes: jax.Array, eps: float) -> jax.Array:
   """Sizes of units by their mean, plus ε."""
-  return sizes / (mean_over(sizes, 0) + eps)
+  return sizes / (_leaves.mean(sizes, (0,)) + eps)
 
 
 def gradient_score(gradients: jax.Array) -> jax.Array:
   """s of `GradientMagnitude`, [H]."""
-  return relative(mean_over(jnp.abs(gradients), 0), 1e-8)
+  return relative(_leaves.mean(jnp.abs(gradients), (0,)), 1e-8)
 
 
 def _lowest(

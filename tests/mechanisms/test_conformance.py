@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
 
 from neuroplastic_optax import mechanisms
@@ -25,6 +24,7 @@ from tests.mechanisms.registry import CASES
 from tests.mechanisms.registry import STATIC
 from tests.mechanisms.registry import with_boundaries
 from tests.mechanisms.registry import WRAPPERS
+from tests.running import restored
 from tests.running import trained
 from tests.trees import random_tree
 from tests.trees import random_trees
@@ -445,14 +445,10 @@ def test_train_state_and_checkpoint_of_all(tmp_path):
     apply_fn=model.apply, params=_by_name(params), tx=tx
   )
   held = {'params': state.params, 'opt_state': state.opt_state}
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(tmp_path / 'checkpoint', held)
-    checkpointer.wait_until_finished()
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held)
-    restored = checkpointer.restore(tmp_path / 'checkpoint', abstract)
-  chex.assert_trees_all_equal(restored, held)
-  chex.assert_trees_all_equal_structs(restored, held)
-  assert types_of(restored) == types_of(held)
+  again = restored(tmp_path / 'checkpoint', held)
+  chex.assert_trees_all_equal(again, held)
+  chex.assert_trees_all_equal_structs(again, held)
+  assert types_of(again) == types_of(held)
 
 
 # Sharding.

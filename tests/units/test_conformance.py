@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
 
 from neuroplastic_optax import mechanisms
@@ -21,6 +20,7 @@ from neuroplastic_optax import units
 from tests import promotion
 from tests.arrays import device_mesh
 from tests.mechanisms.registry import beside
+from tests.running import restored
 from tests.trees import types_of
 from tests.units import networks
 
@@ -310,13 +310,9 @@ def test_train_state_and_checkpoint_of_all(tmp_path):
     apply_fn=None, params=_by_name(params), tx=beside(_txs())
   )
   held = {'params': state.params, 'opt_state': state.opt_state}
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(tmp_path / 'checkpoint', held)
-    checkpointer.wait_until_finished()
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held)
-    restored = checkpointer.restore(tmp_path / 'checkpoint', abstract)
-  chex.assert_trees_all_equal(restored, held)
-  chex.assert_trees_all_equal_structs(restored, held)
+  again = restored(tmp_path / 'checkpoint', held)
+  chex.assert_trees_all_equal(again, held)
+  chex.assert_trees_all_equal_structs(again, held)
 
 
 # Sharding.
